@@ -1,0 +1,33 @@
+"""What can go wrong in the library. A message says what happened, where, what was got and expected, and what to do."""
+
+
+class CcTuningError(Exception):
+    """The family of every error that a user can act on."""
+
+
+class ConfigError(CcTuningError):
+    """A recipe or an argument that cannot be run as written."""
+
+
+class PromptNotFound(CcTuningError):
+    """A prompt without its connection position: empty, or cut before its end."""
+
+
+class UnsupportedModel(CcTuningError):
+    """A model family, checkpoint or tokenizer that the connection cannot be attached to."""
+
+
+class TranslationFailed(CcTuningError):
+    """The translator could not be loaded or did not do its work."""
+
+
+class TrainingFailed(CcTuningError):
+    """Training stopped before its last step."""
+
+
+class TransformFailed(CcTuningError):
+    """No Transform Matrix could be fitted."""
+
+
+class EvaluationFailed(CcTuningError):
+    """The evaluation engine stopped before every item was answered."""

@@ -1,0 +1,36 @@
+"""Where and how fast: everything that may change without changing a result, and therefore is never hashed."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Execution(BaseModel):
+    """Places, devices and batch sizes by memory."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    store: Path = Field(default=Path(".cc-tuning/store"), description="Folder of the verified artifacts.")
+    output: Path = Field(default=Path("runs"), description="Folder of finished reports and checkpoints, by recipe name.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where models run; `auto` takes a GPU when there is one."
+    )
+    processes: int = Field(default=1, ge=1, description="Training processes (torchrun ranks) on this machine.")
+    threads: int = Field(
+        default_factory=lambda: os.cpu_count() or 1,
+        ge=1,
+        description="CPU threads per process. Results on a CPU are bit-equal for equal numbers of threads.",
+    )
+    device_batch_size: int = Field(
+        default=16, ge=1, description="Training rows per device and micro-batch (paper: 16); gradients accumulate to "
+        "`training.global_batch_size`."
+    )
+    gradient_checkpointing: bool = Field(default=False, description="Recompute activations to save memory.")
+    checkpoint_every_steps: int = Field(default=100, ge=1, description="Steps between training checkpoints.")
+    log_every_steps: int = Field(default=10, ge=1, description="Steps between training log lines.")
+    translation_batch_tokens: int = Field(default=4096, ge=1, description="Padded source tokens per translation batch.")
+    translation_shard_rows: int = Field(default=64, ge=1, description="Rows per translation shard; a kill loses one.")
+    transform_batch_size: int = Field(default=16, ge=1, description="Prompts per batch when activations are sampled.")
+    evaluation_batch_size: int = Field(default=16, ge=1, description="Prompts per batch in evaluation.")

@@ -1,0 +1,1 @@
+"""What passes between stages: contracts for rows, identities for artifacts, and the store that keeps both honest."""

@@ -1,0 +1,21 @@
+"""What can go wrong with data at rest: a broken contract, a damaged artifact, an identity without a stable form."""
+
+
+class DataContractError(Exception):
+    """The family of every error about data that passes between stages."""
+
+
+class ContractViolation(DataContractError):
+    """Rows or columns that do not keep the contract of their file."""
+
+
+class ArtifactMismatch(DataContractError):
+    """An artifact whose files are missing, damaged, or not the ones its manifest lists."""
+
+
+class NotFingerprintable(DataContractError):
+    """A value in an identity that has no stable canonical form."""
+
+
+class StoreUnavailable(DataContractError):
+    """The store cannot be written: read-only, full, or not a directory."""

@@ -1,0 +1,70 @@
+"""Identity as sixty-four hex digits.
+
+    fingerprint = sha256(canonical JSON of stage, version, identity config, input fingerprints)
+
+Two configs that mean the same have one form; a value without a stable form (a callable, a set, an object that prints
+its memory address, NaN) is refused, because a guess here would let a stale artifact pass for a fresh one.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from data_contracts.errors import NotFingerprintable
+from data_contracts.files import sha256_of_file
+
+
+def fingerprint(stage: str, version: int, config: BaseModel, inputs: Mapping[str, str]) -> str:
+    """The sha256 of what decides a stage's output; `inputs` maps each input's name to its own identity."""
+    identity = {"stage": stage, "version": version, "config": config, "inputs": dict(inputs)}
+    return hashlib.sha256(canonical_json(identity).encode("utf-8")).hexdigest()
+
+
+def canonical_json(value: Any) -> str:
+    """The one JSON text of `value`: sorted keys, no blanks, no NaN.
+
+    Raises:
+        NotFingerprintable: some part of `value` has no stable form; the message names where it stands.
+    """
+    plain = _plain(value, "value")
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def digest_of_files(path: Path) -> str:
+    """The identity of a file, or of every file below a directory: relative names and contents, not times or owners."""
+    if path.is_file():
+        return sha256_of_file(path)
+    listing = {
+        file.relative_to(path).as_posix(): sha256_of_file(file)
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and not file.name.startswith(".")
+    }
+    return hashlib.sha256(canonical_json(listing).encode("utf-8")).hexdigest()
+
+
+def _plain(value: Any, where: str) -> Any:
+    if value is None or isinstance(value, str | bool | int):
+        return value.value if isinstance(value, Enum) else value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise NotFingerprintable(f"{where} is {value}: an identity takes finite numbers only")
+        # 1 and 1.0 mean the same in a recipe, so they have the same form.
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if isinstance(value, BaseModel):
+        return _plain({name: getattr(value, name) for name in type(value).model_fields}, where)
+    if isinstance(value, Mapping):
+        if not all(isinstance(key, str) for key in value):
+            raise NotFingerprintable(f"{where} has a key that is not text; got keys {list(value)!r}")
+        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    raise NotFingerprintable(
+        f"{where} is a {type(value).__name__}, which has no stable form; an identity takes text, numbers, lists, "
+        "mappings and pydantic models. Paths and devices belong in `execution`"
+    )

@@ -1,0 +1,81 @@
+"""Parquet through a contract: checked when written, checked when read, every page with its checksum.
+
+pyarrow writes and reads because it verifies page checksums; without them most single-bit flips pass silently
+(docs/architecture.md). Bytes depend on the rows only, so equal artifacts have equal sha256.
+"""
+
+from pathlib import Path
+
+import dataframely as dy
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_contracts.errors import ArtifactMismatch, ContractViolation
+from data_contracts.files import written_atomically
+
+_ROW_GROUP_ROWS = 50_000
+
+
+def write_parquet(frame: pl.DataFrame, path: Path, contract: type[dy.Schema]) -> None:
+    """Write `frame` under `contract`, whole or not at all.
+
+    Raises:
+        ContractViolation: a column is missing or a row breaks a rule; nothing is written.
+    """
+    checked = conform(frame, contract, str(path))
+    table = checked.to_arrow(compat_level=pl.CompatLevel.oldest())
+    table = table.replace_schema_metadata({"contract": contract.__name__})
+    with written_atomically(path) as temporary:
+        pq.write_table(
+            table, temporary, compression="zstd", write_page_checksum=True, row_group_size=_ROW_GROUP_ROWS
+        )
+
+
+def read_parquet(path: Path, contract: type[dy.Schema]) -> pl.DataFrame:
+    """The rows of a file that keeps `contract`, page checksums verified.
+
+    Raises:
+        ArtifactMismatch: the file is missing, damaged or not parquet.
+        ContractViolation: the rows do not keep the contract.
+    """
+    return conform(read_verified(path), contract, str(path))
+
+
+def read_verified(path: Path) -> pl.DataFrame:
+    """The rows of any parquet file, page checksums verified where the file has them.
+
+    Raises:
+        ArtifactMismatch: the file is missing, damaged or not parquet.
+    """
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except FileNotFoundError as error:
+        raise ArtifactMismatch(f"{path} is missing") from error
+    except (pa.ArrowException, OSError) as error:
+        raise ArtifactMismatch(
+            f"{path} cannot be read as parquet: {error}; restore the file, or run the stage that writes it again"
+        ) from error
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def conform(frame: pl.DataFrame, contract: type[dy.Schema], where: str) -> pl.DataFrame:
+    """`frame` with the contract's columns, order and types.
+
+    Raises:
+        ContractViolation: names the columns that are missing, or each broken rule with its count.
+    """
+    missing = [name for name in contract.column_names() if name not in frame.columns]
+    if missing:
+        raise ContractViolation(
+            f"{where}: {contract.__name__} needs the columns {missing}; got {frame.columns}"
+        )
+    good, failures = contract.filter(frame.select(contract.column_names()), cast=True)
+    if len(failures):
+        raise ContractViolation(
+            f"{where}: {len(failures)} of {frame.height} rows break {contract.__name__}: {failures.counts()}; "
+            f"first: {failures.invalid().head(1).to_dicts()}"
+        )
+    return good

@@ -1,0 +1,130 @@
+"""What passes between stages: one contract per kind of row. A rule's name is the error's name.
+
+A contract says what every row of a file keeps; the column order here is the column order on disk. `None` is allowed
+only where a column says so.
+"""
+
+import dataframely as dy
+import polars as pl
+
+BENCHMARKS = ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum")
+CONNECTIONS = ("off", "transform", "parallel")
+
+
+class AyaRow(dy.Schema):
+    """One instruction and its answer, as chosen from the source."""
+
+    row_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    inputs = dy.String(nullable=False, min_length=1)
+    targets = dy.String(nullable=False, min_length=1)
+    language = dy.String(nullable=False)
+    language_code = dy.String(nullable=False, min_length=2)
+    annotation_type = dy.String(nullable=False)
+    user_id = dy.String(nullable=False)
+    inputs_en = dy.String(nullable=True)
+    targets_en = dy.String(nullable=True)
+
+    @dy.rule()
+    def english_comes_in_pairs(cls) -> pl.Expr:
+        return pl.col("inputs_en").is_null() == pl.col("targets_en").is_null()
+
+
+class ParallelPair(dy.Schema):
+    """An instruction and its answer beside their English versions; `pair_id` is the row's `row_id`."""
+
+    pair_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    language = dy.String(nullable=False)
+    language_code = dy.String(nullable=False, min_length=2)
+    flores_code = dy.String(nullable=False, regex=r"^[a-z]{3}_[A-Z][a-z]{3}$")
+    inputs = dy.String(nullable=False, min_length=1)
+    targets = dy.String(nullable=False, min_length=1)
+    inputs_en = dy.String(nullable=False, min_length=1)
+    targets_en = dy.String(nullable=False, min_length=1)
+    origin = dy.Enum(["english", "given", "translated"], nullable=False)
+
+
+class TrainingRow(dy.Schema):
+    """One training example, as text and as the token ids that the model sees.
+
+    `input_ids` is the rendered prompt, the response and the end-of-turn token; the first `prompt_length` of them are
+    the prompt. `english_input_ids` is the rendered English prompt alone.
+    """
+
+    row_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    pair_id = dy.String(nullable=False, min_length=1)
+    task = dy.Enum(["native", "english", "translation"], nullable=False)
+    language_code = dy.String(nullable=False, min_length=2)
+    prompt = dy.String(nullable=False, min_length=1)
+    response = dy.String(nullable=False, min_length=1)
+    english_prompt = dy.String(nullable=False, min_length=1)
+    input_ids = dy.List(dy.Int32(nullable=False), nullable=False, min_length=2)
+    prompt_length = dy.Int32(nullable=False, min=1)
+    english_input_ids = dy.List(dy.Int32(nullable=False), nullable=False, min_length=1)
+
+    @dy.rule()
+    def response_is_trained(cls) -> pl.Expr:
+        return pl.col("prompt_length") < pl.col("input_ids").list.len()
+
+
+class BenchmarkItem(dy.Schema):
+    """One test prompt with its gold answers; equal `item_id` is the same item in every language (XLSum excepted)."""
+
+    benchmark = dy.Enum(BENCHMARKS, primary_key=True, nullable=False)
+    language = dy.String(primary_key=True, nullable=False, regex=r"^[a-z]{2,3}$")
+    item_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    prompt = dy.String(nullable=False, min_length=1)
+    prompt_en = dy.String(nullable=True, min_length=1)
+    answers = dy.List(dy.String(nullable=False), nullable=False, min_length=1)
+    choices_kind = dy.String(nullable=False)
+    group = dy.String(nullable=True)
+
+
+class Prediction(dy.Schema):
+    """What a run answered to one item through one kind of connection."""
+
+    run = dy.String(primary_key=True, nullable=False, min_length=1)
+    connection = dy.Enum(CONNECTIONS, primary_key=True, nullable=False)
+    benchmark = dy.Enum(BENCHMARKS, primary_key=True, nullable=False)
+    language = dy.String(primary_key=True, nullable=False)
+    item_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    response = dy.String(nullable=False)
+    prompt_tokens = dy.Int32(nullable=False, min=1)
+    new_tokens = dy.Int32(nullable=False, min=0)
+    stopped = dy.Bool(nullable=False)
+    selected_layer = dy.Int32(nullable=True, min=0)
+
+
+class ItemScore(dy.Schema):
+    """One item's score under one metric, 0 to 100."""
+
+    run = dy.String(primary_key=True, nullable=False, min_length=1)
+    connection = dy.Enum(CONNECTIONS, primary_key=True, nullable=False)
+    benchmark = dy.Enum(BENCHMARKS, primary_key=True, nullable=False)
+    language = dy.String(primary_key=True, nullable=False)
+    item_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    metric = dy.String(primary_key=True, nullable=False)
+    group = dy.String(nullable=True)
+    value = dy.Float64(nullable=False, min=0.0, max=100.0)
+
+
+class Score(dy.Schema):
+    """A benchmark's score in one language, or averaged over its languages (`avg`), with its interval, 0 to 100."""
+
+    run = dy.String(primary_key=True, nullable=False, min_length=1)
+    connection = dy.Enum(CONNECTIONS, primary_key=True, nullable=False)
+    benchmark = dy.Enum(BENCHMARKS, primary_key=True, nullable=False)
+    language = dy.String(primary_key=True, nullable=False)
+    metric = dy.String(primary_key=True, nullable=False)
+    items = dy.Int64(nullable=False, min=1)
+    value = dy.Float64(nullable=False, min=0.0, max=100.0)
+    ci_low = dy.Float64(nullable=False, min=0.0, max=100.0)
+    ci_high = dy.Float64(nullable=False, min=0.0, max=100.0)
+
+
+class QuarantinedRow(dy.Schema):
+    """A row that was set aside: which, by what rule, and the row itself as JSON, so that nothing is lost."""
+
+    row_id = dy.String(nullable=False)
+    rule = dy.String(nullable=False, min_length=1)
+    detail = dy.String(nullable=False)
+    row_json = dy.String(nullable=False)

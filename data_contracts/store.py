@@ -1,0 +1,197 @@
+"""Verified artifacts on disk, and the only code that knows where they lie.
+
+    STORE/<stage>/<fingerprint>/            finished: manifest.json was written last, then the folder took this name
+    STORE/<stage>/<fingerprint>.partial/    being made, or left by a killed run
+    STORE/<stage>/<fingerprint>.lock        held with flock(2) while it is made; the kernel frees it when the holder dies
+
+A finished artifact is trusted only after every file in its manifest was found and re-hashed, and only while its inputs
+are still the very artifacts it was made from. Stages never build a store path themselves, so that a remote store can
+take this one's place.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
+
+from data_contracts.errors import ArtifactMismatch, StoreUnavailable
+from data_contracts.files import read_json, sha256_of_file, sync_directory, write_json
+from data_contracts.manifest import FileRecord, Manifest
+
+logger = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class ArtifactRef:
+    """The name of an artifact, known before it is made; `subpath` points to a file or folder inside it."""
+
+    stage: str
+    fingerprint: str
+    subpath: str = ""
+
+    def at(self, subpath: str) -> "ArtifactRef":
+        """The same artifact, pointing to `subpath` inside it."""
+        return replace(self, subpath=subpath)
+
+    @property
+    def identity(self) -> str:
+        """What a fingerprint of something made from it takes in."""
+        return "/".join(part for part in (self.stage, self.fingerprint, self.subpath) if part)
+
+
+class ArtifactStore:
+    """A folder of verified artifacts."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root).absolute()
+
+    def folder(self, ref: ArtifactRef) -> Path:
+        """Where the finished artifact lies, whether or not it is there."""
+        return self.root / ref.stage / ref.fingerprint
+
+    def path(self, ref: ArtifactRef) -> Path:
+        """The path that `ref` points to: the artifact's folder, or `subpath` inside it."""
+        return self.folder(ref) / ref.subpath
+
+    def manifest(self, ref: ArtifactRef) -> Manifest:
+        """The manifest of a finished artifact, read without checking its files.
+
+        Raises:
+            ArtifactMismatch: there is none, or it cannot be read.
+        """
+        path = self.folder(ref) / MANIFEST
+        try:
+            return Manifest.model_validate(read_json(path))
+        except ValidationError as error:
+            raise ArtifactMismatch(f"{path} is not a manifest this version reads: {error}") from error
+
+    def manifest_digest(self, ref: ArtifactRef) -> str:
+        """The sha256 of an artifact's manifest: it changes whenever the artifact is made again."""
+        return sha256_of_file(self.folder(ref) / MANIFEST)
+
+    def verify(self, ref: ArtifactRef) -> Manifest:
+        """The manifest of an artifact whose every file was found and re-hashed, and whose inputs are unchanged.
+
+        Raises:
+            ArtifactMismatch: names the first file or input that does not agree.
+        """
+        manifest = self.manifest(ref)
+        folder = self.folder(ref)
+        for record in manifest.files:
+            _verify_file(folder, record)
+        for name, recorded in manifest.inputs.items():
+            if "manifest_sha256" in recorded:
+                self._verify_input(ref, name, recorded)
+        return manifest
+
+    def _verify_input(self, ref: ArtifactRef, name: str, recorded: dict[str, str]) -> None:
+        source = ArtifactRef(recorded["stage"], recorded["fingerprint"])
+        path = self.folder(source) / MANIFEST
+        if not path.is_file() or sha256_of_file(path) != recorded["manifest_sha256"]:
+            raise ArtifactMismatch(
+                f"{self.folder(ref)} was made from another making of its input '{name}' ({source.identity[:24]}…)"
+            )
+
+    @contextmanager
+    def locked(self, ref: ArtifactRef) -> Iterator[None]:
+        """Hold the artifact's lock; a second process waits here, and finds the result when it enters."""
+        path = self.root / ref.stage / f"{ref.fingerprint}.lock"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise unavailable(error, path) from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("waiting: another process is making %s %s", ref.stage, ref.fingerprint[:12])
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def open_partial(self, ref: ArtifactRef, *, keep: bool) -> Path:
+        """The folder to write into, under the lock; `keep` leaves what a killed run wrote there."""
+        partial = self._partial(ref)
+        if partial.exists() and not keep:
+            shutil.rmtree(partial)
+        partial.mkdir(parents=True, exist_ok=True)
+        return partial
+
+    def withdraw(self, ref: ArtifactRef) -> None:
+        """Take a damaged or outdated artifact out of use; what it holds becomes the partial folder of the next try."""
+        folder, partial = self.folder(ref), self._partial(ref)
+        if folder.exists():
+            shutil.rmtree(partial, ignore_errors=True)
+            (folder / MANIFEST).unlink(missing_ok=True)
+            os.replace(folder, partial)
+
+    def finish(self, ref: ArtifactRef, manifest: Manifest) -> None:
+        """Write the manifest last and give the partial folder its final name."""
+        partial = self._partial(ref)
+        write_json(partial / MANIFEST, manifest.model_dump(mode="json"))
+        os.replace(partial, self.folder(ref))
+        sync_directory(self.root / ref.stage)
+
+    def _partial(self, ref: ArtifactRef) -> Path:
+        return self.root / ref.stage / f"{ref.fingerprint}.partial"
+
+
+def file_records(folder: Path) -> list[FileRecord]:
+    """A record of every file below `folder`, sorted by path.
+
+    Raises:
+        ArtifactMismatch: a symbolic link: what it points to could change without the artifact changing.
+    """
+    records = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise ArtifactMismatch(f"{path} is a symbolic link; an artifact holds its own files only")
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            records.append(
+                FileRecord(
+                    path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256_of_file(path)
+                )
+            )
+    return records
+
+
+def unavailable(error: OSError, path: Path) -> StoreUnavailable:
+    """The store's own words for an operating-system error at `path`."""
+    advice = {
+        errno.ENOSPC: "the disk is full: free some space; finished stages and shards are kept, so run it again",
+        errno.EDQUOT: "the disk quota is used up: free some space and run it again",
+        errno.EROFS: "the file system is read-only: point `execution.store` to a folder that can be written",
+        errno.EACCES: "permission denied: point `execution.store` to a folder that can be written",
+        errno.EPERM: "permission denied: point `execution.store` to a folder that can be written",
+        errno.ENOTDIR: "a part of the path is a file: point `execution.store` to a folder",
+        errno.EEXIST: "a part of the path is a file: point `execution.store` to a folder",
+    }.get(error.errno or 0, "check the disk and the path")
+    return StoreUnavailable(f"cannot write {path}: {error.strerror or error}; {advice}")
+
+
+def _verify_file(folder: Path, record: FileRecord) -> None:
+    parts = PurePosixPath(record.path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ArtifactMismatch(f"{folder / MANIFEST} lists {record.path!r}, which lies outside the artifact")
+    path = folder / record.path
+    if path.is_symlink() or not path.is_file():
+        raise ArtifactMismatch(f"{path} is missing")
+    size = path.stat().st_size
+    if size != record.size:
+        raise ArtifactMismatch(f"{path} has {size} bytes, its manifest says {record.size}")
+    found = sha256_of_file(path)
+    if found != record.sha256:
+        raise ArtifactMismatch(f"{path} is damaged: sha256 {found[:12]}…, its manifest says {record.sha256[:12]}…")
