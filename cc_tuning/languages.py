@@ -1,0 +1,131 @@
+"""One table of languages: Aya's code, FLORES-200 for NLLB, ISO 639-1 for the benchmarks, M2M100.
+
+The table is `languages.csv` beside this file: the 71 languages, dialects and scripts of the Aya dataset, and a few more
+that NLLB-200 covers. A code that is not in the table is an error, never a similar language. Two codes stand for two
+scripts each (`zho`, `kur`); the language's name or, where scripts can be told apart by letter, the text decides.
+"""
+
+import csv
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from cc_tuning.errors import CcTuningError
+
+ENGLISH_FLORES_CODE = "eng_Latn"
+
+_TABLE = Path(__file__).with_name("languages.csv")
+_RIGHT_TO_LEFT_SCRIPTS = frozenset({"Arab", "Hebr", "Thaa", "Nkoo", "Syrc"})
+# How Unicode names the letters of a script; only scripts that share a code with another one need a line.
+_LETTER_NAMES = {"Arab": "ARABIC ", "Latn": "LATIN "}
+
+
+class UnknownLanguage(CcTuningError):
+    """A language code that is not in the table."""
+
+
+@dataclass(frozen=True)
+class Language:
+    """One row of the table. Codes that a language does not have are empty strings."""
+
+    aya_code: str
+    name: str
+    script: str
+    """ISO 15924."""
+    flores_code: str
+    """FLORES-200, the code that NLLB knows."""
+    iso639_1: str
+    m2m100_code: str
+    other_codes: tuple[str, ...]
+    """Codes of the same language in other sources, such as `swh` for `swa`."""
+    in_aya: bool
+
+    @property
+    def right_to_left(self) -> bool:
+        """Whether the script runs from right to left."""
+        return self.script in _RIGHT_TO_LEFT_SCRIPTS
+
+    @property
+    def is_english(self) -> bool:
+        """Whether a text in it is its own English version."""
+        return self.flores_code == ENGLISH_FLORES_CODE
+
+
+@cache
+def all_languages() -> tuple[Language, ...]:
+    """Every row of the table, in its order."""
+    with _TABLE.open(encoding="utf-8", newline="") as file:
+        return tuple(
+            Language(
+                aya_code=row["aya_code"],
+                name=row["name"],
+                script=row["script"],
+                flores_code=row["flores_code"],
+                iso639_1=row["iso639_1"],
+                m2m100_code=row["m2m100_code"],
+                other_codes=tuple(row["other_codes"].split()),
+                in_aya=row["in_aya"] == "yes",
+            )
+            for row in csv.DictReader(file)
+        )
+
+
+def find_language(code: str, language_name: str = "", text: str = "") -> Language:
+    """The language of a row, from its code; name and text decide where a code stands for two scripts.
+
+    Args:
+        code: Aya's code (`swa`) or another code of the same language (`swh`).
+        language_name: the row's `language` column, such as "Traditional Chinese"; may be empty.
+        text: some text of the row, used only to tell an Arabic from a Latin script; may be empty.
+
+    Raises:
+        UnknownLanguage: no language of the table has this code.
+    """
+    candidates = _by_code().get(code, ())
+    if not candidates:
+        raise UnknownLanguage(
+            f"language code {code!r} (language {language_name!r}) is not among the {len(_by_code())} known codes; "
+            f"codes look like 'spa' or 'swh', see cc_tuning/languages.csv"
+        )
+    if len(candidates) == 1:
+        return candidates[0]
+    for language in candidates:
+        if language.name.casefold() == language_name.strip().casefold():
+            return language
+    for language in candidates:
+        if _is_mostly_in(text, language.script):
+            return language
+    # Without a telling name or script the code means its first row: Simplified Chinese, Northern Kurdish.
+    return candidates[0]
+
+
+def by_iso639_1(code: str) -> Language:
+    """The language of a two-letter code, as the benchmarks use them (`zh` is Simplified Chinese).
+
+    Raises:
+        UnknownLanguage: no language of the table has this code.
+    """
+    for language in all_languages():
+        if code and language.iso639_1 == code:
+            return language
+    known = " ".join(sorted({language.iso639_1 for language in all_languages() if language.iso639_1}))
+    raise UnknownLanguage(f"two-letter language code {code!r} is not known; known are: {known}")
+
+
+@cache
+def _by_code() -> dict[str, tuple[Language, ...]]:
+    table: dict[str, tuple[Language, ...]] = {}
+    for language in all_languages():
+        for code in (language.aya_code, *language.other_codes):
+            table[code] = (*table.get(code, ()), language)
+    return table
+
+
+def _is_mostly_in(text: str, script: str) -> bool:
+    letter_name = _LETTER_NAMES.get(script)
+    letters = [character for character in text if character.isalpha()]
+    if letter_name is None or not letters:
+        return False
+    inside = sum(unicodedata.name(letter, "").startswith(letter_name) for letter in letters)
+    return 2 * inside > len(letters)
