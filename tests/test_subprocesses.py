@@ -1,0 +1,101 @@
+"""A worker ends with its parent, whatever ends the parent, and says why it failed."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cc_tuning.errors import EvaluationFailed
+from cc_tuning.subprocesses import progress_lines, run_worker
+
+# A worker with a child of its own (as torchrun has); it writes both process ids, then sleeps.
+FAMILY = """
+import os, pathlib, subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} {child.pid}")
+time.sleep(60)
+"""
+PARENT = """
+import sys
+from cc_tuning.errors import EvaluationFailed
+from cc_tuning.subprocesses import run_worker
+run_worker([sys.executable, "-c", sys.argv[1], sys.argv[2]], name="sleeper", failure=EvaluationFailed, grace_seconds=5)
+"""
+
+
+def _run(code: str, *arguments: str, **options: object) -> None:
+    run_worker([sys.executable, "-c", code, *arguments], name="worker", failure=EvaluationFailed, **options)
+
+
+def _wait_for(condition: object, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "gave up waiting"
+        time.sleep(0.02)
+
+
+def _family(path: Path) -> list[int]:
+    _wait_for(lambda: path.exists() and len(path.read_text().split()) == 2)
+    return [int(part) for part in path.read_text().split()]
+
+
+def _is_gone(process_id: int) -> bool:
+    try:
+        return psutil.Process(process_id).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_stdout_lines_arrive_and_progress_lines_become_progress() -> None:
+    told: list[tuple[int, int, str]] = []
+    _run(
+        "from cc_tuning.subprocesses import tell_progress\nprint('hello')\ntell_progress(3, 7, 'items')",
+        on_line=progress_lines(lambda done, total, unit: told.append((done, total, unit))),
+    )
+    assert told == [(3, 7, "items")]
+
+
+def test_failure_shows_the_code_and_the_last_words() -> None:
+    with pytest.raises(EvaluationFailed, match=r"(?s)ended with code 3.*out of luck"):
+        _run("import sys; sys.stderr.write('out of luck\\n'); sys.exit(3)")
+
+
+def test_killed_worker_is_named_by_its_signal() -> None:
+    with pytest.raises(EvaluationFailed, match="killed by signal SIGKILL"):
+        _run("import os; os.kill(os.getpid(), 9)")
+
+
+def test_a_worker_that_leaves_a_child_behind_has_it_ended(tmp_path: Path) -> None:
+    _run(FAMILY.removesuffix("time.sleep(60)\n"), str(tmp_path / "ids"))
+    _wait_for(lambda: all(_is_gone(process_id) for process_id in _family(tmp_path / "ids")))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_worker_ends_with_its_parent(number: signal.Signals, tmp_path: Path) -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, FAMILY, str(tmp_path / "ids")],
+        cwd=Path(__file__).parents[1],
+        stderr=subprocess.DEVNULL,
+    )
+    worker, child = _family(tmp_path / "ids")
+    parent.send_signal(number)
+    parent.wait(timeout=20)
+    _wait_for(lambda: _is_gone(worker))
+    if number == signal.SIGKILL:
+        os.kill(child, signal.SIGKILL)  # the kernel tells the worker only; a worker with children must tell them
+    else:
+        _wait_for(lambda: _is_gone(child))
+
+
+def test_workers_run_from_a_thread(tmp_path: Path) -> None:
+    code = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"
+    thread = threading.Thread(target=_run, args=(code, str(tmp_path / "done")))
+    thread.start()
+    thread.join(timeout=20)
+    assert (tmp_path / "done").exists()
