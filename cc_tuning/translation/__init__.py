@@ -1,0 +1,1 @@
+"""From rows in many languages to rows beside their English."""

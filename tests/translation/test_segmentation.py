@@ -1,0 +1,155 @@
+"""Segmentation: nothing is lost, structure is kept, and only prose reaches the translator."""
+
+import time
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cc_tuning.languages import find_language
+from cc_tuning.translation.segmentation import Segmenter, join_pieces
+from cc_tuning.translation.sentences import fit_token_budget, split_sentences
+
+LANGUAGE_CODES = ["eng", "spa", "zho", "tha", "mya", "arb", "hin", "jpn", "hau", "amh"]
+# Fragments that have broken segmenters, beside whatever hypothesis invents.
+FRAGMENTS = [
+    "Hello. ", "你好。", "再见", "สวัสดีครับ ", "မင်္ဂလာပါ။", "नमस्ते। ", "مرحبا؟ ", "```\n", "~~~", "`x`", "``", "`",
+    "https://a.b/c?d=e. ", "me@example.org", "\n", "\r\n", "\r", "\x85", "\u2028", "\x1c", "\t", "  ", "- ", "1. ",
+    "1、", "> ", "# ", "[ ] ", "12 345,6", "🙂", "👩‍👩‍👧", "e\u0301", "\u200f", "\u202b", "\x00", "ﷺ",
+    "www.", "A. ", "ß",
+]  # fmt: skip
+TEXTS = st.one_of(
+    st.text(max_size=80), st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=5)), max_size=30).map("".join)
+)
+
+
+def count_characters(texts: Sequence[str]) -> list[int]:
+    return [len(text) for text in texts]
+
+
+def segmenter(code: str, max_tokens: int = 40) -> Segmenter:
+    return Segmenter(find_language(code), max_tokens, count_characters)
+
+
+def prose_of(text: str, code: str = "eng", max_tokens: int = 1000) -> list[str]:
+    return [piece.text for piece in segmenter(code, max_tokens).pieces(text) if piece.is_prose]
+
+
+@given(text=TEXTS, code=st.sampled_from(LANGUAGE_CODES))
+def test_identity_translator_gives_any_text_back(text: str, code: str) -> None:
+    pieces = segmenter(code).pieces(text)
+    assert "".join(piece.text for piece in pieces) == text
+    assert join_pieces(pieces, [piece.text for piece in pieces if piece.is_prose]) == text
+
+
+@given(text=TEXTS, code=st.sampled_from(LANGUAGE_CODES))
+def test_upper_casing_translator_changes_only_prose(text: str, code: str) -> None:
+    pieces = segmenter(code).pieces(text)
+    upper = join_pieces(pieces, [piece.text.upper() for piece in pieces if piece.is_prose])
+    assert upper == "".join(piece.text.upper() if piece.is_prose else piece.text for piece in pieces)
+
+
+@given(text=TEXTS, code=st.sampled_from(LANGUAGE_CODES))
+def test_prose_has_a_letter_and_no_whitespace_around(text: str, code: str) -> None:
+    for piece in segmenter(code).pieces(text):
+        if piece.is_prose:
+            assert piece.text == piece.text.strip()
+            assert any(character.isalpha() for character in piece.text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "", "   ", "42", "3.14 + 2 = 5.14", "----", "🙂🙂", "https://example.org/a_b?c=d", "ana@example.org",
+        "`print(1)`", "`` a ` b ``", "1.", "\u200f",
+    ],
+)  # fmt: skip
+def test_line_without_prose_never_reaches_the_translator(line: str) -> None:
+    assert prose_of(line) == []
+
+
+def test_fenced_code_is_copied_to_its_closing_fence() -> None:
+    text = "Mira esto:\n```python\nprint('Hola.')\n~~~\n```\nFin.\n~~~~\nx\n~~~\ny"
+    assert prose_of(text, "spa") == ["Mira esto:", "Fin."]
+
+
+@pytest.mark.parametrize(
+    ("line", "prose"),
+    [
+        ("  - Uno. Dos.", ["Uno.", "Dos."]),
+        ("12) Tres", ["Tres"]),
+        ("> # Título", ["Título"]),
+        ("- [x] Hecho", ["Hecho"]),
+        ("3、苹果", ["苹果"]),
+        ("B. Cuatro", ["Cuatro"]),
+        ("२. सेब", ["सेब"]),
+    ],
+)
+def test_list_markers_are_kept_out_of_the_sentence(line: str, prose: list[str]) -> None:
+    assert prose_of(line) == prose
+
+
+def test_text_around_a_url_is_translated_and_its_full_stop_is_not_part_of_it() -> None:
+    assert prose_of("请看https://a.org/b。谢谢", "zho") == ["请看", "谢谢"]
+    pieces = [piece.text for piece in segmenter("eng").pieces("See https://a.org/b.")]
+    assert pieces == ["See", " ", "https://a.org/b", "."]
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "sentences"),
+    [
+        ("eng", "Mr. Smith came. He left.", ["Mr. Smith came.", "He left."]),
+        ("zho", "你好。今天天气很好！", ["你好。", "今天天气很好！"]),
+        ("hin", "नमस्ते। आप कैसे हैं?", ["नमस्ते।", "आप कैसे हैं?"]),
+        ("mya", "မင်္ဂလာပါ။ နေကောင်းလား။", ["မင်္ဂလာပါ။", "နေကောင်းလား။"]),
+        ("arb", "مرحبا؟ نعم.", ["مرحبا؟", "نعم."]),
+    ],
+)
+def test_each_sentence_is_its_own_segment(code: str, text: str, sentences: list[str]) -> None:
+    assert prose_of(text, code) == sentences
+
+
+def test_space_is_added_between_sentences_of_a_script_without_spaces() -> None:
+    pieces = segmenter("zho").pieces("你好。再见`x`。")
+    assert join_pieces(pieces, ["Hello.", "Goodbye"]) == "Hello. Goodbye `x`。"
+
+
+def test_more_or_fewer_translations_than_prose_raise() -> None:
+    pieces = segmenter("eng").pieces("One. Two.")
+    for translations in (["One."], ["One.", "Two.", "Three."]):
+        with pytest.raises(ValueError, match="prose pieces"):
+            join_pieces(pieces, translations)
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "palabra " * 600, "a" * 5000, "สวัสดีครับวันนี้อากาศดี" * 200, "你好世界" * 1200, "🙂" * 3000 + "a",
+        "uno, dos, " * 500, "a" + "\u0301" * 300,
+    ],
+)  # fmt: skip
+def test_over_long_sentence_is_cut_to_the_budget_between_graphemes(sentence: str) -> None:
+    parts = fit_token_budget([sentence], 100, count_characters)
+    assert "".join(parts) == sentence
+    assert all(len(part) <= 100 for part in parts) or parts == [sentence]
+    assert not any(part.startswith("\u0301") for part in parts)
+
+
+def test_over_long_sentence_is_cut_after_a_pause_before_it_is_cut_between_words() -> None:
+    sentence = "one two three four, five six seven eight nine"
+    assert fit_token_budget([sentence], 30, count_characters) == ["one two three four, ", "five six seven eight nine"]
+
+
+def test_sentences_of_an_astral_text_are_cut_at_characters_not_utf16_units() -> None:
+    text = "🙂 မင်္ဂလာပါ။ 🙂🙂 နေကောင်းလား။ ok"
+    assert "".join(split_sentences(text, find_language("mya"))) == text
+
+
+def test_hostile_rows_of_100_kilobytes_take_seconds_not_minutes() -> None:
+    started = time.monotonic()
+    for unit in ("a", "`", "` ", "``a", "https://", "a.b@", "> ", "1. ", "!", "w.", "``` ", "[ ] ", "( "):
+        text = unit * (100_000 // len(unit))
+        pieces = segmenter("eng", 500).pieces(text)
+        assert "".join(piece.text for piece in pieces) == text
+    assert time.monotonic() - started < 20
