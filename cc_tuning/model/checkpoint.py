@@ -1,0 +1,212 @@
+"""A checkpoint on disk: an ordinary Hugging Face model directory with two more files.
+
+`cross_lingual_connection.safetensors` holds `decision_maker.weight` and, once fitted, `transform_matrix`;
+`cross_lingual.json` says what they are. Any tool can load the base weights and never sees them. Files are written
+under a temporary name and renamed, `cross_lingual.json` last: where it is present, the rest is whole.
+"""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+
+from cc_tuning.errors import ConfigError
+from cc_tuning.model.config import ConnectionConfig
+from data_contracts.errors import ArtifactMismatch
+from data_contracts.files import read_json, write_json, written_atomically
+
+CONNECTION_FILE = "cross_lingual_connection.safetensors"
+DESCRIPTION_FILE = "cross_lingual.json"
+TRANSFORM_KEY = "transform_matrix"
+FORMAT = 1
+_SELECTOR_PREFIX = "decision_maker."
+
+
+class Description(BaseModel):
+    """The content of `cross_lingual.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format: int
+    family: str
+    layers: int
+    hidden_size: int
+    connection: ConnectionConfig
+    stop_token_ids: tuple[int, ...]
+    fingerprints: dict[str, str]
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class SavedConnection:
+    """What a checkpoint says beside its base model."""
+
+    description: Description
+    selector_state: dict[str, Tensor]  # of the selector module, without its prefix
+    transform_matrix: Tensor | None  # W_T [D, D] float32
+
+
+def has_connection(directory: Path | str) -> bool:
+    """Whether a model directory was saved with a cross-lingual connection."""
+    return (Path(directory) / DESCRIPTION_FILE).is_file()
+
+
+def write_checkpoint(
+    directory: Path,
+    base: PreTrainedModel,
+    description: Description,
+    selector_state: Mapping[str, Tensor],
+    transform_matrix: Tensor | None,
+) -> None:
+    """Write the base model, its connection and the description into `directory`, each file whole or absent."""
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / DESCRIPTION_FILE).unlink(missing_ok=True)
+    write_base_model(directory, base, description.stop_token_ids)
+    tensors = {_SELECTOR_PREFIX + name: tensor for name, tensor in selector_state.items()}
+    if transform_matrix is not None:
+        tensors[TRANSFORM_KEY] = transform_matrix
+    with written_atomically(directory / CONNECTION_FILE) as temporary:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary)
+    write_json(directory / DESCRIPTION_FILE, description.model_dump(mode="json"))
+
+
+def write_base_model(directory: Path, base: PreTrainedModel, stop_token_ids: Sequence[int]) -> None:
+    """Write an ordinary Hugging Face directory whose generation stops at `stop_token_ids`."""
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".base.") as name:
+        written = Path(name)
+        base.save_pretrained(written)
+        if stop_token_ids:
+            generation = type(base.generation_config).from_dict(base.generation_config.to_dict())
+            generation.eos_token_id = list(stop_token_ids)
+            generation.save_pretrained(written)
+        names = {file.name for file in written.iterdir()}
+        # Shards of an earlier, larger save would be loaded in the place of the new weights.
+        for stale in sorted(directory.glob("model*.safetensors*")):
+            if stale.name not in names:
+                stale.unlink()
+        for file in sorted(written.iterdir()):
+            with written_atomically(directory / file.name) as temporary:
+                file.replace(temporary)
+
+
+def read_connection(directory: Path) -> SavedConnection:
+    """The connection of a checkpoint directory.
+
+    Raises:
+        ConfigError: the directory has no connection, or one of a newer format.
+        ArtifactMismatch: a file is missing, truncated or not what this format writes.
+    """
+    if not has_connection(directory):
+        raise ConfigError(
+            f"{directory} has no cross-lingual connection: {DESCRIPTION_FILE} is missing. "
+            + (
+                "It is an ordinary model; load it with transformers"
+                if (directory / "config.json").is_file()
+                else "Expected the checkpoint directory of a CC-Tuning run"
+            )
+        )
+    content = read_json(directory / DESCRIPTION_FILE)
+    if isinstance(content, dict) and content.get("format") != FORMAT:
+        raise ConfigError(
+            f"{directory / DESCRIPTION_FILE} has format {content.get('format')!r}, this version reads {FORMAT}; "
+            "use the version of cc-tuning that wrote it, or train again"
+        )
+    try:
+        description = Description.model_validate(content)
+    except ValidationError as error:
+        raise ArtifactMismatch(f"{directory / DESCRIPTION_FILE} is damaged: {error}; train again") from error
+    tensors = read_tensors(directory / CONNECTION_FILE)
+    transform_matrix = tensors.pop(TRANSFORM_KEY, None)
+    state = {name.removeprefix(_SELECTOR_PREFIX): tensor for name, tensor in tensors.items()}
+    return SavedConnection(description, state, transform_matrix)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file, on the CPU.
+
+    Raises:
+        ArtifactMismatch: the file is missing, truncated or not safetensors.
+    """
+    if not path.is_file():
+        raise ArtifactMismatch(f"{path} is missing; run the stage that writes it again")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ArtifactMismatch(
+            f"{path} ({path.stat().st_size} bytes) is truncated or not safetensors: {error}; "
+            "delete it and run the stage that writes it again"
+        ) from error
+
+
+def read_transform_matrix(path: Path) -> Tensor:
+    """`W_T [D, D]` float32 of a transform artifact, `transform_matrix.safetensors`.
+
+    Raises:
+        ArtifactMismatch: the file is missing or damaged, or holds no transform matrix.
+    """
+    tensors = read_tensors(path)
+    if TRANSFORM_KEY not in tensors:
+        raise ArtifactMismatch(
+            f"{path} holds {sorted(tensors)}, expected {TRANSFORM_KEY!r} [D, D]; "
+            "pass the file that the transform stage writes"
+        )
+    return tensors[TRANSFORM_KEY]
+
+
+def read_base_model(directory: Path, dtype: torch.dtype | str) -> PreTrainedModel:
+    """The causal language model of a directory, in evaluation mode.
+
+    Raises:
+        ArtifactMismatch: files are missing or damaged, or weights are absent. transformers alone would fill absent
+            weights with random numbers and a warning.
+    """
+    if not (directory / "config.json").is_file():
+        raise ArtifactMismatch(f"{directory} is not a model directory: config.json is missing; train again")
+    try:
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ArtifactMismatch(
+            f"the model in {directory} cannot be loaded: {error}; its weights are missing or damaged. "
+            "Run the stage that writes it again"
+        ) from error
+    model, report = loaded
+    absent = [*report["missing_keys"], *report["mismatched_keys"]]
+    if absent:
+        raise ArtifactMismatch(
+            f"the weights in {directory} do not fill the model of its config.json: {len(absent)} absent or of "
+            f"another shape, the first {absent[0]!r}. Run the stage that writes it again"
+        )
+    return model.eval()
+
+
+def load_selector(selector: nn.Module, saved: SavedConnection, config: PretrainedConfig, directory: Path) -> None:
+    """Fill `selector` from a checkpoint, after checking that connection and base model belong together.
+
+    Raises:
+        ArtifactMismatch: the description names another model, or the selector's weights are absent or of another shape.
+    """
+    described = (saved.description.family, saved.description.layers, saved.description.hidden_size)
+    loaded = (config.model_type, config.num_hidden_layers, config.hidden_size)
+    if described != loaded:
+        raise ArtifactMismatch(
+            f"{directory / DESCRIPTION_FILE} describes (family, layers, hidden size) {described}, the base model "
+            f"beside it is {loaded}; restore the checkpoint's own config.json and weights"
+        )
+    shapes = {name: tuple(tensor.shape) for name, tensor in saved.selector_state.items()}
+    expected = {name: tuple(tensor.shape) for name, tensor in selector.state_dict().items()}
+    if shapes != expected:
+        raise ArtifactMismatch(
+            f"{directory / CONNECTION_FILE} holds selector weights {shapes}, expected {expected} for the selector "
+            f"{saved.description.connection.selector!r}; restore the file or train again"
+        )
+    selector.load_state_dict(saved.selector_state)

@@ -1,0 +1,47 @@
+"""What the connection is, apart from the weights. Part of a run's identity."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Selector = Literal["decision_maker", "mean", "random"]
+ConnectionMode = Literal["off", "transform", "parallel"]
+
+
+class ConnectionConfig(BaseModel):
+    """Where the connection sits and how its source layer is chosen (Ye et al. 2025, section 3.2)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    selector: Selector = Field(
+        "decision_maker",
+        description="How the English layer is chosen: by the trained Decision Maker (the paper's method), as the "
+        "mean over layers, or one layer at random (the paper's two ablations).",
+    )
+    position: Literal["last_prompt_token"] = Field(
+        "last_prompt_token",
+        description="Which token is t*: counted from the last token of the rendered generation prompt, the one "
+        "position known for every chat template before the response exists.",
+    )
+    offset: int = Field(
+        0,
+        ge=0,
+        description="Tokens between t* and the last prompt token. 0 is the authors' position for Llama 3; 1 is "
+        "theirs for Qwen 2, the token `assistant` before the newline.",
+    )
+    temperature: float = Field(
+        1.0,
+        gt=0,
+        description="tau of the Gumbel-softmax (eq. 4). The paper gives no value; the authors' code uses 1.",
+    )
+    english: Literal["transform", "identity"] = Field(
+        "transform",
+        description="What an English prompt is connected with at inference: its own activations through W_T, the "
+        "rule of every other language (the authors' code), or its own activations as they are.",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        description="Seed of the selector `random` in evaluation, where a row's layer depends on this and on the "
+        "row's prompt only. Training draws from torch's generator, which the trainer seeds.",
+    )

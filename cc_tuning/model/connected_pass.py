@@ -1,0 +1,195 @@
+"""The method in one `nn.Module`: an untouched causal language model, a selector, and hooks around a pass.
+
+`forward` does the English pass, the decision and the connected pass, so that a wrapper such as
+DistributedDataParallel sees one call. It trains under `transformers.Trainer` as it is. The English pass carries no
+gradient: that is what the authors' shipped configuration computes (its re-entrant checkpointing builds that pass
+without a graph), and it is cheaper than keeping it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from cc_tuning.errors import ConfigError, UnsupportedModel
+from cc_tuning.model.capture import recorded_ffn_outputs
+from cc_tuning.model.config import ConnectionConfig
+from cc_tuning.model.decision_maker import Decision, build_selector
+from cc_tuning.model.families import find_components
+from cc_tuning.model.injection import injected_vector
+from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
+from cc_tuning.model.tied_weights import keep_once_in_state_dict
+
+
+@dataclass
+class CrossLingualOutput(ModelOutput):
+    """What `forward` returns. The selection tensors are float32 and carry no gradient; they are for logging."""
+
+    loss: Tensor | None = None  # scalar, when labels were given
+    logits: Tensor | None = None  # [B, T, V]
+    selection: Tensor | None = None  # g [B, L]
+    selection_probabilities: Tensor | None = None  # softmax(H / tau), without noise [B, L]
+
+
+class ConnectedModel(nn.Module):
+    """A causal language model whose first layer's FFN output gets `v` added at t* (Ye et al. 2025, eq. 3 to 5).
+
+    `base` is the language model, `decision_maker` the selector, `connection` its configuration and `transform_matrix`
+    `W_T [D, D]` float32 or None. `W_T` is not part of the state dict: it is fitted after training.
+    """
+
+    # Read by the Trainer when a resumed checkpoint lacks weights.
+    _keys_to_ignore_on_save: Sequence[str] | None = None
+
+    def __init__(self, base: PreTrainedModel, connection: ConnectionConfig) -> None:
+        super().__init__()
+        components = find_components(base)
+        self.base = base
+        self.connection = connection
+        hidden_size, layers = base.config.hidden_size, len(components.ffns)
+        self.decision_maker = build_selector(connection, hidden_size, layers, base.config.initializer_range)
+        self.transform_matrix: Tensor | None
+        self.register_buffer("transform_matrix", None, persistent=False)
+        keep_once_in_state_dict(self, base, "base.")
+
+    # -- what the Trainer and Hugging Face tools ask a model for
+
+    @property
+    def config(self) -> PretrainedConfig:
+        """The configuration of the base model."""
+        return self.base.config
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """The generation configuration of the base model."""
+        return self.base.generation_config
+
+    @property
+    def loss_type(self) -> str:
+        """The base model's loss by its name in transformers; tells the Trainer how target tokens are counted."""
+        return self.base.loss_type
+
+    @property
+    def device(self) -> torch.device:
+        """Where the base model is."""
+        return self.base.device
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **arguments: Any
+    ) -> None:
+        """Recompute decoder layers in the backward pass, in the non-reentrant way only.
+
+        Raises:
+            ConfigError: re-entrant checkpointing was asked for. It recomputes outside of autograd's view, where
+                a hook's gradient can be wrong without an error.
+        """
+        settings = {"use_reentrant": False} | (activation_checkpointing_kwargs or {})
+        if settings["use_reentrant"]:
+            raise ConfigError(
+                "got use_reentrant=True for a model with a cross-lingual connection, expected non-reentrant "
+                "checkpointing; leave activation_checkpointing_kwargs out"
+            )
+        self.base.activation_checkpointing_enable(activation_checkpointing_kwargs=settings, **arguments)
+
+    # -- the method
+
+    @torch.no_grad()
+    def ffn_activations(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+        """`F [B, L, D]`: each layer's raw feed-forward output at `positions [B]`, without a connection.
+
+        The decoder alone, no gradient, in the model's dtype. `input_ids, attention_mask [B, T]`, padded on either
+        side.
+
+        Raises:
+            PromptNotFound: a position is outside its row or on padding.
+        """
+        check_positions(positions, attention_mask, "activation")
+        components = find_components(self.base)
+        with recorded_ffn_outputs(components.ffns, positions) as outputs:
+            components.decoder(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids_of(attention_mask),
+                use_cache=False,
+            )
+        return outputs.stack()
+
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        connection_positions: Tensor,
+        english_input_ids: Tensor,
+        english_attention_mask: Tensor,
+        english_positions: Tensor,
+        labels: Tensor | None = None,
+        gumbel_noise: Tensor | None = None,
+        **loss_kwargs: Any,
+    ) -> CrossLingualOutput:
+        """The loss of a batch with its connection.
+
+        `input_ids, attention_mask, labels [B, T]` hold prompt and response, `english_input_ids,
+        english_attention_mask [B, T_en]` the English prompt alone; `connection_positions, english_positions [B]`
+        are t* in each. `gumbel_noise [B, L]` replaces the drawn noise. `loss_kwargs` reach the base model's loss
+        (`num_items_in_batch` from the Trainer: the loss is then a sum over the batch's tokens divided by it).
+
+        Raises:
+            PromptNotFound: a position is outside its row or on padding.
+        """
+        check_positions(connection_positions, attention_mask, "connected")
+        english = self.ffn_activations(english_input_ids, english_attention_mask, english_positions)
+        connection_ids = input_ids.gather(1, connection_positions[:, None])[:, 0]
+        row_keys = key_of_rows(input_ids, attention_mask, connection_positions)
+        decision = self.decide(english, connection_ids, row_keys, gumbel_noise)
+        with injected_vector(find_components(self.base).first_layer, connection_positions, decision.vector):
+            output = self.base(
+                input_ids=input_ids,
+                attention_mask=attention_mask,
+                position_ids=position_ids_of(attention_mask),
+                labels=labels,
+                use_cache=False,
+                **loss_kwargs,
+            )
+        probabilities = (decision.logits.detach() / self.connection.temperature).softmax(-1)
+        return CrossLingualOutput(output.loss, output.logits, decision.weights.detach(), probabilities)
+
+    def decide(self, source: Tensor, connection_ids: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
+        if noise is not None and self.connection.selector != "decision_maker":
+            raise ConfigError(f"got gumbel_noise for the selector {self.connection.selector!r}, which has no noise")
+        embedding = self.base.get_input_embeddings()(connection_ids)
+        return self.decision_maker(source, embedding, row_keys, noise)
+
+    def set_transform_matrix(self, matrix: Tensor) -> None:
+        """Use `matrix [D, D]` as `W_T`, kept in float32 on the model's device.
+
+        Raises:
+            UnsupportedModel: the shape is not that of this model, or values are not finite.
+        """
+        expected = (self.config.hidden_size, self.config.hidden_size)
+        if tuple(matrix.shape) != expected or not bool(torch.isfinite(matrix).all()):
+            raise UnsupportedModel(
+                f"the transform matrix has shape {tuple(matrix.shape)} and {int((~torch.isfinite(matrix)).sum())} "
+                f"values that are not finite; this model needs {expected}. Fit the matrix on this checkpoint"
+            )
+        self.transform_matrix = matrix.to(self.device, torch.float32)
+
+    def predicted_english(self, own: Tensor, english_rows: Tensor | None = None) -> Tensor:
+        """`F_hat = F W_T [B, L, D]` float32 (section 3.2.2), or `F` itself for English rows if so configured.
+
+        `own [B, L, D]` in any dtype, `english_rows [B]` bool.
+        """
+        if self.transform_matrix is None:
+            raise ConfigError(
+                "connection='transform' needs a transform matrix and this model has none; fit one with the transform "
+                "stage and pass it to from_pretrained(transform_matrix=...), or use connection='parallel' or 'off'"
+            )
+        own = own.float()
+        with torch.autocast(own.device.type, enabled=False):
+            predicted = own @ self.transform_matrix.float()
+        if self.connection.english == "identity" and english_rows is not None:
+            return torch.where(english_rows[:, None, None], own, predicted)
+        return predicted

@@ -1,0 +1,183 @@
+"""The model with a cross-lingual connection as people use it: make, train, save, load, generate."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+from transformers.utils import ModelOutput
+
+from cc_tuning.errors import ConfigError
+from cc_tuning.model import checkpoint
+from cc_tuning.model.config import ConnectionConfig, ConnectionMode
+from cc_tuning.model.connected_pass import ConnectedModel
+from cc_tuning.model.families import find_components
+from cc_tuning.model.generation import Generation, Prompts, continue_with, filled_cache, generate, read_prompts
+from cc_tuning.model.positions import key_of_rows
+from cc_tuning.provenance import library_versions
+
+
+class CrossLingualModel(ConnectedModel):
+    """A causal language model with a cross-lingual connection. `forward` is that of `ConnectedModel`.
+
+    `base` is the language model, `decision_maker` the selector, `connection` its configuration and `transform_matrix`
+    `W_T [D, D]` float32 or None. Without a call to `eval()` or `train()` a loaded model is in evaluation mode.
+    """
+
+    # -- making, saving, loading
+
+    @classmethod
+    def from_base(cls, base: PreTrainedModel, connection: ConnectionConfig) -> Self:
+        """A model to train: `base` with a fresh selector, drawn from torch's generator.
+
+        Raises:
+            UnsupportedModel: the family of `base` has no connection.
+        """
+        return cls(base, connection)
+
+    def save_pretrained(
+        self,
+        directory: Path | str,
+        stop_token_ids: Sequence[int] = (),
+        fingerprints: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write an ordinary Hugging Face directory plus the connection's two files.
+
+        `stop_token_ids` end a response (end of turn, end of text) and become the directory's generation default;
+        `fingerprints` say what the model was made from. The tokenizer is saved by who has it.
+        """
+        description = checkpoint.Description(
+            format=checkpoint.FORMAT,
+            family=self.config.model_type,
+            layers=self.config.num_hidden_layers,
+            hidden_size=self.config.hidden_size,
+            connection=self.connection,
+            stop_token_ids=tuple(stop_token_ids),
+            fingerprints=dict(fingerprints or {}),
+            versions=library_versions(),
+        )
+        state = self.decision_maker.state_dict()
+        checkpoint.write_checkpoint(Path(directory), self.base, description, state, self.transform_matrix)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        directory: Path | str,
+        dtype: torch.dtype | str = "auto",
+        transform_matrix: Path | str | None = None,
+    ) -> Self:
+        """The saved model, in evaluation mode; `transform_matrix` is the file of a transform artifact.
+
+        Raises:
+            ConfigError: the directory has no connection.
+            ArtifactMismatch: a file is missing or damaged, or the parts do not belong together.
+            UnsupportedModel: a transform matrix of another hidden size.
+        """
+        directory = Path(directory)
+        saved = checkpoint.read_connection(directory)
+        base = checkpoint.read_base_model(directory, dtype)
+        model = cls(base, saved.description.connection)
+        checkpoint.load_selector(model.decision_maker, saved, base.config, directory)
+        matrix = saved.transform_matrix
+        if transform_matrix is not None:
+            matrix = checkpoint.read_transform_matrix(Path(transform_matrix))
+        if matrix is not None:
+            model.set_transform_matrix(matrix)
+        return model.eval()
+
+    # -- inference
+
+    def generate(self, input_ids: Tensor, attention_mask: Tensor, **arguments: Any) -> Tensor | ModelOutput:
+        """What `base.generate` returns, with the connection; arguments as in `generate_with_selection`."""
+        return self.generate_with_selection(input_ids, attention_mask, **arguments).output
+
+    @torch.no_grad()
+    def generate_with_selection(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        connection: ConnectionMode = "transform",
+        english_input_ids: Tensor | None = None,
+        english_attention_mask: Tensor | None = None,
+        english_rows: Tensor | None = None,
+        gumbel_noise: Tensor | None = None,
+        **arguments: Any,
+    ) -> Generation:
+        """The continuation of left-padded generation prompts `[B, T]`, and the layer each row was connected with.
+
+        `connection`: `transform` predicts the English activations from the prompt's own, `F W_T`; `parallel` reads
+        them from `english_input_ids, english_attention_mask [B, T_en]`, left padded; `off` is the base model alone.
+        `english_rows [B]` bool says which prompts are English, for `connection.english: identity`.
+        `gumbel_noise [B, L]` is added to the decision (none by default). Other arguments go to `base.generate`.
+
+        Raises:
+            ConfigError: a mode without what it needs, arguments of another mode, or a model in training mode.
+            PromptNotFound: a prompt is not left padded, or too short to hold t*.
+        """
+        english_inputs = (english_input_ids, english_attention_mask)
+        self._check_mode(connection, english_inputs, english_rows, gumbel_noise)
+        if connection == "off":
+            return Generation(generate(self.base, input_ids, attention_mask, arguments), None)
+        components = find_components(self.base)
+        offset = self.connection.offset
+        prompts = Prompts.found_in(input_ids, attention_mask, offset, "connected")
+        if english_input_ids is not None and english_attention_mask is not None:
+            english = Prompts.found_in(english_input_ids, english_attention_mask, offset, "English")
+            source = self.ffn_activations(english.input_ids, english.attention_mask, english.positions)
+            cache = filled_cache(self.base, components, prompts, prompts.column)
+        else:
+            own, cache = read_prompts(self.base, components, prompts)
+            source = self.predicted_english(own, english_rows)
+        row_keys = key_of_rows(input_ids, attention_mask, prompts.positions)
+        decision = self.decide(source, prompts.connection_ids, row_keys, gumbel_noise)
+        output = continue_with(self.base, components, prompts, decision.vector, cache, arguments)
+        return Generation(output, None if self.connection.selector == "mean" else decision.selected_layer)
+
+    def _check_mode(
+        self,
+        connection: str,
+        english_inputs: tuple[Tensor | None, Tensor | None],
+        english_rows: Tensor | None,
+        gumbel_noise: Tensor | None,
+    ) -> None:
+        if connection not in ("off", "transform", "parallel"):
+            raise ConfigError(f"connection={connection!r}: expected 'off', 'transform' or 'parallel'")
+        given = sum(tensor is not None for tensor in english_inputs)
+        if given != (2 if connection == "parallel" else 0):
+            raise ConfigError(
+                f"connection={connection!r} got {given} of english_input_ids and english_attention_mask; "
+                "'parallel' takes both, the other modes neither"
+            )
+        if connection == "off":
+            if gumbel_noise is not None:
+                raise ConfigError("connection='off' got gumbel_noise, but nothing is decided without a connection")
+            return
+        if self.training:
+            raise ConfigError("generate with a connection on a model in training mode; call eval() first")
+        if connection == "transform" and self.connection.english == "identity" and english_rows is None:
+            raise ConfigError(
+                "this checkpoint has connection.english 'identity': pass english_rows [B] bool, true where the "
+                "prompt is English"
+            )
+
+
+def load_checkpoint(
+    directory: Path | str,
+    dtype: torch.dtype | str = "auto",
+    device: torch.device | str = "cpu",
+    transform_matrix: Path | str | None = None,
+) -> CrossLingualModel | PreTrainedModel:
+    """The model of a run's checkpoint directory: with its connection if it has one, else the plain language model.
+
+    Raises:
+        ConfigError: a transform matrix was given for a checkpoint without a connection.
+    """
+    if checkpoint.has_connection(directory):
+        return CrossLingualModel.from_pretrained(directory, dtype, transform_matrix).to(device)
+    if transform_matrix is not None:
+        raise ConfigError(f"{directory} has no cross-lingual connection, so {transform_matrix} cannot be used with it")
+    base = checkpoint.read_base_model(Path(directory), dtype)
+    nn.Module.to(base, device)
+    return base

@@ -1,0 +1,113 @@
+"""Which English layer the connection carries over: the Decision Maker and the paper's two ablations of it.
+
+`H = mean_l(F_l + e) W_DM`, `g = softmax((H + noise) / tau)` made one-hot, `v = sum_l g_l F_l`
+(Ye et al. 2025, eq. 3 and 4). Logits, noise and sums are float32 even under autocast: in bfloat16 two layers' logits
+are often the same number. In training the noise is Gumbel noise and the gradient is that of the soft `g`
+(straight-through). In evaluation there is no noise, so the choice is `argmax H` and greedy decoding is deterministic;
+the authors' code draws noise there too.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cc_tuning.model.config import ConnectionConfig
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The carried vector and how it came about; all float32."""
+
+    vector: Tensor  # v [B, D]
+    weights: Tensor  # g [B, L], one-hot for decision_maker and random, 1/L for mean
+    logits: Tensor  # H [B, L], before noise; zeros for selectors that have none
+    soft_weights: Tensor  # g before it is made one-hot [B, L]
+
+    @property
+    def selected_layer(self) -> Tensor:
+        """The layer with the largest weight [B] int64; meaningful for the selectors that choose one layer."""
+        return self.weights.argmax(-1)
+
+
+def carried_vector(weights: Tensor, ffn_outputs: Tensor) -> Tensor:
+    """`v = sum_l g_l F_l`; `weights [B, L]` float32, `ffn_outputs [B, L, D]`, result `[B, D]` float32."""
+    return (weights.unsqueeze(-1) * ffn_outputs.float()).sum(1)
+
+
+def one_hot(layer: Tensor, layers: int) -> Tensor:
+    """`layer [B]` int64 as float32 one-hot rows `[B, L]`."""
+    return nn.functional.one_hot(layer, layers).float()
+
+
+class DecisionMaker(nn.Module):
+    """The trained selector. `weight` is `W_DM [D, L]` float32, drawn from N(0, `std`).
+
+    The weight stays float32 beside a bfloat16 model: at the paper's learning rate of 1e-5 an update is below half a
+    bfloat16 step of a weight of 0.02, and would be rounded away.
+    """
+
+    def __init__(self, hidden_size: int, layers: int, temperature: float, std: float) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self.weight = nn.Parameter(torch.empty(hidden_size, layers, dtype=torch.float32).normal_(0.0, std))
+
+    def forward(self, ffn_outputs: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
+        """`ffn_outputs [B, L, D]`, `embedding [B, D]` at t* -> Decision.
+
+        `noise [B, L]` takes the place of the Gumbel noise of training and of the zeros of evaluation. `row_keys` is
+        what the random selector needs; the decision here depends on activations alone.
+        """
+        with torch.autocast(ffn_outputs.device.type, enabled=False):
+            source = (ffn_outputs.float() + embedding.float().unsqueeze(1)).mean(1)
+            logits = source @ self.weight.float()
+            if noise is None:
+                noise = gumbel_noise_like(logits) if self.training else torch.zeros_like(logits)
+            soft = ((logits + noise.to(logits)) / self.temperature).softmax(-1)
+            hard = one_hot(soft.argmax(-1), soft.shape[-1])
+            # Straight-through: the value of `hard`, the gradient of `soft`.
+            weights = hard - soft.detach() + soft if self.training else hard
+            return Decision(carried_vector(weights, ffn_outputs), weights, logits, soft)
+
+
+def gumbel_noise_like(logits: Tensor) -> Tensor:
+    """Standard Gumbel noise, `-log` of exponential draws from torch's generator, in the shape of `logits`."""
+    return -torch.empty_like(logits).exponential_().log()
+
+
+class MeanLayer(nn.Module):
+    """Ablation `mean`: the average over layers; nothing is chosen and nothing is trained."""
+
+    def forward(self, ffn_outputs: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
+        """`ffn_outputs [B, L, D]` -> Decision with every weight 1/L."""
+        weights = torch.full(ffn_outputs.shape[:2], 1 / ffn_outputs.shape[1], device=ffn_outputs.device)
+        return Decision(carried_vector(weights, ffn_outputs), weights, torch.zeros_like(weights), weights)
+
+
+class RandomLayer(nn.Module):
+    """Ablation `random`: one layer, drawn anew each time in training, fixed by seed and prompt in evaluation."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def forward(self, ffn_outputs: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
+        """`ffn_outputs [B, L, D]`, `row_keys [B]` int64 -> Decision. A row's layer does not depend on its batch."""
+        rows, layers = ffn_outputs.shape[:2]
+        if self.training:
+            layer = torch.randint(layers, (rows,), device=ffn_outputs.device)
+        else:
+            # A multiplicative hash of key and seed; its upper bits are the mixed ones.
+            layer = (((row_keys + self.seed) * 2654435761) >> 11) % layers
+        weights = one_hot(layer, layers)
+        uniform = torch.full_like(weights, 1 / layers)
+        return Decision(carried_vector(weights, ffn_outputs), weights, torch.zeros_like(weights), uniform)
+
+
+def build_selector(connection: ConnectionConfig, hidden_size: int, layers: int, std: float) -> nn.Module:
+    """The selector that `connection.selector` names."""
+    if connection.selector == "mean":
+        return MeanLayer()
+    if connection.selector == "random":
+        return RandomLayer(connection.seed)
+    return DecisionMaker(hidden_size, layers, connection.temperature, std)

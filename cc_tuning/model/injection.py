@@ -1,0 +1,76 @@
+"""Adding the connection vector in the forward pass, at one position per row.
+
+Eq. 5 of Ye et al. 2025 puts `f_1 + v` in the place of `f_1`. The first decoder layer ends with `hidden + f_1`, so
+adding `v` to that layer's output is the same sum. A hook on the layer runs outside the region that gradient
+checkpointing recomputes, which a hook on the block would not.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Cache
+
+from cc_tuning.errors import UnsupportedModel
+
+
+def add_at_positions(hidden: Tensor, positions: Tensor, vector: Tensor) -> Tensor:
+    """`hidden` with `vector[b]` added at `positions[b]` of each row; a new tensor, equal bit for bit elsewhere.
+
+    Shapes: `hidden [B, T, D]`, `positions [B]` int64, `vector [B, D]`, cast to the dtype of `hidden`.
+    """
+    if not isinstance(hidden, Tensor):
+        raise UnsupportedModel(
+            f"the first decoder layer returned a {type(hidden).__name__} where a tensor [B, T, D] was expected; "
+            "the connection was checked with the transformers version pinned in pyproject.toml"
+        )
+    rows = torch.arange(hidden.shape[0], device=hidden.device)
+    return hidden.index_put((rows, positions), vector.to(hidden.dtype), accumulate=True)
+
+
+@contextmanager
+def injected_vector(first_layer: nn.Module, positions: Tensor, vector: Tensor) -> Iterator[None]:
+    """`vector [B, D]` added at `positions [B]` of the first layer's output in every forward pass of the block."""
+
+    def inject(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        return add_at_positions(output, positions, vector)
+
+    handle = first_layer.register_forward_hook(inject)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def injected_once(
+    decoder: nn.Module, first_layer: nn.Module, column: int, vector: Tensor, cache: Cache | None
+) -> Iterator[None]:
+    """`vector [B, D]` added at `column` of the first layer's output, in the first forward pass of the block only.
+
+    That pass is the prefill of `generate`; the decode steps after it read t* from the KV cache. `generate` repeats
+    each prompt for beams or several samples but does not repeat a cache it was given, so both follow the batch size
+    that arrives: row b of the prompts becomes rows b*k .. b*k + k - 1.
+    """
+
+    def repeat_cache(module: nn.Module, inputs: Any, arguments: dict[str, Any]) -> None:
+        cache_repeats = arguments["input_ids"].shape[0] // vector.shape[0]
+        if cache is not None and cache_repeats > 1:
+            cache.batch_repeat_interleave(cache_repeats)
+        before.remove()
+
+    def inject(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        after.remove()
+        rows = vector.repeat_interleave(output.shape[0] // vector.shape[0], dim=0)
+        positions = torch.full((rows.shape[0],), column, device=output.device)
+        return add_at_positions(output, positions, rows)
+
+    before = decoder.register_forward_pre_hook(repeat_cache, with_kwargs=True)
+    after = first_layer.register_forward_hook(inject)
+    try:
+        yield
+    finally:
+        before.remove()
+        after.remove()
