@@ -1,0 +1,1 @@
+"""The Transform Matrix: what replaces the English pass when a CC-tuned model answers."""
