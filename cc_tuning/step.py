@@ -161,8 +161,9 @@ def run_step(step: Step, store: ArtifactStore, execution: Execution, progress: P
         try:
             return Outcome(step.ref, _make(step, store, execution, progress), was_cached=False)
         except OSError as error:
-            reported = unavailable(error, Path(error.filename or store.root))
-            raise reported from error
+            if not store.is_to_blame(error):
+                raise
+            raise unavailable(error, Path(error.filename or store.root)) from error
 
 
 def _make(step: Step, store: ArtifactStore, execution: Execution, progress: Progress) -> Manifest:

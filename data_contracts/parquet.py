@@ -46,19 +46,33 @@ def read_verified(path: Path) -> pl.DataFrame:
     """The rows of any parquet file, page checksums verified where the file has them.
 
     Raises:
+        ArtifactMismatch: the file is missing, damaged or not parquet, or holds text that is not UTF-8.
+    """
+    table = read_table(path)
+    try:
+        # polars trusts that text is UTF-8 and panics, or worse, where it is not.
+        table.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise ArtifactMismatch(f"{path} holds invalid values: {error}; write the file again as UTF-8") from error
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame
+
+
+def read_table(path: Path) -> pa.Table:
+    """The pages of any parquet file, checksums verified where the file has them; their values are not looked at.
+
+    Raises:
         ArtifactMismatch: the file is missing, damaged or not parquet.
     """
     try:
-        table = pq.read_table(path, page_checksum_verification=True)
+        return pq.read_table(path, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise ArtifactMismatch(f"{path} is missing") from error
     except (pa.ArrowException, OSError) as error:
         raise ArtifactMismatch(
             f"{path} cannot be read as parquet: {error}; restore the file, or run the stage that writes it again"
         ) from error
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    return frame
 
 
 def conform(frame: pl.DataFrame, contract: type[dy.Schema], where: str) -> pl.DataFrame:

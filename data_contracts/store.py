@@ -136,6 +136,23 @@ class ArtifactStore:
             (folder / MANIFEST).unlink(missing_ok=True)
             os.replace(folder, partial)
 
+    def is_to_blame(self, error: OSError) -> bool:
+        """Whether an operating-system error is about writing here (a failing network or source is not)."""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            return True
+        return isinstance(error.filename, str) and Path(error.filename).absolute().is_relative_to(self.root)
+
+    def discard(self, ref: ArtifactRef) -> None:
+        """Remove an artifact, finished or partial, so that it is made from nothing."""
+        with self.locked(ref):
+            shutil.rmtree(self._partial(ref), ignore_errors=True)
+            if self.folder(ref).exists():
+                shutil.rmtree(self.folder(ref))
+
+    def has_partial(self, ref: ArtifactRef) -> bool:
+        """Whether a run is making the artifact, or was killed while it did."""
+        return self._partial(ref).is_dir()
+
     def finish(self, ref: ArtifactRef, manifest: Manifest) -> None:
         """Write the manifest last and give the partial folder its final name."""
         partial = self._partial(ref)

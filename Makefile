@@ -1,0 +1,41 @@
+# Three commands a newcomer needs: make quickstart, make test, make check.
+.POSIX:
+.PHONY: quickstart test test-slow check bench docs clean
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+RECIPE ?= recipes/quickstart.yaml
+
+# Without a tokenizer pool in forked workers, and without a look-up of models: everything needed is local.
+export TOKENIZERS_PARALLELISM = false
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: $(VENV)/.installed
+	$(BIN)/cc-tuning run $(RECIPE)
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: $(VENV)/.installed
+	$(BIN)/python -m pytest --slow
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.installed
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/generation.py
+	$(BIN)/python benchmarks/transform.py
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m flows.recipe_reference docs/recipe.md
+
+clean:
+	rm -rf $(VENV) .cc-tuning runs

@@ -1,0 +1,187 @@
+"""A recipe as steps: every fingerprint known, nothing run yet.
+
+The flow runs these steps, `cc-tuning plan` and `status` look them up, and the per-stage commands run a part of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cc_tuning.errors import ConfigError
+from cc_tuning.evaluation.stage import EvaluationConfig, evaluation_step
+from cc_tuning.materialization import MaterializationConfig, materialization_step
+from cc_tuning.miniature.base_model import base_model_step
+from cc_tuning.miniature.translator import translator_step
+from cc_tuning.miniature.world import world_step
+from cc_tuning.recipe import MINIATURE, Recipe, identity_of, is_hub_id
+from cc_tuning.report.stage import report_step
+from cc_tuning.selection.stage import SelectionConfig, selection_step
+from cc_tuning.step import HubSource, LocalSource, Source, Step
+from cc_tuning.training.stage import training_step
+from cc_tuning.transform.stage import transform_step
+from cc_tuning.translation.stage import TranslationConfig, translation_step
+from data_contracts.store import ArtifactRef
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """The steps of one row of the paper's Table 1."""
+
+    name: str
+    materialize: Step
+    train: Step
+    transform: Step | None
+    """None for the baselines, which have no connection."""
+    evaluate: Step
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """In the order they run."""
+        return tuple(step for step in (self.materialize, self.train, self.transform, self.evaluate) if step)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All steps of a recipe."""
+
+    recipe: Recipe
+    miniature: tuple[Step, ...]
+    """What the embedded default has to make first; empty for real models and data."""
+    select: Step
+    translate: Step
+    runs: tuple[RunPlan, ...]
+    report: Step
+
+    def __iter__(self) -> Iterator[Step]:
+        """Every step once, in an order in which inputs come first."""
+        seen = set()
+        run_steps = (step for run in self.runs for step in run.steps)
+        for step in (*self.miniature, self.select, self.translate, *run_steps, self.report):
+            if step.ref not in seen:
+                seen.add(step.ref)
+                yield step
+
+    def up_to(self, stage: str, run: str | None = None) -> tuple[Step, ...]:
+        """The steps of one stage (of one run, when given) and everything they need, inputs first.
+
+        Raises:
+            ConfigError: the recipe has no such stage or run.
+        """
+        wanted = [step for step in self._of_run(run) if step.stage == stage]
+        if not wanted:
+            stages = list(dict.fromkeys(step.stage for step in self._of_run(run)))
+            raise ConfigError(f"this recipe has no stage {stage!r}; it has: {', '.join(stages)}")
+        by_ref = {step.ref: step for step in self}
+        needed = set()
+        queue = [step.ref for step in wanted]
+        while queue:
+            ref = queue.pop()
+            needed.add(ref)
+            queue += [source.at("") for source in by_ref[ref].inputs.values() if isinstance(source, ArtifactRef)]
+        return tuple(step for step in self if step.ref in needed)
+
+    def _of_run(self, run: str | None) -> tuple[Step, ...]:
+        if run is None:
+            return tuple(self)
+        for candidate in self.runs:
+            if candidate.name == run:
+                return (*self.miniature, self.select, self.translate, *candidate.steps)
+        raise ConfigError(f"this recipe has no run {run!r}; its runs: {', '.join(run.name for run in self.runs)}")
+
+
+def plan_recipe(recipe: Recipe) -> Plan:
+    """The recipe's steps.
+
+    Raises:
+        ConfigError: a local source does not exist or cannot be read.
+    """
+    places = _Places(recipe)
+    select = selection_step(identity_of(recipe.data, SelectionConfig), places.rows)
+    translate = translation_step(
+        identity_of(recipe.translation, TranslationConfig), rows=select.ref, translator=places.translator
+    )
+    runs = tuple(_plan_run(name, recipe, places, translate) for name in recipe.runs)
+    return Plan(recipe, places.miniature_steps, select, translate, runs, _plan_report(recipe, select, translate, runs))
+
+
+class _Places:
+    """Where a recipe's rows, models and items come from; what the embedded default must make for them."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        needed = MINIATURE in (recipe.data.source, recipe.model.base, recipe.translation.model, recipe.evaluation.items)
+        self._world = world_step(recipe.miniature.world) if needed else None
+        # Tiny models are made for the text they will meet, so real rows and items are inputs of their tokenizers.
+        texts: dict[str, Source] = {}
+        if recipe.data.source != MINIATURE and not is_hub_id(recipe.data.source):
+            texts["rows"] = LocalSource.of(Path(recipe.data.source))
+        if recipe.evaluation.items != MINIATURE:
+            texts["items"] = LocalSource.of(Path(recipe.evaluation.items))
+        self._steps = [self._world] if self._world else []
+        self.rows = self._place(recipe.data.source, recipe.data.revision, "aya.parquet")
+        self.items = self._place(recipe.evaluation.items, "", "benchmarks")
+        self.base = self._model(recipe.model.base, recipe.model.revision, texts, recipe)
+        self.translator = self._model(recipe.translation.model, recipe.translation.revision, texts, recipe, nllb=True)
+
+    @property
+    def miniature_steps(self) -> tuple[Step, ...]:
+        return tuple(self._steps)
+
+    def _place(self, place: str, revision: str, subpath: str) -> Source:
+        if place == MINIATURE:
+            assert self._world is not None
+            return self._world.ref.at(subpath)
+        return HubSource(place, revision) if is_hub_id(place) else LocalSource.of(Path(place))
+
+    def _model(
+        self, place: str, revision: str, texts: dict[str, Source], recipe: Recipe, nllb: bool = False
+    ) -> Source:
+        if place != MINIATURE:
+            return self._place(place, revision, "")
+        assert self._world is not None
+        step = (
+            translator_step(recipe.miniature.translator, world=self._world.ref, texts=texts)
+            if nllb
+            else base_model_step(recipe.miniature.base_model, world=self._world.ref, texts=texts)
+        )
+        self._steps.append(step)
+        return step.ref
+
+
+def _plan_run(name: str, recipe: Recipe, places: _Places, translate: Step) -> RunPlan:
+    method, _, added = name.partition("+")
+    connected = method == "cc-tuning"
+    setting = added or "plain"
+    materialize = materialization_step(
+        identity_of(recipe.materialization, MaterializationConfig, setting=setting, offset=recipe.connection.offset),
+        pairs=translate.ref.at("pairs.parquet"),
+        tokenizer=places.base,
+    )
+    train = training_step(
+        recipe.training,
+        recipe.connection if connected else None,
+        run=name,
+        training_rows=materialize.ref.at("training_rows.parquet"),
+        base=places.base,
+    )
+    checkpoint = train.ref.at("checkpoint")
+    transform = None
+    if connected:
+        transform = transform_step(
+            recipe.transform, run=name, pairs=translate.ref.at("pairs.parquet"), checkpoint=checkpoint
+        )
+    evaluate = evaluation_step(
+        identity_of(recipe.evaluation, EvaluationConfig),
+        run=name,
+        items=places.items,
+        checkpoint=checkpoint,
+        transform=transform.ref.at("transform_matrix.safetensors") if transform else None,
+    )
+    return RunPlan(name, materialize, train, transform, evaluate)
+
+
+def _plan_report(recipe: Recipe, select: Step, translate: Step, runs: tuple[RunPlan, ...]) -> Step:
+    inputs: dict[str, Source] = {"select": select.ref, "translate": translate.ref}
+    for run in runs:
+        inputs |= {f"{step.stage}/{run.name}": step.ref for step in run.steps}
+    identity = recipe.model_dump(mode="json", exclude={"execution"})
+    return report_step(identity, inputs)

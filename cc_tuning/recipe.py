@@ -1,0 +1,151 @@
+"""The recipe: one YAML file that says what to do, with the paper's values as defaults.
+
+Each section adds places (a file, a hub id) to the config that the stage itself declares, so a field is described once,
+beside the code that reads it. `miniature` as a place means the embedded default: the small world of
+`cc_tuning/miniature` and the tiny models that live in it.
+"""
+
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from cc_tuning.evaluation.stage import EvaluationConfig
+from cc_tuning.execution import Execution
+from cc_tuning.materialization import MaterializationConfig
+from cc_tuning.miniature.base_model import BaseModelConfig
+from cc_tuning.miniature.translator import TranslatorConfig
+from cc_tuning.miniature.world import WorldConfig
+from cc_tuning.model.config import ConnectionConfig
+from cc_tuning.selection.stage import SelectionConfig
+from cc_tuning.training.config import TrainingConfig
+from cc_tuning.transform.stage import TransformConfig
+from cc_tuning.translation.stage import TranslationConfig
+
+MINIATURE = "miniature"
+RUNS = ("ml-sft", "ml-sft+en", "ml-sft+mt", "cc-tuning", "cc-tuning+en", "cc-tuning+mt")
+_LATER_RUNS = ("ml-sft+sdrrl", "cc-tuning+sdrrl")
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """A part of the recipe: frozen, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSection(SelectionConfig):
+    """Which rows to learn from."""
+
+    source: str = Field(
+        default="CohereLabs/aya_dataset",
+        description="The Aya dataset's hub id, or a parquet, JSON Lines or CSV file with its columns, or `miniature`.",
+    )
+    revision: str = Field(default="", description="Commit of the hub dataset; needed for a hub id.")
+
+
+class TranslationSection(TranslationConfig):
+    """How to give each row its English version."""
+
+    model: str = Field(
+        default="facebook/nllb-200-3.3B",
+        description="A model of the NLLB family: hub id, directory, or `miniature` (paper: NLLB, section 4.1).",
+    )
+    revision: str = Field(default="", description="Commit of the hub model; needed for a hub id.")
+
+
+class ModelSection(Section):
+    """The base model."""
+
+    base: str = Field(description="Hub id, directory, or `miniature`.")
+    revision: str = Field(default="", description="Commit of the hub model; needed for a hub id.")
+
+
+class EvaluationSection(EvaluationConfig):
+    """What to measure."""
+
+    items: str = Field(
+        default=MINIATURE, description="Directory of parquet files under the BenchmarkItem contract, or `miniature`."
+    )
+
+
+class MiniatureSection(Section):
+    """Sizes of the embedded default."""
+
+    world: WorldConfig = Field(default_factory=WorldConfig)
+    base_model: BaseModelConfig = Field(default_factory=BaseModelConfig)
+    translator: TranslatorConfig = Field(default_factory=TranslatorConfig)
+
+
+class MaterializationSection(Section):
+    """How rows become token ids."""
+
+    chat_template: Literal["llama3", "qwen25", "tokenizer"] = Field(
+        default="tokenizer", description="`tokenizer` keeps the model's own; base models without one need a shipped one."
+    )
+    cutoff_tokens: int = Field(
+        default=MaterializationConfig.model_fields["cutoff_tokens"].default,
+        ge=8,
+        description="Tokens of prompt and response together (paper: 1,024).",
+    )
+    english_cutoff_tokens: int = Field(
+        default=MaterializationConfig.model_fields["english_cutoff_tokens"].default,
+        ge=8,
+        description="Tokens of the English prompt; its own budget (docs/deviations.md).",
+    )
+    quarantine_limit: float = Field(default=0.05, ge=0, le=1, description="Share of rows that may be set aside.")
+
+
+class Recipe(Section):
+    """Everything that decides a reproduction, and where it runs."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="Folder name of the results.")
+    runs: tuple[str, ...] = Field(
+        default=("ml-sft", "cc-tuning"), min_length=1, description="Rows of the paper's Table 1 to train and evaluate."
+    )
+    model: ModelSection
+    data: DataSection = Field(default_factory=DataSection)
+    translation: TranslationSection = Field(default_factory=TranslationSection)
+    materialization: MaterializationSection = Field(default_factory=MaterializationSection)
+    connection: ConnectionConfig = Field(default_factory=ConnectionConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    transform: TransformConfig = Field(default_factory=TransformConfig)
+    evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
+    miniature: MiniatureSection = Field(default_factory=MiniatureSection)
+    execution: Execution = Field(default_factory=Execution)
+
+    @field_validator("runs")
+    @classmethod
+    def _runs_are_known(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
+        for run in runs:
+            if run in _LATER_RUNS:
+                raise ValueError(f"{run} is not implemented yet: +SDRRL needs self-distilled rows; leave it out")
+            if run not in RUNS:
+                raise ValueError(f"unknown run {run}; known: {', '.join(RUNS)}")
+        if len(set(runs)) != len(runs):
+            raise ValueError("a run stands twice")
+        return runs
+
+    @model_validator(mode="after")
+    def _hub_ids_are_pinned(self) -> "Recipe":
+        places = {
+            "data.revision": (self.data.source, self.data.revision),
+            "translation.revision": (self.translation.model, self.translation.revision),
+            "model.revision": (self.model.base, self.model.revision),
+        }
+        for key, (place, revision) in places.items():
+            if is_hub_id(place) and not revision:
+                raise ValueError(f"{key} is missing: pin the commit of {place}, so that the result can be repeated")
+        return self
+
+
+def is_hub_id(place: str) -> bool:
+    """Whether a place is `owner/name` on the hub rather than a path or the embedded default."""
+    looks_like_path = place.startswith((".", "/", "~")) or place.endswith((".parquet", ".jsonl", ".json", ".csv"))
+    return place != MINIATURE and not looks_like_path and place.count("/") == 1
+
+
+def identity_of(section: BaseModel, config: type[ConfigT], **more: Any) -> ConfigT:
+    """The stage's own config out of a recipe section: what is identity, without the places."""
+    values = {name: getattr(section, name) for name in config.model_fields if hasattr(section, name)}
+    return config(**{**values, **more})

@@ -1,0 +1,150 @@
+"""`cc-tuning`: the pipeline from a terminal. Stage commands run without a Prefect server; `run` goes through Prefect."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cc_tuning.errors import CcTuningError
+from cc_tuning.estimates import estimate_steps
+from cc_tuning.generation import GenerationRequest, generate_text
+from cc_tuning.plan import Plan, plan_recipe
+from cc_tuning.progress import logged_progress
+from cc_tuning.publishing import publish
+from cc_tuning.recipe_loading import load_recipe
+from cc_tuning.step import Step, run_step
+from data_contracts.errors import DataContractError
+from data_contracts.store import ArtifactStore
+from flows.doctor import examine
+from flows.terminal import console, log_to_terminal, show_error, show_plan, show_scores, show_status
+
+MISTAKE, STOPPED = 2, 130
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    help="Teach a language model more languages: data, training, transform, evaluation and report as cached stages.",
+)  # fmt: skip
+
+RecipeArgument = Annotated[Path, typer.Argument(help="The recipe, a YAML file.", show_default=False)]
+SetOption = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in training.epochs=1.")
+]
+RunOption = Annotated[str | None, typer.Option("--run", help="Only this run of the recipe, as in cc-tuning+en.")]
+AgainOption = Annotated[bool, typer.Option("--again", help="Make the stage again even when the store has it.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug lines.")] = False,
+) -> None:
+    """Options of every command."""
+    log_to_terminal(debug)
+
+
+def _plan(recipe: Path, overrides: list[str]) -> tuple[Plan, ArtifactStore]:
+    plan = plan_recipe(load_recipe(recipe, overrides))
+    return plan, ArtifactStore(plan.recipe.execution.store)
+
+
+@app.command()
+def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:  # noqa: B006 (typer copies it)
+    """Run the whole recipe through Prefect, and print the results."""
+    plan, store = _plan(recipe, overrides)  # a mistake in the recipe shows before anything starts
+    _run_in_prefect(recipe, overrides)
+    show_scores(plan, store)
+    folder = plan.recipe.execution.output / plan.recipe.name
+    console.print(f"\nReport:      {folder / 'report' / 'index.html'}\nCheckpoints: {folder / 'checkpoints'}")
+
+
+def _run_in_prefect(recipe: Path, overrides: list[str]) -> None:
+    # Prefect starts its server when it is imported and takes seconds, so only `run` imports it.
+    from flows.embedded_server import run_reproduce
+
+    run_reproduce(str(recipe), tuple(overrides))
+
+
+@app.command()
+def plan(recipe: RecipeArgument, overrides: SetOption = []) -> None:  # noqa: B006
+    """Show each stage with its fingerprint, hit or miss, and an estimate; downloads and computes nothing."""
+    planned, store = _plan(recipe, overrides)
+    show_plan(planned, store, estimate_steps(planned))
+
+
+@app.command()
+def status(recipe: RecipeArgument, overrides: SetOption = []) -> None:  # noqa: B006
+    """Show what the store holds for the recipe: whole, damaged, started or missing."""
+    show_status(*_plan(recipe, overrides))
+
+
+def _stage_command(stage: str, summary: str) -> None:
+    def command(
+        recipe: RecipeArgument, overrides: SetOption = [], run: RunOption = None, again: AgainOption = False  # noqa: B006
+    ) -> None:
+        planned, store = _plan(recipe, overrides)
+        for step in planned.up_to(stage, run):
+            if again and step.stage == stage:
+                store.discard(step.ref)
+            _run(step, planned, store)
+        if stage == "report":
+            console.print(f"Report: {publish(planned, planned.recipe.execution)}")
+
+    app.command(name=stage, help=f"{summary} Runs what it needs first, without a Prefect server.")(command)
+
+
+def _run(step: Step, planned: Plan, store: ArtifactStore) -> None:
+    outcome = run_step(step, store, planned.recipe.execution, logged_progress(step.label))
+    how = "cached" if outcome.was_cached else f"{outcome.manifest.seconds:,.1f} s"
+    console.print(f"{step.label}: {how}; {outcome.manifest.rows}\n  {store.folder(step.ref)}")
+
+
+_stage_command("select", "Choose the rows to learn from.")
+_stage_command("translate", "Give every row its English version.")
+_stage_command("materialize", "Turn pairs into training examples.")
+_stage_command("train", "Train the runs of the recipe.")
+_stage_command("transform", "Sample activations and fit the Transform Matrix.")
+_stage_command("evaluate", "Answer and score the benchmark items.")
+_stage_command("report", "Write the report.")
+
+
+@app.command()
+def generate(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint directory.", show_default=False)],
+    prompt: Annotated[str, typer.Argument(help="What to ask.", show_default=False)],
+    english: Annotated[str, typer.Option(help="The English prompt, for --connection parallel.")] = "",
+    connection: Annotated[str, typer.Option(help="transform, off or parallel.")] = "transform",
+    max_new_tokens: Annotated[int, typer.Option(help="At most this many new tokens.")] = 256,
+    temperature: Annotated[float, typer.Option(help="0 is greedy; above, sample.")] = 0.0,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+) -> None:
+    """Answer a prompt; the answer streams to standard output."""
+    generate_text(
+        GenerationRequest(checkpoint, prompt, english, connection, max_new_tokens, temperature, seed), sys.stdout
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Say in plain words what this machine can and cannot run."""
+    for line in examine(Path.cwd()):
+        console.print(line)
+
+
+def main() -> None:
+    """The entry point: a user's mistake is one red line and exit code 2, a traceback only with --debug."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    try:
+        app(standalone_mode=True)
+    except (CcTuningError, DataContractError) as error:
+        if "--debug" in sys.argv:
+            raise
+        show_error(error)
+        sys.exit(MISTAKE)
+    except KeyboardInterrupt:
+        show_error(Exception("stopped; finished stages and shards are kept, run the same command to go on"))
+        sys.exit(STOPPED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""`cc-tuning doctor`: what this machine can and cannot run, in plain words."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+from packaging.requirements import Requirement
+
+from cc_tuning.estimates import readable_bytes
+
+# Full fine-tuning in bfloat16 with AdamW: weights, gradients and two moments, 2 bytes each.
+_TRAINING_BYTES_PER_PARAMETER = 8
+_PAPER_PARAMETERS = 8e9
+_GOOD, _BAD = "[green]yes[/]", "[red]no [/]"
+
+
+def examine(folder: Path) -> Iterator[str]:
+    """One line per finding, good or bad, each bad one with what to do."""
+    yield from _software()
+    yield from _hardware(folder)
+    yield from _abilities()
+
+
+def _software() -> Iterator[str]:
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 12)
+    found = ".".join(map(str, sys.version_info[:3]))
+    yield f"{_GOOD if supported else _BAD} Python {found}" + ("" if supported else ": use 3.11 or 3.12")
+    for name, wanted, got in _unmet_requirements():
+        yield f"{_BAD} {name} {got or 'is not installed'}: wanted {wanted}; run `pip install -c constraints.txt -e .`"
+    offline = os.environ.get("HF_HUB_OFFLINE") == "1"
+    yield "    Hugging Face hub: " + ("offline by HF_HUB_OFFLINE" if offline else "asked only for hub ids in a recipe")
+
+
+def _unmet_requirements() -> Iterator[tuple[str, str, str]]:
+    for text in requires("cc-tuning") or []:
+        requirement = Requirement(text)
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        try:
+            got = version(requirement.name)
+        except PackageNotFoundError:
+            got = ""
+        if not got or not requirement.specifier.contains(got, prereleases=True):
+            yield requirement.name, str(requirement.specifier), got
+
+
+def _hardware(folder: Path) -> Iterator[str]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    free = shutil.disk_usage(folder).free
+    yield f"    {os.cpu_count()} cores, {readable_bytes(memory)} of memory, {readable_bytes(free)} of disk free here"
+    if not os.access(folder, os.W_OK):
+        yield f"{_BAD} {folder} cannot be written: set `execution.store` and `execution.output` to folders that can"
+    for index in range(torch.cuda.device_count()):
+        name = torch.cuda.get_device_name(index)
+        total = torch.cuda.get_device_properties(index).total_memory
+        yield f"{_GOOD} GPU {index}: {name}, {readable_bytes(total)}{_free_memory(index)}"
+    if not torch.cuda.is_available():
+        yield "    no GPU that torch can use"
+
+
+def _free_memory(index: int) -> str:
+    if find_spec("pynvml") is None:
+        return ""
+    import pynvml  # the `gpu` extra
+
+    pynvml.nvmlInit()
+    memory = pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByIndex(index))
+    return f", {readable_bytes(int(memory.free))} free"
+
+
+def _abilities() -> Iterator[str]:
+    yield f"{_GOOD} the quickstart: `cc-tuning run recipes/quickstart.yaml` needs two cores and no network"
+    needed = _PAPER_PARAMETERS * _TRAINING_BYTES_PER_PARAMETER
+    devices = range(torch.cuda.device_count())
+    held = sum(torch.cuda.get_device_properties(index).total_memory for index in devices)
+    enough = any(torch.cuda.get_device_properties(index).total_memory > 1.2 * needed for index in devices)
+    words = f"full fine-tuning of an 8B model takes {readable_bytes(int(needed))} for weights, gradients and AdamW"
+    if enough:
+        yield f"{_GOOD} {words}, before activations: one GPU here holds it"
+    else:
+        yield f"{_BAD} {words}, before activations; the GPUs here hold {readable_bytes(held)} together"
+    ray = find_spec("ray") is not None
+    yield f"{_GOOD if ray else '    '} Ray: {'installed' if ray else 'not installed; only the extra `ray` needs it'}"
