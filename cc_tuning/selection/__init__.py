@@ -1,0 +1,1 @@
+"""From a source of instruction rows to the rows of one experiment."""
