@@ -1,0 +1,190 @@
+"""What the earlier stages left behind, read once and checked: the only place where the report touches artifacts.
+
+Inputs are named as in the plan: `select`, `translate`, `items`, any stage of the embedded default, and
+`<stage>/<run>` for `materialize`, `train`, `transform` and `evaluate`. Every one of them may be missing; the report then says so.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from pydantic import ValidationError
+
+from cc_tuning.errors import ConfigError
+from cc_tuning.step import Location
+from data_contracts.errors import ArtifactMismatch
+from data_contracts.files import read_json
+from data_contracts.manifest import Manifest
+from data_contracts.parquet import read_parquet, read_verified
+from data_contracts.schemas import BenchmarkItem, ItemScore, Prediction, Score
+from data_contracts.store import MANIFEST
+
+PREDICTORS = ("transform", "identity", "mean")
+STAGE_ORDER = (
+    "world", "base_model", "translator", "select", "translate", "materialize", "train", "transform", "evaluate",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """One artifact that the report was made from, and the runs that used it (none: all of them)."""
+
+    runs: tuple[str, ...]
+    manifest: Manifest
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """The logged steps of one training run. The last two are empty for runs without a Decision Maker."""
+
+    steps: Sequence[int]
+    losses: Sequence[float]
+    entropies: Sequence[float] = ()
+    layer_counts: Sequence[Sequence[int]] = ()
+    """`[steps, L]`: how often each layer was chosen since the line before."""
+
+
+@dataclass(frozen=True)
+class PairErrors:
+    """Errors over one set of pairs, by predictor (`transform`, `identity`, `mean`); R² is None where nothing varies."""
+
+    pairs: int
+    mse: Mapping[str, float]
+    r2: Mapping[str, float | None]
+    layer_mse: Mapping[str, Sequence[float]]
+    """By predictor, `[L]` each."""
+
+
+@dataclass(frozen=True)
+class TransformDiagnostics:
+    """The figures of a Transform Matrix that the report shows, as the stage `transform` measured them."""
+
+    rows: int
+    hidden_size: int
+    rank: int
+    ridge: float
+    """Absolute."""
+    solver: str
+    condition_number: float
+    fitted: PairErrors
+    held_out: PairErrors | None
+
+
+@dataclass(frozen=True)
+class RunEvidence:
+    """What is known about one run; a part that was not made is None or empty."""
+
+    name: str
+    item_scores: pl.DataFrame | None = None
+    scores: pl.DataFrame | None = None
+    predictions: pl.DataFrame | None = None
+    training: TrainingLog | None = None
+    transform: TransformDiagnostics | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything the report is made from."""
+
+    runs: tuple[RunEvidence, ...]
+    stages: tuple[StageRecord, ...]
+    items: pl.DataFrame | None
+    """BenchmarkItem rows, for the samples; None when they were not given."""
+
+
+def collect_evidence(runs: Sequence[str], inputs: Mapping[str, Location]) -> Evidence:
+    """Read every input of a report.
+
+    Raises:
+        ConfigError: an input belongs to a run that is not in `runs`.
+        ArtifactMismatch: a file is missing, damaged or not what its stage writes.
+        ContractViolation: rows do not keep their contract.
+    """
+    for name in inputs:
+        _, _, run = name.partition("/")
+        if run and run not in runs:
+            raise ConfigError(f"report: input {name} belongs to no run of this report; its runs are {', '.join(runs)}")
+    items = inputs.get("items")
+    return Evidence(
+        runs=tuple(_read_run(run, inputs) for run in runs),
+        stages=_read_stages(inputs),
+        items=_read_items(items.path) if items is not None and items.is_local else None,
+    )
+
+
+def _read_run(run: str, inputs: Mapping[str, Location]) -> RunEvidence:
+    evaluation, training = inputs.get(f"evaluate/{run}"), inputs.get(f"train/{run}")
+    transform = inputs.get(f"transform/{run}")
+    item_scores = read_parquet(evaluation.path / "item_scores.parquet", ItemScore) if evaluation else None
+    scores = read_parquet(evaluation.path / "scores.parquet", Score) if evaluation else None
+    predictions = read_parquet(evaluation.path / "predictions.parquet", Prediction) if evaluation else None
+    return RunEvidence(
+        name=run,
+        item_scores=item_scores,
+        scores=scores,
+        predictions=predictions,
+        training=_read_training(training.path / "metrics.jsonl") if training else None,
+        transform=_read_diagnostics(transform.path / "diagnostics.json") if transform else None,
+    )
+
+
+def _read_stages(inputs: Mapping[str, Location]) -> tuple[StageRecord, ...]:
+    """The manifests behind the inputs, each artifact once, in the pipeline's order."""
+    manifests: dict[tuple[str, str], Manifest] = {}
+    users: dict[tuple[str, str], list[str]] = {}
+    for name, location in inputs.items():
+        path = location.path / MANIFEST if location.is_local else None
+        if path is None or not path.is_file():
+            continue  # a user's own file or folder has no manifest
+        manifest = _read_manifest(path)
+        key = (manifest.stage, manifest.fingerprint)
+        manifests[key] = manifest
+        run = name.partition("/")[2]
+        users.setdefault(key, []).extend([run] if run else [])
+    records = [StageRecord(tuple(users[key]), manifest) for key, manifest in manifests.items()]
+    return tuple(sorted(records, key=lambda record: _stage_place(record.manifest.stage)))
+
+
+def _stage_place(stage: str) -> int:
+    return STAGE_ORDER.index(stage) if stage in STAGE_ORDER else len(STAGE_ORDER)
+
+
+def _read_manifest(path: Path) -> Manifest:
+    try:
+        return Manifest.model_validate(read_json(path))
+    except ValidationError as error:
+        raise ArtifactMismatch(f"{path} is not a manifest this version reads: {error}") from error
+
+
+def _read_items(folder: Path) -> pl.DataFrame:
+    frames = []
+    for path in sorted(folder.glob("*.parquet")):
+        frame = read_verified(path)
+        frames.append(frame if "group" in frame.columns else frame.with_columns(group=pl.lit(None, pl.String)))
+    columns = BenchmarkItem.column_names()
+    return pl.concat([frame.select(columns) for frame in frames]) if frames else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+
+
+def _read_diagnostics(path: Path) -> TransformDiagnostics:
+    figures = read_json(path)
+    try:
+        return TransformDiagnostics(
+            **{name: figures[name] for name in ("rows", "hidden_size", "rank", "ridge", "solver", "condition_number")},
+            fitted=_pair_errors(figures, ""),
+            held_out=_pair_errors(figures, "held_out_") if figures["held_out_pairs"] else None,
+        )
+    except KeyError as error:
+        raise ArtifactMismatch(f"{path} lacks {error}; run the stage that writes it again") from error
+
+
+def _pair_errors(figures: Mapping[str, Any], prefix: str) -> PairErrors:
+    owners = {name: "" if name == "transform" else f"{name}_" for name in PREDICTORS}
+    return PairErrors(
+        pairs=figures[f"{prefix}pairs"],
+        mse={name: figures[f"{prefix}{owner}mse"] for name, owner in owners.items()},
+        r2={name: figures[f"{prefix}{owner}r2"] for name, owner in owners.items()},
+        layer_mse={name: figures[f"{prefix}layer_{owner}mse"] for name, owner in owners.items()},
+    )

@@ -1,0 +1,149 @@
+"""The drawings of a report. Each comes with a sentence that gives its content in words."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from cc_tuning.report.document import Figure, number, scientific
+from cc_tuning.report.drawing import GRID, INK, SERIES, draw_svg, series_style
+from cc_tuning.report.evidence import TransformDiagnostics, TrainingLog
+
+MAX_POINTS = 200
+MAX_COLUMNS = 40
+
+
+def loss_figure(logs: Mapping[str, TrainingLog]) -> Figure:
+    """Training loss against the step, one line per run; `logs` is by the run's label."""
+
+    def draw(axes: Axes) -> None:
+        for index, (label, log) in enumerate(logs.items()):
+            _line(axes, log.steps, log.losses, label, index)
+        axes.set(xlabel="optimizer step", ylabel="loss (nats per response token)")
+        _legend(axes)
+
+    ends = "; ".join(f"{label} from {number(log.losses[0])} to {number(log.losses[-1])}" for label, log in logs.items())
+    return Figure("loss", "Training loss", f"Line chart of the training loss over steps: {ends}.", draw_svg("loss", draw))
+
+
+def entropy_figure(logs: Mapping[str, TrainingLog], layers: int) -> Figure:
+    """Entropy of the Decision Maker's distribution over layers against the step, beside that of a uniform choice."""
+    uniform = math.log(layers)
+
+    def draw(axes: Axes) -> None:
+        for index, (label, log) in enumerate(logs.items()):
+            _line(axes, log.steps, log.entropies, label, index)
+        axes.axhline(uniform, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.annotate("uniform choice", (1, uniform), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                      textcoords="offset points", ha="right", fontsize=8)  # fmt: skip
+        axes.set(xlabel="optimizer step", ylabel="selection entropy (nats)")
+        axes.set_ylim(0, uniform * 1.14)
+        _legend(axes)
+
+    ends = "; ".join(
+        f"{label} from {number(log.entropies[0])} to {number(log.entropies[-1])}" for label, log in logs.items()
+    )
+    alternative = f"Line chart of the selection entropy over steps: {ends}; a uniform choice would be {number(uniform)}."
+    return Figure("entropy", "Selection entropy in training", alternative, draw_svg("entropy", draw))
+
+
+def selection_figure(key: str, label: str, log: TrainingLog) -> Figure:
+    """How often each layer was chosen in training, over time: columns are equal stretches of steps.
+
+    The shares in a column add up to 1.
+    """
+    shares, edges = _shares_over_time(log)
+
+    def draw(axes: Axes) -> None:
+        image = axes.pcolormesh(edges, np.arange(shares.shape[0] + 1) + 0.5, shares, cmap="cividis", vmin=0.0)
+        bar = axes.figure.colorbar(image, ax=axes, pad=0.02)
+        bar.set_label("share of choices")
+        bar.outline.set_visible(False)
+        axes.grid(False)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.set(xlabel="optimizer step", ylabel="layer")
+
+    first, last = int(shares[:, 0].argmax()), int(shares[:, -1].argmax())
+    alternative = (
+        f"Heat map of the layer chosen in training of {label}: at first most often layer {first + 1} "
+        f"({shares[first, 0]:.0%} of choices), at the end layer {last + 1} ({shares[last, -1]:.0%})."
+    )
+    return Figure(key, f"Chosen layer in training, {label}", alternative, draw_svg(key, draw))
+
+
+def chosen_layer_figure(key: str, label: str, counts: Mapping[str, Sequence[int]]) -> Figure:
+    """Share of prompts for which each layer was chosen at inference; `counts` is by kind of connection, `[L]` each."""
+
+    def draw(axes: Axes) -> None:
+        width = 0.8 / len(counts)
+        for index, (connection, of_layers) in enumerate(counts.items()):
+            shares = np.asarray(of_layers) / max(sum(of_layers), 1)
+            places = np.arange(1, len(of_layers) + 1) + (index - (len(counts) - 1) / 2) * width
+            axes.bar(places, shares, width, label=connection, color=SERIES[index], hatch=("", "////")[index % 2],
+                     edgecolor=GRID, linewidth=0.4)  # fmt: skip
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="layer", ylabel="share of prompts", ylim=(0, None))
+        axes.grid(axis="x", visible=False)
+        _legend(axes)
+
+    words = "; ".join(
+        f"{connection}: layer {int(np.argmax(of_layers)) + 1} for {max(of_layers) / max(sum(of_layers), 1):.0%}"
+        for connection, of_layers in counts.items()
+    )
+    alternative = f"Bar chart of the layer chosen at inference by {label}; most often {words} of the prompts."
+    return Figure(key, f"Chosen layer at inference, {label}", alternative, draw_svg(key, draw))
+
+
+def transform_figure(key: str, label: str, diagnostics: TransformDiagnostics) -> Figure:
+    """Mean squared error by layer on a logarithmic scale: the matrix on fitted and on held-out pairs, and identity."""
+    measured, kind = (
+        (diagnostics.held_out, "held-out") if diagnostics.held_out else (diagnostics.fitted, "fitted")
+    )
+    lines = {f"{kind} pairs": measured.layer_mse["transform"], f"identity, {kind} pairs": measured.layer_mse["identity"]}
+    if diagnostics.held_out:
+        lines |= {"fitted pairs": diagnostics.fitted.layer_mse["transform"]}
+
+    def draw(axes: Axes) -> None:
+        for index, (name, values) in enumerate(lines.items()):
+            axes.plot(np.arange(1, len(values) + 1), values, label=name, **series_style(index))
+        axes.set_yscale("log")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="layer", ylabel="mean squared error")
+        _legend(axes)
+
+    values = measured.layer_mse["transform"]
+    alternative = (
+        f"Line chart of the Transform Matrix's mean squared error by layer for {label}; on {kind} pairs between "
+        f"{scientific(min(values))} (layer {int(np.argmin(values)) + 1}) and {scientific(max(values))} "
+        f"(layer {int(np.argmax(values)) + 1})."
+    )
+    return Figure(key, f"Transform Matrix error by layer, {label}", alternative, draw_svg(key, draw))
+
+
+def _line(axes: Axes, steps: Sequence[int], values: Sequence[float], label: str, index: int) -> None:
+    """One series; a long one is averaged in equal stretches so that a file of many steps stays a small drawing."""
+    at, of = np.asarray(steps, dtype=float), np.asarray(values, dtype=float)
+    if len(at) > MAX_POINTS:
+        at = np.asarray([part.mean() for part in np.array_split(at, MAX_POINTS)])
+        of = np.asarray([part.mean() for part in np.array_split(of, MAX_POINTS)])
+    style = series_style(index)
+    axes.plot(at, of, label=label, markevery=max(1, len(at) // 8), **style)
+
+
+def _legend(axes: Axes) -> None:
+    handles, _ = axes.get_legend_handles_labels()
+    if len(handles) > 1:
+        axes.legend(loc="best", fontsize=8, handlelength=2.8)
+    elif handles:
+        axes.set_title(handles[0].get_label(), loc="left", fontsize=8.5)
+
+
+def _shares_over_time(log: TrainingLog) -> tuple[np.ndarray, np.ndarray]:
+    """`[L, columns]` shares and the `columns + 1` step edges."""
+    counts = np.asarray(log.layer_counts, dtype=float)
+    parts = np.array_split(np.arange(len(counts)), min(MAX_COLUMNS, len(counts)))
+    sums = np.stack([counts[part].sum(axis=0) for part in parts], axis=1)
+    edges = [0.0, *(float(log.steps[part[-1]]) for part in parts)]
+    return sums / np.maximum(sums.sum(axis=0, keepdims=True), 1.0), np.asarray(edges)
