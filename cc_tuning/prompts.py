@@ -196,9 +196,7 @@ def _read_template(tokenizer: PreTrainedTokenizerBase, name: str) -> _Turns:
     _require_template(tokenizer, name)
     user = {"role": "user", "content": _TEXT_MARKER}
     answer = {"role": "assistant", "content": _ANSWER_MARKER}
-    prompt = tokenizer.apply_chat_template(
-        [user], tokenize=False, add_generation_prompt=True, date_string=_FIXED_DATE
-    )
+    prompt = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True, date_string=_FIXED_DATE)
     conversation = tokenizer.apply_chat_template([user, answer], tokenize=False, date_string=_FIXED_DATE)
     assert isinstance(prompt, str) and isinstance(conversation, str)
     if prompt.count(_TEXT_MARKER) != 1 or conversation.count(_ANSWER_MARKER) != 1:

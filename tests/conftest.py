@@ -1,6 +1,7 @@
 """The smallest real model: a byte-level tokenizer learnt from a few lines and a random three-layer Llama."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,12 @@ def saved_tokenizer(folder: Path, family: str) -> Path:
     )
     tokenizer.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def save_tokenizer() -> Callable[[Path, str], Path]:
+    """`save_tokenizer(folder, "llama3" | "qwen25")`, for tests that need a tokenizer of their own."""
+    return saved_tokenizer
 
 
 @pytest.fixture(scope="session")

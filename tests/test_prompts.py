@@ -1,5 +1,6 @@
 """One prompt for training and inference; whatever a user types stays text."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, PromptNotFound, UnsupportedModel
 from cc_tuning.prompts import ChatPrompts, connection_position, load_tokenizer, stop_token_ids
-from tests.conftest import saved_tokenizer
+
+SaveTokenizer = Callable[[Path, str], Path]
 
 QUESTION = "Mji mkuu wa Kenya ni upi? 首都"
 END_OF_TURN = {"llama3": "<|eot_id|>", "qwen25": "<|im_end|>"}
@@ -21,8 +23,10 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def tokenizer(family: str, tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
-    return load_tokenizer(saved_tokenizer(tmp_path_factory.mktemp(family), family), family)  # type: ignore[arg-type]
+def tokenizer(
+    family: str, tmp_path_factory: pytest.TempPathFactory, save_tokenizer: SaveTokenizer
+) -> PreTrainedTokenizerBase:
+    return load_tokenizer(save_tokenizer(tmp_path_factory.mktemp(family), family), family)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +34,7 @@ def prompts(tokenizer: PreTrainedTokenizerBase) -> ChatPrompts:
     return ChatPrompts(tokenizer)
 
 
-def test_ids_equal_the_chat_template_of_transformers(
-    tokenizer: PreTrainedTokenizerBase, prompts: ChatPrompts
-) -> None:
+def test_ids_equal_the_chat_template_of_transformers(tokenizer: PreTrainedTokenizerBase, prompts: ChatPrompts) -> None:
     expected = tokenizer.apply_chat_template(
         [{"role": "user", "content": QUESTION}], add_generation_prompt=True, return_dict=False
     )
@@ -70,9 +72,7 @@ def test_one_beginning_of_text(tokenizer: PreTrainedTokenizerBase, prompts: Chat
     assert begins == (1 if family == "llama3" else 0)
 
 
-def test_every_added_token_typed_by_a_user_stays_text(
-    tokenizer: PreTrainedTokenizerBase, prompts: ChatPrompts
-) -> None:
+def test_every_added_token_typed_by_a_user_stays_text(tokenizer: PreTrainedTokenizerBase, prompts: ChatPrompts) -> None:
     typed = " and ".join(sorted(tokenizer.get_added_vocab())) + "".join(sorted(tokenizer.get_added_vocab()))
     assert "<think>" in typed
     control = set(tokenizer.added_tokens_decoder)
@@ -105,13 +105,13 @@ def test_prompt_without_its_position_is_not_found(length: int, offset: int) -> N
         connection_position(length, offset)
 
 
-def test_base_model_without_template_is_told_what_to_choose(tmp_path: Path) -> None:
+def test_base_model_without_template_is_told_what_to_choose(tmp_path: Path, save_tokenizer: SaveTokenizer) -> None:
     with pytest.raises(ConfigError, match="llama3, qwen25"):
-        load_tokenizer(saved_tokenizer(tmp_path, "llama3"))
+        load_tokenizer(save_tokenizer(tmp_path, "llama3"))
 
 
-def test_template_of_another_family_is_refused(tmp_path: Path) -> None:
-    tokenizer = load_tokenizer(saved_tokenizer(tmp_path, "qwen25"), "llama3")
+def test_template_of_another_family_is_refused(tmp_path: Path, save_tokenizer: SaveTokenizer) -> None:
+    tokenizer = load_tokenizer(save_tokenizer(tmp_path, "qwen25"), "llama3")
     with pytest.raises(UnsupportedModel, match="eot_id"):
         ChatPrompts(tokenizer)
 
@@ -129,8 +129,10 @@ def test_template_of_another_family_is_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_template_that_would_go_wrong_is_refused(tmp_path: Path, template: str, reason: str | None) -> None:
-    tokenizer = load_tokenizer(saved_tokenizer(tmp_path, "llama3"), "llama3")
+def test_template_that_would_go_wrong_is_refused(
+    tmp_path: Path, save_tokenizer: SaveTokenizer, template: str, reason: str | None
+) -> None:
+    tokenizer = load_tokenizer(save_tokenizer(tmp_path, "llama3"), "llama3")
     tokenizer.chat_template = template
     if reason is None:
         assert ChatPrompts(tokenizer).end_of_turn_id == tokenizer.convert_tokens_to_ids("<|eot_id|>")

@@ -1,0 +1,201 @@
+"""The stage `materialize`: parallel pairs become training rows, as text and as the token ids the model will see.
+
+Data settings (Ye et al. 2025, Appendix A.1), for N pairs of which E are English:
+
+| setting | rows | |
+| --- | --- | --- |
+| `plain` | N | `(x, y)` |
+| `en` | 2N - E | and `(x_en, y_en)`; an English pair is its own parallel and is not repeated (the paper counts 2N) |
+| `mt` | 2N - E | and the translation of `x_en` into `x`; there is nothing to translate in an English pair |
+
+Every row has the English prompt that CC-Tuning reads beside it. For a row that is English already, and for a
+translation task, whose instruction and input are English, it is the row's own prompt (`x_en = x`). So one artifact
+serves ML-SFT and CC-Tuning of the same setting.
+
+Lengths are settled here, once: a response that passes the cut-off is cut (and then not taught to end there: its
+end-of-turn token is cut too), a prompt that does is quarantined, because its connection position would be lost.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, Field
+
+from cc_tuning.prompts import ChatPrompts, ChatTemplate, connection_position, load_tokenizer
+from cc_tuning.step import Build, Source, Step
+from data_contracts.files import write_json
+from data_contracts.manifest import RowCounts
+from data_contracts.parquet import read_parquet, write_parquet
+from data_contracts.quarantine import check_quarantine_limit, quarantine_rows, write_quarantine
+from data_contracts.schemas import ParallelPair, TrainingRow
+
+STAGE, VERSION = "materialize", 1
+ROWS, TOKENIZER, SUMMARY = "training_rows.parquet", "tokenizer", "summary.json"
+TRANSLATION_INSTRUCTION = "Translate the following sentence from English to {language}."
+
+_BATCH_ROWS = 1_024
+_TEXT_COLUMNS = ["row_id", "pair_id", "task", "language_code", "prompt", "response", "english_prompt"]
+
+
+class MaterializationConfig(BaseModel):
+    """Which rows are made of the pairs, and how they are rendered and cut."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    setting: Literal["plain", "en", "mt"] = Field(
+        default="plain",
+        description="Rows beside the pairs themselves: none, the English versions, or translation tasks.",
+    )
+    chat_template: ChatTemplate = Field(
+        default="tokenizer",
+        description="The chat template: one of the project's, for base models, or the tokenizer's own.",
+    )
+    cutoff_tokens: int = Field(
+        default=1024, ge=8, description="Tokens of prompt and response together (paper, Appendix A.1: 1,024)."
+    )
+    english_cutoff_tokens: int = Field(
+        default=1024, ge=8, description="Tokens of the English prompt; a budget of its own, unlike the authors' code."
+    )
+    offset: int = Field(default=0, ge=0, description="The connection position, in tokens before the prompt's last.")
+    quarantine_limit: float = Field(
+        default=0.05, ge=0, le=1, description="Largest share of rows that may be set aside."
+    )
+
+
+def materialize_step(config: MaterializationConfig, pairs: Source, tokenizer: Source) -> Step:
+    """The step that renders `pairs` (the artifact of `translate`) with the tokenizer of a base model."""
+    return Step(
+        stage=STAGE,
+        version=VERSION,
+        config=config,
+        inputs={"pairs": pairs, "tokenizer": tokenizer},
+        build=build_training_rows,
+        label=f"{STAGE} {config.setting}",
+    )
+
+
+def build_training_rows(build: Build[MaterializationConfig]) -> RowCounts:
+    """Writes the training rows, the quarantine, the tokenizer and a summary; counts are of training rows.
+
+    Raises:
+        ContractViolation: more than `quarantine_limit` of the rows have a prompt that is too long.
+        PromptNotFound: `offset` reaches beyond the beginning of a prompt.
+    """
+    config = build.config
+    pairs = read_parquet(build.inputs["pairs"].path / "pairs.parquet", ParallelPair)
+    tokenizer = load_tokenizer(build.inputs["tokenizer"], config.chat_template)
+    prompts = ChatPrompts(tokenizer)
+    texts = training_texts(pairs, config.setting)
+    kept: list[pl.DataFrame] = []
+    quarantined: list[pl.DataFrame] = []
+    responses_cut = 0
+    for first in range(0, texts.height, _BATCH_ROWS):
+        encoded = _encode(texts.slice(first, _BATCH_ROWS), prompts, config.offset)
+        good, bad = _split_by_length(encoded, config)
+        quarantined += bad
+        responses_cut += good.filter(pl.col("input_ids").list.len() > config.cutoff_tokens).height
+        kept.append(good.with_columns(pl.col("input_ids").list.head(config.cutoff_tokens)))
+        build.progress(min(first + _BATCH_ROWS, texts.height), texts.height, "rows")
+    counts = write_quarantine(build.folder, quarantined)
+    check_quarantine_limit(STAGE, texts.height, counts, config.quarantine_limit)
+    rows = pl.concat(kept) if kept else _encode(texts, prompts, config.offset)
+    write_parquet(rows, build.folder / ROWS, TrainingRow)
+    tokenizer.save_pretrained(build.folder / TOKENIZER)
+    write_json(build.folder / SUMMARY, _summary(pairs, rows, responses_cut))
+    return RowCounts(read=texts.height, kept=rows.height, quarantined=counts)
+
+
+def training_texts(pairs: pl.DataFrame, setting: Literal["plain", "en", "mt"]) -> pl.DataFrame:
+    """The rows of a setting as text, before any length is known: `pairs` first, then what the setting adds."""
+    is_english = pl.col("origin") == "english"
+    native = pairs.select(
+        *_identity("native"),
+        prompt="inputs",
+        response="targets",
+        english_prompt=pl.when(is_english).then("inputs").otherwise("inputs_en"),
+    )
+    others = pairs.filter(~is_english)
+    if setting == "en":
+        added = others.select(
+            *_identity("english", pl.lit("eng").alias("language_code")),
+            prompt="inputs_en",
+            response="targets_en",
+            english_prompt="inputs_en",
+        )
+    elif setting == "mt":
+        instruction = pl.format(TRANSLATION_INSTRUCTION.replace("{language}", "{}") + "\n{}", "language", "inputs_en")
+        added = others.select(
+            *_identity("translation"), prompt=instruction, response="inputs", english_prompt=instruction
+        )
+    else:
+        return native
+    return pl.concat([native, added])
+
+
+def _identity(task: str, language_code: pl.Expr | None = None) -> list[pl.Expr]:
+    return [
+        pl.format("{}:{}", "pair_id", pl.lit(task)).alias("row_id"),
+        pl.col("pair_id"),
+        pl.lit(task).alias("task"),
+        pl.col("language_code") if language_code is None else language_code,
+    ]
+
+
+def _encode(texts: pl.DataFrame, prompts: ChatPrompts, offset: int) -> pl.DataFrame:
+    """`texts` with the columns `input_ids`, `prompt_length` and `english_input_ids`, nothing cut."""
+    examples = prompts.encode_examples(texts["prompt"].to_list(), texts["response"].to_list())
+    english = prompts.encode_prompts(texts["english_prompt"].to_list())
+    for length in (*(example.prompt_length for example in examples), *map(len, english)):
+        connection_position(length, offset)
+    ids = pl.List(pl.Int32)
+    return texts.with_columns(
+        pl.Series("input_ids", [example.input_ids for example in examples], dtype=ids),
+        pl.Series("prompt_length", [example.prompt_length for example in examples], dtype=pl.Int32),
+        pl.Series("english_input_ids", english, dtype=ids),
+    )
+
+
+def _split_by_length(encoded: pl.DataFrame, config: MaterializationConfig) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """The rows whose prompts fit, and the others by rule; a prompt that leaves no room for a response does not fit."""
+    english_length = pl.col("english_input_ids").list.len()
+    rules = {
+        "prompt_longer_than_cutoff": (
+            pl.col("prompt_length") >= config.cutoff_tokens,
+            f"a prompt must be shorter than {config.cutoff_tokens} tokens",
+        ),
+        "english_prompt_longer_than_cutoff": (
+            english_length > config.english_cutoff_tokens,
+            f"an English prompt may have {config.english_cutoff_tokens} tokens",
+        ),
+    }
+    quarantined = []
+    for rule, (is_too_long, detail) in rules.items():
+        broken = encoded.filter(is_too_long)
+        encoded = encoded.filter(~is_too_long)
+        quarantined.append(quarantine_rows(broken.select(_TEXT_COLUMNS), "row_id", rule, detail))
+    return encoded, quarantined
+
+
+def _summary(pairs: pl.DataFrame, rows: pl.DataFrame, responses_cut: int) -> dict[str, object]:
+    """What the rows amount to; tokens are without padding."""
+    tasks = rows.group_by("task").len().sort("task")
+    return {
+        "pairs": pairs.height,
+        "english_pairs": pairs.filter(pl.col("origin") == "english").height,
+        "rows_by_task": dict(zip(tasks["task"].to_list(), tasks["len"].to_list(), strict=True)),
+        "responses_cut": responses_cut,
+        "tokens": int(rows["input_ids"].list.len().sum()),
+        "prompt_tokens": int(rows["prompt_length"].sum()),
+        "english_tokens": int(rows["english_input_ids"].list.len().sum()),
+    }
+
+
+def rows_path(folder: Path) -> Path:
+    """The file of training rows in a `materialize` artifact."""
+    return folder / ROWS
+
+
+def tokenizer_path(folder: Path) -> Path:
+    """The tokenizer, with the chat template the rows were rendered with, in a `materialize` artifact."""
+    return folder / TOKENIZER

@@ -1,0 +1,51 @@
+"""What a training run is, apart from where and how fast it runs."""
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from cc_tuning.model.config import ConnectionConfig
+
+Method = Literal["sft", "cc"]
+
+
+class TrainingConfig(BaseModel):
+    """Hyper-parameters; the defaults are the paper's (Ye et al. 2025, Appendix A.1)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epochs: int = Field(default=3, ge=1, description="Passes over the training rows.")
+    learning_rate: float = Field(default=1e-5, gt=0, description="Peak learning rate of AdamW.")
+    warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps in which the rate rises.")
+    scheduler: Literal["cosine", "linear", "constant_with_warmup"] = Field(
+        default="cosine", description="Course of the learning rate after warm-up."
+    )
+    global_batch_size: int = Field(
+        default=128, ge=1, description="Rows per optimizer step, over all devices (paper: 16 on each of 8)."
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="AdamW weight decay; not in the paper, the Trainer's 0.")
+    max_grad_norm: float = Field(
+        default=1.0, gt=0, description="Gradients are clipped to this norm; not in the paper, the Trainer's 1."
+    )
+    dtype: Literal["bfloat16", "float32"] = Field(
+        default="bfloat16",
+        description="Arithmetic of the passes and type of the saved weights. Weights and AdamW's moments stay float32 "
+        "while training: at 1e-5 most updates are below what a bfloat16 weight can hold.",
+    )
+    seed: int = Field(default=0, ge=0, description="Order of the rows, initial Decision Maker, Gumbel noise.")
+
+
+class TrainConfig(BaseModel):
+    """Identity of the stage `train`: a method with its hyper-parameters and, for CC-Tuning, its connection."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: Method = Field(description="`sft`: the language model alone; `cc`: with the cross-lingual connection.")
+    training: TrainingConfig = Field(default_factory=TrainingConfig, description="Hyper-parameters.")
+    connection: ConnectionConfig | None = Field(default=None, description="The connection of `cc`; none for `sft`.")
+
+    @model_validator(mode="after")
+    def _connection_belongs_to_cc(self) -> Self:
+        if (self.method == "cc") != (self.connection is not None):
+            raise ValueError(f"method {self.method!r} with connection {self.connection}: `cc` has one, `sft` has none")
+        return self

@@ -1,0 +1,89 @@
+"""The stage `train`: a base model and training rows become the checkpoint of one run.
+
+A killed run goes on from its newest complete checkpoint and ends with the same weights; a run that was killed after its
+end is not trained again.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from cc_tuning.materialization import rows_path, tokenizer_path
+from cc_tuning.step import Build, Source, Step
+from cc_tuning.training.checkpoints import newest_complete_checkpoint
+from cc_tuning.training.config import TrainConfig
+from cc_tuning.training.job import (
+    CHECKPOINT,
+    SUMMARY,
+    TRAINER,
+    TrainingJob,
+    accumulation_steps,
+    device_type,
+)
+from cc_tuning.training.launch import run_job
+from data_contracts.errors import ArtifactMismatch
+from data_contracts.files import read_json
+from data_contracts.fingerprint import digest_of_files
+from data_contracts.manifest import RowCounts
+
+logger = logging.getLogger(__name__)
+
+STAGE, VERSION = "train", 1
+
+
+def train_step(config: TrainConfig, training_rows: Source, base: Source, run: str) -> Step:
+    """The step that trains `base` on `training_rows` (an artifact of `materialize`); `run` is its name for people."""
+    return Step(
+        stage=STAGE,
+        version=VERSION,
+        config=config,
+        inputs={"training_rows": training_rows, "base": base},
+        build=build_training,
+        label=f"{STAGE} {run}",
+        resumable=True,
+    )
+
+
+def build_training(build: Build[TrainConfig]) -> RowCounts:
+    """Writes `checkpoint/`, `metrics.jsonl` and `summary.json`; every training row is kept.
+
+    Raises:
+        ConfigError: the batch sizes do not divide, or the device is not there.
+        TrainingFailed: a training process stopped before the last step.
+    """
+    accumulation_steps(build.config.training.global_batch_size, build.execution)
+    device_type(build.execution)
+    materialized, base = build.inputs["training_rows"].path, build.inputs["base"]
+    trainer_folder = build.folder / TRAINER
+    if not is_finished(build.folder):
+        job = TrainingJob(
+            config=build.config,
+            folder=build.folder.absolute(),
+            rows=rows_path(materialized),
+            tokenizer=tokenizer_path(materialized),
+            base=base.name,
+            base_revision=base.revision,
+            execution=build.execution,
+            resume_from=newest_complete_checkpoint(trainer_folder.absolute()),
+        )
+        run_job(job, build.progress)
+    shutil.rmtree(trainer_folder, ignore_errors=True)
+    rows = pl.scan_parquet(rows_path(materialized)).select(pl.len()).collect().item()
+    return RowCounts(read=rows, kept=rows)
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether training in `folder` reached its end and the checkpoint is as it was written."""
+    if not (folder / SUMMARY).is_file():
+        return False
+    try:
+        recorded = read_json(folder / SUMMARY)["checkpoint_sha256"]
+    except (ArtifactMismatch, KeyError, TypeError):
+        return False
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.is_dir() and digest_of_files(checkpoint) == recorded:
+        return True
+    logger.warning("the finished checkpoint in %s is missing or damaged: training goes on from what is left", folder)
+    return False

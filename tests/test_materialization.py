@@ -1,0 +1,133 @@
+"""Counts of each data setting, and what happens to rows that do not fit."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from cc_tuning.errors import PromptNotFound
+from cc_tuning.execution import Execution
+from cc_tuning.materialization import MaterializationConfig, build_training_rows, training_texts
+from cc_tuning.progress import no_progress
+from cc_tuning.step import Build, Location
+from data_contracts.errors import ContractViolation
+from data_contracts.files import read_json
+from data_contracts.manifest import RowCounts
+from data_contracts.parquet import read_parquet, write_parquet
+from data_contracts.schemas import ParallelPair, QuarantinedRow, TrainingRow
+
+PAIRS = pl.DataFrame(
+    [
+        ("p1", "Swahili", "swh", "swh_Latn", "Habari?", "Nzuri.", "How are you?", "Fine.", "translated"),
+        ("p2", "Hindi", "hin", "hin_Deva", "नमस्ते", "हाँ", "Hello", "Yes", "given"),
+        ("p3", "English", "eng", "eng_Latn", "Who?", "Me.", "Who?", "Me.", "english"),
+    ],
+    schema=ParallelPair.column_names(),
+    orient="row",
+)
+
+
+def build(
+    tmp_path: Path, tokenizer: Path, pairs: pl.DataFrame = PAIRS, **settings: object
+) -> tuple[RowCounts, pl.DataFrame, Path]:
+    source, folder = tmp_path / "translate", tmp_path / "materialize"
+    write_parquet(pairs, source / "pairs.parquet", ParallelPair)
+    folder.mkdir()
+    config = MaterializationConfig.model_validate({"chat_template": "llama3", **settings})
+    inputs = {"pairs": Location(str(source)), "tokenizer": Location(str(tokenizer))}
+    counts = build_training_rows(Build(config, inputs, folder, Execution(), no_progress))
+    return counts, read_parquet(folder / "training_rows.parquet", TrainingRow), folder
+
+
+@pytest.mark.parametrize(
+    ("setting", "by_task"),
+    [
+        ("plain", {"native": 3}),
+        ("en", {"english": 2, "native": 3}),
+        ("mt", {"native": 3, "translation": 2}),
+    ],
+)
+def test_each_setting_makes_the_rows_of_the_paper(
+    tmp_path: Path, tiny_llama_directory: Path, setting: str, by_task: dict[str, int]
+) -> None:
+    counts, rows, folder = build(tmp_path, tiny_llama_directory, setting=setting)
+    assert counts == RowCounts(read=sum(by_task.values()), kept=rows.height)
+    summary = read_json(folder / "summary.json")
+    assert summary["rows_by_task"] == by_task
+    assert (summary["pairs"], summary["english_pairs"], summary["responses_cut"]) == (3, 1, 0)
+
+
+def test_english_rows_and_translation_tasks_are_their_own_english() -> None:
+    english = training_texts(PAIRS, "en").filter(pl.col("task") == "english")
+    assert english.row(0, named=True) == {
+        "row_id": "p1:english", "pair_id": "p1", "task": "english", "language_code": "eng",
+        "prompt": "How are you?", "response": "Fine.", "english_prompt": "How are you?",
+    }  # fmt: skip
+    task = training_texts(PAIRS, "mt").filter(pl.col("task") == "translation").row(0, named=True)
+    assert task["prompt"] == "Translate the following sentence from English to Swahili.\nHow are you?"
+    assert (task["response"], task["english_prompt"]) == ("Habari?", task["prompt"])
+    native = training_texts(PAIRS, "plain")["english_prompt"].to_list()
+    assert native == ["How are you?", "Hello", "Who?"]
+
+
+def test_ids_are_prompt_response_and_end_of_turn(
+    tmp_path: Path, tiny_llama_directory: Path, tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    _, rows, folder = build(tmp_path, tiny_llama_directory)
+    row = rows.row(0, named=True)
+    prompt, answer = row["input_ids"][: row["prompt_length"]], row["input_ids"][row["prompt_length"] :]
+    assert tiny_tokenizer.decode(prompt).endswith("Habari?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n")
+    assert tiny_tokenizer.decode(answer) == "Nzuri.<|eot_id|>"
+    assert tiny_tokenizer.decode(row["english_input_ids"], skip_special_tokens=True).startswith("user\n\nHow are you?")
+    saved = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    assert saved.chat_template == tiny_tokenizer.chat_template
+
+
+def test_prompt_longer_than_the_cutoff_is_quarantined_with_its_text(tmp_path: Path, tiny_llama_directory: Path) -> None:
+    long = PAIRS.with_columns(inputs=pl.when(pl.col("pair_id") == "p1").then(pl.lit("ndio " * 60)).otherwise("inputs"))
+    long = long.with_columns(
+        inputs_en=pl.when(pl.col("pair_id") == "p2").then(pl.lit("yes " * 60)).otherwise("inputs_en")
+    )
+    counts, rows, folder = build(
+        tmp_path, tiny_llama_directory, long, cutoff_tokens=100, english_cutoff_tokens=100, quarantine_limit=1.0
+    )
+    assert counts.quarantined == {"prompt_longer_than_cutoff": 1, "english_prompt_longer_than_cutoff": 1}
+    assert rows["pair_id"].to_list() == ["p3"]
+    quarantine = read_parquet(folder / "quarantine.parquet", QuarantinedRow)
+    assert sorted(quarantine["row_id"]) == ["p1:native", "p2:native"]
+    assert "ndio ndio" in quarantine.filter(pl.col("row_id") == "p1:native")["row_json"][0]
+
+
+def test_too_many_long_prompts_stop_the_stage_with_counts(tmp_path: Path, tiny_llama_directory: Path) -> None:
+    with pytest.raises(ContractViolation, match=r"3 of 3 rows .*prompt_longer_than_cutoff': 3"):
+        build(tmp_path, tiny_llama_directory, cutoff_tokens=8)
+
+
+def test_long_response_is_cut_counted_and_not_taught_to_end(
+    tmp_path: Path, tiny_llama_directory: Path, tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    long = PAIRS.with_columns(
+        targets=pl.when(pl.col("pair_id") == "p1").then(pl.lit("sana " * 60)).otherwise("targets")
+    )
+    counts, rows, folder = build(tmp_path, tiny_llama_directory, long, cutoff_tokens=100)
+    assert counts == RowCounts(read=3, kept=3)
+    assert read_json(folder / "summary.json")["responses_cut"] == 1
+    ids = rows["input_ids"][0].to_list()
+    assert len(ids) == 100
+    assert tiny_tokenizer.decode(ids).endswith("sana") or "sana" in tiny_tokenizer.decode(ids[-12:])
+    assert ids[-1] != tiny_tokenizer.convert_tokens_to_ids("<|eot_id|>")
+
+
+def test_offset_beyond_the_prompt_is_an_error(tmp_path: Path, tiny_llama_directory: Path) -> None:
+    with pytest.raises(PromptNotFound):
+        build(tmp_path, tiny_llama_directory, offset=500)
+
+
+def test_equal_inputs_give_equal_bytes(tmp_path: Path, tiny_llama_directory: Path) -> None:
+    folders = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        folders.append(build(tmp_path / name, tiny_llama_directory, setting="mt")[2])
+    files = [{p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in folders]
+    assert files[0] == files[1]
