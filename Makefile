@@ -35,7 +35,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/transform.py
 
 docs: $(VENV)/.installed
-	$(BIN)/python -m flows.recipe_reference docs/recipe.md
+	$(BIN)/python -m cc_tuning.recipe_reference docs/recipe.md
 
 clean:
 	rm -rf $(VENV) .cc-tuning runs

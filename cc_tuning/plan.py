@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.stage import EvaluationConfig, evaluation_step
-from cc_tuning.materialization import MaterializationConfig, materialization_step
+from cc_tuning.materialization import MaterializationConfig, materialize_step
 from cc_tuning.miniature.base_model import base_model_step
 from cc_tuning.miniature.translator import translator_step
 from cc_tuning.miniature.world import world_step
@@ -17,10 +17,15 @@ from cc_tuning.recipe import MINIATURE, Recipe, identity_of, is_hub_id
 from cc_tuning.report.stage import report_step
 from cc_tuning.selection.stage import SelectionConfig, selection_step
 from cc_tuning.step import HubSource, LocalSource, Source, Step
-from cc_tuning.training.stage import training_step
+from cc_tuning.training.config import TrainConfig
+from cc_tuning.training.stage import train_step
 from cc_tuning.transform.stage import transform_step
 from cc_tuning.translation.stage import TranslationConfig, translation_step
 from data_contracts.store import ArtifactRef
+
+
+MISSING = "missing"
+"""Stands for the sha256 of a local source that is not there yet."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,16 @@ class Plan:
         raise ConfigError(f"this recipe has no run {run!r}; its runs: {', '.join(run.name for run in self.runs)}")
 
 
-def plan_recipe(recipe: Recipe) -> Plan:
+def plan_recipe(recipe: Recipe, *, sources_may_be_missing: bool = False) -> Plan:
     """The recipe's steps.
+
+    `sources_may_be_missing` plans with a stand-in for a local source that is not there yet; such a plan can be shown,
+    but its fingerprints change once the source is there, and its steps cannot run.
 
     Raises:
         ConfigError: a local source does not exist or cannot be read.
     """
-    places = _Places(recipe)
+    places = _Places(recipe, sources_may_be_missing)
     select = selection_step(identity_of(recipe.data, SelectionConfig), places.rows)
     translate = translation_step(
         identity_of(recipe.translation, TranslationConfig), rows=select.ref, translator=places.translator
@@ -107,15 +115,16 @@ def plan_recipe(recipe: Recipe) -> Plan:
 class _Places:
     """Where a recipe's rows, models and items come from; what the embedded default must make for them."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, may_be_missing: bool) -> None:
+        self._may_be_missing = may_be_missing
         needed = MINIATURE in (recipe.data.source, recipe.model.base, recipe.translation.model, recipe.evaluation.items)
         self._world = world_step(recipe.miniature.world) if needed else None
         # Tiny models are made for the text they will meet, so real rows and items are inputs of their tokenizers.
         texts: dict[str, Source] = {}
         if recipe.data.source != MINIATURE and not is_hub_id(recipe.data.source):
-            texts["rows"] = LocalSource.of(Path(recipe.data.source))
+            texts["rows"] = self._local(recipe.data.source)
         if recipe.evaluation.items != MINIATURE:
-            texts["items"] = LocalSource.of(Path(recipe.evaluation.items))
+            texts["items"] = self._local(recipe.evaluation.items)
         self._steps = [self._world] if self._world else []
         self.rows = self._place(recipe.data.source, recipe.data.revision, "aya.parquet")
         self.items = self._place(recipe.evaluation.items, "", "benchmarks")
@@ -126,11 +135,17 @@ class _Places:
     def miniature_steps(self) -> tuple[Step, ...]:
         return tuple(self._steps)
 
+    def _local(self, place: str) -> LocalSource:
+        path = Path(place).expanduser()
+        if self._may_be_missing and not path.exists():
+            return LocalSource(path.absolute(), MISSING)
+        return LocalSource.of(path)
+
     def _place(self, place: str, revision: str, subpath: str) -> Source:
         if place == MINIATURE:
             assert self._world is not None
             return self._world.ref.at(subpath)
-        return HubSource(place, revision) if is_hub_id(place) else LocalSource.of(Path(place))
+        return HubSource(place, revision) if is_hub_id(place) and revision else self._local(place)
 
     def _model(
         self, place: str, revision: str, texts: dict[str, Source], recipe: Recipe, nllb: bool = False
@@ -151,18 +166,17 @@ def _plan_run(name: str, recipe: Recipe, places: _Places, translate: Step) -> Ru
     method, _, added = name.partition("+")
     connected = method == "cc-tuning"
     setting = added or "plain"
-    materialize = materialization_step(
+    materialize = materialize_step(
         identity_of(recipe.materialization, MaterializationConfig, setting=setting, offset=recipe.connection.offset),
-        pairs=translate.ref.at("pairs.parquet"),
+        pairs=translate.ref,
         tokenizer=places.base,
     )
-    train = training_step(
-        recipe.training,
-        recipe.connection if connected else None,
-        run=name,
-        training_rows=materialize.ref.at("training_rows.parquet"),
-        base=places.base,
+    training = TrainConfig(
+        method="cc" if connected else "sft",
+        training=recipe.training,
+        connection=recipe.connection if connected else None,
     )
+    train = train_step(training, training_rows=materialize.ref, base=places.base, run=name)
     checkpoint = train.ref.at("checkpoint")
     transform = None
     if connected:

@@ -5,6 +5,7 @@ beside the code that reads it. `miniature` as a place means the embedded default
 `cc_tuning/miniature` and the tiny models that live in it.
 """
 
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -142,7 +143,7 @@ class Recipe(Section):
 def is_hub_id(place: str) -> bool:
     """Whether a place is `owner/name` on the hub rather than a path or the embedded default."""
     looks_like_path = place.startswith((".", "/", "~")) or place.endswith((".parquet", ".jsonl", ".json", ".csv"))
-    return place != MINIATURE and not looks_like_path and place.count("/") == 1
+    return place.count("/") == 1 and not looks_like_path and not Path(place).exists()
 
 
 def identity_of(section: BaseModel, config: type[ConfigT], **more: Any) -> ConfigT:

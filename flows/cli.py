@@ -43,8 +43,10 @@ def options(
     log_to_terminal(debug)
 
 
-def _plan(recipe: Path, overrides: list[str]) -> tuple[Plan, ArtifactStore]:
-    plan = plan_recipe(load_recipe(recipe, overrides))
+def _plan(
+    recipe: Path, overrides: list[str], *, sources_may_be_missing: bool = False
+) -> tuple[Plan, ArtifactStore]:
+    plan = plan_recipe(load_recipe(recipe, overrides), sources_may_be_missing=sources_may_be_missing)
     return plan, ArtifactStore(plan.recipe.execution.store)
 
 
@@ -68,14 +70,14 @@ def _run_in_prefect(recipe: Path, overrides: list[str]) -> None:
 @app.command()
 def plan(recipe: RecipeArgument, overrides: SetOption = []) -> None:  # noqa: B006
     """Show each stage with its fingerprint, hit or miss, and an estimate; downloads and computes nothing."""
-    planned, store = _plan(recipe, overrides)
+    planned, store = _plan(recipe, overrides, sources_may_be_missing=True)
     show_plan(planned, store, estimate_steps(planned))
 
 
 @app.command()
 def status(recipe: RecipeArgument, overrides: SetOption = []) -> None:  # noqa: B006
     """Show what the store holds for the recipe: whole, damaged, started or missing."""
-    show_status(*_plan(recipe, overrides))
+    show_status(*_plan(recipe, overrides, sources_may_be_missing=True))
 
 
 def _stage_command(stage: str, summary: str) -> None:

@@ -9,8 +9,8 @@ from rich.table import Table
 
 from cc_tuning.errors import CcTuningError
 from cc_tuning.estimates import Estimate, readable_bytes
-from cc_tuning.plan import Plan
-from cc_tuning.step import find_cached
+from cc_tuning.plan import MISSING, Plan
+from cc_tuning.step import LocalSource, Source, find_cached
 from data_contracts.errors import ArtifactMismatch, DataContractError
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import BENCHMARKS, Score
@@ -34,6 +34,8 @@ def show_plan(plan: Plan, store: ArtifactStore, estimates: dict[str, Estimate]) 
     known = readable_bytes(sum(size for size in disk if size is not None))
     unknown = sum(size is None for size in disk)
     console.print(f"\nAbout {known} of disk in {store.root}" + (f", and {unknown} stages unknown." if unknown else "."))
+    for source in sorted({_missing_path(source) for step in plan for source in step.inputs.values()} - {""}):
+        console.print(f"[yellow]{source} is not there yet;[/] fingerprints that depend on it will change.")
     console.print("Rows, tokens and disk are estimates (cc_tuning/estimates.py says how); ~ marks them.")
 
 
@@ -94,6 +96,10 @@ class WithoutTraceback(logging.Filter):
         if isinstance(error, CcTuningError | DataContractError):
             record.exc_info = None
         return True
+
+
+def _missing_path(source: Source) -> str:
+    return str(source.path) if isinstance(source, LocalSource) and source.sha256 == MISSING else ""
 
 
 def _cell(row: dict[str, Any]) -> str:
