@@ -16,6 +16,9 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+MODULES = {module_name(path) for path in SOURCES}
+
+
 def imported_modules(path: Path) -> set[str]:
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -23,7 +26,9 @@ def imported_modules(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively"
-            found |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+            for alias in node.names:  # `from package import module` names the module, not the package
+                module = f"{node.module}.{alias.name}"
+                found.add(module if module in MODULES else str(node.module))
     return found
 
 
@@ -43,8 +48,7 @@ def test_the_library_works_without_prefect(path: Path) -> None:
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:
-    names = {module_name(path) for path in SOURCES}
-    imports = {module_name(path): imported_modules(path) & names for path in SOURCES}
+    imports = {module_name(path): imported_modules(path) & MODULES for path in SOURCES}
     finished: set[str] = set()
 
     def visit(name: str, trail: tuple[str, ...]) -> None:
@@ -54,7 +58,7 @@ def test_no_module_imports_itself_by_a_detour() -> None:
                 visit(other, (*trail, name))
             finished.add(name)
 
-    for name in sorted(names):
+    for name in sorted(MODULES):
         visit(name, ())
 
 
