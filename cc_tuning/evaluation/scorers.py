@@ -1,0 +1,78 @@
+"""When an answer is right, by the paper's rules (Ye et al. 2025, appendix A.2.2; its code has no scorer).
+
+- Multiple choice: the response contains the right option and none of the others.
+- Question answering: a gold answer appears in the response.
+- Summaries: ROUGE-L, two figures (`cc_tuning.evaluation.rouge`).
+
+What the paper leaves open is settled here, the same for every language:
+
+*Both sides* are put in NFKC (full-width and circled forms become plain), lose their invisible format characters
+(byte-order marks, directional marks, joiners: category Cf), and runs of white space become one blank.
+*Options* are single characters. One counts wherever it stands alone: `1`, `(1)`, `1.`, `选项1`, `Ａ`, `①`, and decimal
+digits of any script (`١`, `२`). It does not count inside a number (`12`, `1.5`, `2,000`, `3:1`) or a word (`1st`,
+`Band`, `U.S.A`). Scripts without letter case are not words in this sense: they join the option to particles without a
+blank (`답은 2번입니다`). Letters are case-sensitive: a lower-case `a` is a word in English, Spanish and Portuguese.
+*Gold answers* are compared without case, anywhere in the response; a number stored as `3.0` is not met by `3`.
+"""
+
+import unicodedata
+from collections.abc import Sequence
+from functools import cache
+
+import regex
+
+_SPACES = regex.compile(r"\s+")
+_CASED = r"\p{Lu}\p{Ll}\p{Lt}"
+# Between digits these make one number, ratio or date; between letters one word.
+_DIGIT_JOINTS = r".,:/\-–'⁄٫٬"
+_LETTER_JOINTS = r"\-–/&"
+
+
+def normalised(text: str) -> str:
+    """`text` in NFKC, without format characters, with single blanks and none at the ends."""
+    composed = unicodedata.normalize("NFKC", text)
+    visible = "".join(character for character in composed if unicodedata.category(character) != "Cf")
+    return _SPACES.sub(" ", visible).strip()
+
+
+def chooses_only(response: str, answer: str, options: Sequence[str]) -> bool:
+    """Whether `response` contains the option `answer` and no other of `options` (single characters)."""
+    return mentioned_options(response, options) == {answer}
+
+
+def mentioned_options(response: str, options: Sequence[str]) -> set[str]:
+    """The options that stand alone somewhere in `response`."""
+    text = "".join(map(_with_ascii_digit, normalised(response)))
+    return {option for option in options if _option_pattern(option).search(text)}
+
+
+def contains_gold(response: str, answers: Sequence[str]) -> bool:
+    """Whether one of `answers` appears in `response`, without regard to case; an empty answer never does."""
+    text = _folded(response)
+    return any(gold in text for gold in map(_folded, answers) if gold)
+
+
+def _folded(text: str) -> str:
+    """Case folding can undo NFKC, so it stands between two normalisations. The four Turkish i are one letter, since
+    Unicode folds `I` to `i` in every language and `İ` to an `i` with a dot of its own."""
+    folded = normalised(normalised(text).casefold())
+    return folded.replace("i\u0307", "i").replace("ı", "i")
+
+
+@cache
+def _option_pattern(option: str) -> regex.Pattern[str]:
+    """Finds `option` where it is neither part of a number nor of a word."""
+    alone = rf"(?<![{_CASED}\p{{N}}_]){regex.escape(option)}(?![{_CASED}\p{{N}}_])"
+    if option.isdecimal():
+        return regex.compile(rf"(?<!\d[{_DIGIT_JOINTS}]){alone}(?![{_DIGIT_JOINTS}]\d)")
+    # `U.S.A` and `D.C.` are abbreviations, `B.Paris` is an option and its text.
+    abbreviation_before = rf"(?<!(?<![{_CASED}])[{_CASED}]\.)"
+    abbreviation_after = rf"(?!\.[{_CASED}](?![{_CASED}]))"
+    return regex.compile(
+        rf"(?<![{_CASED}\d][{_LETTER_JOINTS}]){abbreviation_before}{alone}"
+        rf"{abbreviation_after}(?![{_LETTER_JOINTS}][{_CASED}\d])"
+    )
+
+
+def _with_ascii_digit(character: str) -> str:
+    return str(unicodedata.decimal(character)) if unicodedata.category(character) == "Nd" else character
