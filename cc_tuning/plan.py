@@ -109,7 +109,8 @@ def plan_recipe(recipe: Recipe, *, sources_may_be_missing: bool = False) -> Plan
         identity_of(recipe.translation, TranslationConfig), rows=select.ref, translator=places.translator
     )
     runs = tuple(_plan_run(name, recipe, places, translate) for name in recipe.runs)
-    return Plan(recipe, places.miniature_steps, select, translate, runs, _plan_report(recipe, select, translate, runs))
+    report = _plan_report(recipe, places, select, translate, runs)
+    return Plan(recipe, places.miniature_steps, select, translate, runs, report)
 
 
 class _Places:
@@ -193,9 +194,9 @@ def _plan_run(name: str, recipe: Recipe, places: _Places, translate: Step) -> Ru
     return RunPlan(name, materialize, train, transform, evaluate)
 
 
-def _plan_report(recipe: Recipe, select: Step, translate: Step, runs: tuple[RunPlan, ...]) -> Step:
-    inputs: dict[str, Source] = {"select": select.ref, "translate": translate.ref}
+def _plan_report(recipe: Recipe, places: "_Places", select: Step, translate: Step, runs: tuple[RunPlan, ...]) -> Step:
+    inputs: dict[str, Source] = {step.stage: step.ref for step in (*places.miniature_steps, select, translate)}
+    inputs["items"] = places.items
     for run in runs:
         inputs |= {f"{step.stage}/{run.name}": step.ref for step in run.steps}
-    identity = recipe.model_dump(mode="json", exclude={"execution"})
-    return report_step(identity, inputs)
+    return report_step(recipe.model_dump(mode="json", exclude={"execution"}), inputs)
