@@ -3,6 +3,7 @@
 Everything here is plain text; escaping is the business of `page` and `markdown`, which are the only readers.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -107,16 +108,20 @@ class Document:
     sections: Sequence[Section] = field(default_factory=tuple)
 
 
-def number(value: float | None, decimals: int = 2) -> str:
-    """A number for a cell: fixed decimals, thousands separated, a real minus sign, a dash for nothing."""
-    if value is None or value != value:
+def number(value: float | None, decimals: int = 2, sign: str = "-") -> str:
+    """A number for a cell: fixed decimals, thousands separated, a real minus sign, a dash for nothing.
+
+    With `sign="+"` positive numbers get theirs too; what rounds to zero has none.
+    """
+    if value is None or math.isnan(value):
         return MISSING
-    return f"{value:,.{decimals}f}".replace("-", "−")
+    rounded = round(value, decimals)
+    return f"{rounded:{sign},.{decimals}f}".replace("-", "−") if rounded else f"{0:.{decimals}f}"
 
 
 def scientific(value: float | None) -> str:
     """A number that may be very small or large, three significant digits: `3.21e−07`, or `0.0123`."""
-    if value is None or value != value:
+    if value is None or math.isnan(value):
         return MISSING
     text = f"{value:.3g}"
     return text.replace("-", "−")

@@ -1,7 +1,7 @@
-"""Figures as SVG whose bytes depend on the data only, and which follow the page's light or dark colours when inlined.
+"""Figures as SVG whose bytes depend on the data only, and which follow the page's colours when inlined.
 
-matplotlib draws; the colours it is given are place holders of `_PALETTE`, so that a figure can be written out for a white page
-or, inlined, take the colours of the page's style sheet. Series differ by dash and marker as well as by colour.
+matplotlib draws. The colours it is given are also the keys of `_PALETTE`: a figure can be written out for a white page
+as it is or, inlined, take the light or dark colours of the page. Series differ by dash and marker as well as by colour.
 """
 
 import io
@@ -25,7 +25,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 _PALETTE = {INK: "var(--ink)", GRID: "var(--line)", PAPER: "none"} | {
     colour: f"var(--series-{index})" for index, colour in enumerate(SERIES, start=1)
 }
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
+    "text.parse_math": False,
     "svg.fonttype": "none", "font.family": "sans-serif", "font.size": 9.0, "axes.titlesize": 9.5,
     "axes.edgecolor": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK, "text.color": INK,
     "axes.facecolor": PAPER, "figure.facecolor": PAPER, "savefig.facecolor": PAPER, "axes.linewidth": 0.7,
@@ -63,7 +64,8 @@ def inlined(svg: str, key: str) -> str:
     """
     element = svg[svg.index("<svg") :].strip()
     element = re.sub(r"<metadata>.*?</metadata>|<style[^>]*>.*?</style>", "", element, flags=re.DOTALL)
-    element = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', r'<svg \1 aria-hidden="true" focusable="false">', element, count=1)
+    opening = r'<svg \1 aria-hidden="true" focusable="false">'
+    element = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', opening, element, count=1)
     element = re.sub(r'\bid="', f'id="{key}-', element)
     element = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{key}-", element).replace("xlink:href", "href")
     for colour, variable in _PALETTE.items():

@@ -1,10 +1,10 @@
 """What the earlier stages left behind, read once and checked: the only place where the report touches artifacts.
 
 Inputs are named as in the plan: `select`, `translate`, `items`, any stage of the embedded default, and
-`<stage>/<run>` for `materialize`, `train`, `transform` and `evaluate`. Every one of them may be missing; the report then says so.
+`<stage>/<run>` for `materialize`, `train`, `transform` and `evaluate`. Any of them may be missing; the report then says
+so or leaves the part out.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.step import Location
+from cc_tuning.training.metrics import read_metrics
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
 from data_contracts.manifest import Manifest
@@ -38,12 +39,12 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """The logged steps of one training run. The last two are empty for runs without a Decision Maker."""
+    """The logged steps of one training run. The last two are empty for runs without a connection."""
 
     steps: Sequence[int]
     losses: Sequence[float]
     entropies: Sequence[float] = ()
-    layer_counts: Sequence[Sequence[int]] = ()
+    layer_counts: Sequence[Sequence[float]] = ()
     """`[steps, L]`: how often each layer was chosen since the line before."""
 
 
@@ -131,6 +132,17 @@ def _read_run(run: str, inputs: Mapping[str, Location]) -> RunEvidence:
     )
 
 
+def _read_training(path: Path) -> TrainingLog:
+    lines = [line for line in read_metrics(path) if "loss" in line]
+    chosen = [line for line in lines if "selection_counts" in line]
+    return TrainingLog(
+        steps=[line["step"] for line in lines],
+        losses=[line["loss"] for line in lines],
+        entropies=[line["selection_entropy"] for line in chosen],
+        layer_counts=[line["selection_counts"] for line in chosen],
+    )
+
+
 def _read_stages(inputs: Mapping[str, Location]) -> tuple[StageRecord, ...]:
     """The manifests behind the inputs, each artifact once, in the pipeline's order."""
     manifests: dict[tuple[str, str], Manifest] = {}
@@ -165,7 +177,7 @@ def _read_items(folder: Path) -> pl.DataFrame:
         frame = read_verified(path)
         frames.append(frame if "group" in frame.columns else frame.with_columns(group=pl.lit(None, pl.String)))
     columns = BenchmarkItem.column_names()
-    return pl.concat([frame.select(columns) for frame in frames]) if frames else pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    return pl.concat([frame.select(columns) for frame in frames])
 
 
 def _read_diagnostics(path: Path) -> TransformDiagnostics:

@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from cc_tuning.report.document import Figure, number, scientific
 from cc_tuning.report.drawing import GRID, INK, SERIES, draw_svg, series_style
-from cc_tuning.report.evidence import TransformDiagnostics, TrainingLog
+from cc_tuning.report.evidence import TrainingLog, TransformDiagnostics
 
 MAX_POINTS = 200
 MAX_COLUMNS = 40
@@ -25,7 +25,8 @@ def loss_figure(logs: Mapping[str, TrainingLog]) -> Figure:
         _legend(axes)
 
     ends = "; ".join(f"{label} from {number(log.losses[0])} to {number(log.losses[-1])}" for label, log in logs.items())
-    return Figure("loss", "Training loss", f"Line chart of the training loss over steps: {ends}.", draw_svg("loss", draw))
+    alternative = f"Line chart of the training loss over steps: {ends}."
+    return Figure("loss", "Training loss", alternative, draw_svg("loss", draw))
 
 
 def entropy_figure(logs: Mapping[str, TrainingLog], layers: int) -> Figure:
@@ -45,7 +46,7 @@ def entropy_figure(logs: Mapping[str, TrainingLog], layers: int) -> Figure:
     ends = "; ".join(
         f"{label} from {number(log.entropies[0])} to {number(log.entropies[-1])}" for label, log in logs.items()
     )
-    alternative = f"Line chart of the selection entropy over steps: {ends}; a uniform choice would be {number(uniform)}."
+    alternative = f"Line chart of the selection entropy over steps: {ends}; a uniform choice has {number(uniform)}."
     return Figure("entropy", "Selection entropy in training", alternative, draw_svg("entropy", draw))
 
 
@@ -57,7 +58,8 @@ def selection_figure(key: str, label: str, log: TrainingLog) -> Figure:
     shares, edges = _shares_over_time(log)
 
     def draw(axes: Axes) -> None:
-        image = axes.pcolormesh(edges, np.arange(shares.shape[0] + 1) + 0.5, shares, cmap="cividis", vmin=0.0)
+        image = axes.pcolormesh(edges, np.arange(shares.shape[0] + 1) + 0.5, shares, cmap="cividis", vmin=0.0,
+                                edgecolors="face", linewidth=0.4)  # fmt: skip
         bar = axes.figure.colorbar(image, ax=axes, pad=0.02)
         bar.set_label("share of choices")
         bar.outline.set_visible(False)
@@ -98,10 +100,9 @@ def chosen_layer_figure(key: str, label: str, counts: Mapping[str, Sequence[int]
 
 def transform_figure(key: str, label: str, diagnostics: TransformDiagnostics) -> Figure:
     """Mean squared error by layer on a logarithmic scale: the matrix on fitted and on held-out pairs, and identity."""
-    measured, kind = (
-        (diagnostics.held_out, "held-out") if diagnostics.held_out else (diagnostics.fitted, "fitted")
-    )
-    lines = {f"{kind} pairs": measured.layer_mse["transform"], f"identity, {kind} pairs": measured.layer_mse["identity"]}
+    measured, kind = (diagnostics.held_out, "held-out") if diagnostics.held_out else (diagnostics.fitted, "fitted")
+    lines = {f"{kind} pairs": measured.layer_mse["transform"]}
+    lines |= {f"identity, {kind} pairs": measured.layer_mse["identity"]}
     if diagnostics.held_out:
         lines |= {"fitted pairs": diagnostics.fitted.layer_mse["transform"]}
 
@@ -109,6 +110,9 @@ def transform_figure(key: str, label: str, diagnostics: TransformDiagnostics) ->
         for index, (name, values) in enumerate(lines.items()):
             axes.plot(np.arange(1, len(values) + 1), values, label=name, **series_style(index))
         axes.set_yscale("log")
+        # matplotlib's own labels of a logarithmic axis are TeX, which is not set in an SVG with plain text.
+        axes.yaxis.set_major_formatter(FuncFormatter(_tick))
+        axes.yaxis.set_minor_formatter(FuncFormatter(_tick))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="layer", ylabel="mean squared error")
         _legend(axes)
@@ -132,12 +136,17 @@ def _line(axes: Axes, steps: Sequence[int], values: Sequence[float], label: str,
     axes.plot(at, of, label=label, markevery=max(1, len(at) // 8), **style)
 
 
+def _tick(value: float, position: int) -> str:
+    return scientific(value)
+
+
 def _legend(axes: Axes) -> None:
+    """Above the drawing, where it covers nothing."""
     handles, _ = axes.get_legend_handles_labels()
-    if len(handles) > 1:
-        axes.legend(loc="best", fontsize=8, handlelength=2.8)
-    elif handles:
-        axes.set_title(handles[0].get_label(), loc="left", fontsize=8.5)
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(-0.01, 1.0), ncols=min(len(handles), 2), fontsize=8, handlelength=2.8,
+        borderaxespad=0.2, columnspacing=1.6,
+    )  # fmt: skip
 
 
 def _shares_over_time(log: TrainingLog) -> tuple[np.ndarray, np.ndarray]:

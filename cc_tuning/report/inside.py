@@ -25,9 +25,10 @@ def transform_section(evidence: Evidence) -> list[Section]:
     if not fitted:
         return []
     text = (
-        "The matrix maps activations of a prompt to those of its English parallel. R² is 1 for a perfect prediction and 0 for the "
-        "mean of the same rows; identity uses the activations unchanged, mean is the average English activation of the "
-        "fitted pairs. Held-out pairs were not fitted, so theirs are the figures that tell about new prompts."
+        "The matrix maps activations of a prompt to those of its English parallel. R² is 1 for a perfect prediction "
+        "and 0 for the mean of the same rows; identity uses the activations unchanged, mean is the average English "
+        "activation of the fitted pairs. Held-out pairs were not fitted, so theirs are the figures that tell about "
+        "new prompts."
     )
     figures = [transform_figure(f"transform-{_key(run)}", run_label(run.name), fit) for run, fit in fitted]
     return [Section("transform", "Transform Matrix", [text], [_fit_table(fitted), _error_table(fitted), *figures])]
@@ -35,7 +36,8 @@ def transform_section(evidence: Evidence) -> list[Section]:
 
 def learning_section(evidence: Evidence) -> list[Section]:
     """Loss, and for connected runs the choice of the layer in training and at inference."""
-    logs = {run_label(run.name): run.training for run in evidence.runs if run.training is not None and run.training.steps}
+    trained = [(run, run.training) for run in evidence.runs if run.training is not None]
+    logs = {run_label(run.name): log for run, log in trained if log.steps}
     choosing = {label: log for label, log in logs.items() if log.layer_counts}
     figures: list[Figure] = [loss_figure(logs)] if logs else []
     if any(log.entropies for log in choosing.values()):
@@ -50,7 +52,7 @@ def learning_section(evidence: Evidence) -> list[Section]:
     return [Section("training", "Training and the chosen layer", [], figures)] if figures else []
 
 
-def _chosen_layers(run: RunEvidence, layer_counts: Sequence[Sequence[int]]) -> Mapping[str, list[int]]:
+def _chosen_layers(run: RunEvidence, layer_counts: Sequence[Sequence[float]]) -> Mapping[str, list[int]]:
     """How many prompts chose each layer, by kind of connection; empty when no prediction names a layer."""
     if run.predictions is None:
         return {}
@@ -93,8 +95,8 @@ def _error_table(fitted: Sequence[tuple[RunEvidence, TransformDiagnostics]]) -> 
         for kind, errors in (("fitted pairs", fit.fitted), ("held-out pairs", fit.held_out))
         if errors is not None
     ]
-    columns = ["run", *(f"MSE, {label}" for label in _PREDICTORS.values()), *(f"R², {label}" for label in _PREDICTORS.values())]
-    return Table("transform-errors", "Errors", columns, rows)
+    columns = [f"{error}, {label}" for error in ("MSE", "R²") for label in _PREDICTORS.values()]
+    return Table("transform-errors", "Errors", ["run", *columns], rows)
 
 
 def _errors(errors: PairErrors) -> list[Cell]:

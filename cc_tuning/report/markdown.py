@@ -1,4 +1,4 @@
-"""The report as Markdown. Every text is escaped, because model output and data are hostile: no HTML, no links, no images."""
+"""The report as Markdown. Every text is escaped, because model output and data are hostile."""
 
 from collections.abc import Sequence
 

@@ -12,8 +12,12 @@ _METHODS = {"ml-sft": "ML-SFT", "cc-tuning": "CC-Tuning"}
 _CONNECTIONS = {"transform": "Transform Matrix", "off": "connection off", "parallel": "real English prompt"}
 _METRICS = {
     "accuracy": "accuracy",
-    "rougeL": "ROUGE-L, Unicode words",
-    "rougeL_ascii": "ROUGE-L, ASCII words",
+    "rougeL": "ROUGE-L",
+    "rougeL_ascii": "ROUGE-L ASCII",
+}
+_GROUPS = {
+    "english_only": "Items whose facts the base model met in English only",
+    "both": "Items whose facts the base model also met in the language",
 }
 
 
@@ -43,6 +47,11 @@ def metric_label(metric: str) -> str:
     return _METRICS.get(metric, metric)
 
 
+def group_label(group: str) -> str:
+    """A group of items in words; a group that only its benchmark file knows keeps its name."""
+    return _GROUPS.get(group, f"Items of group {group}")
+
+
 def metric_place(metric: str) -> tuple[int, str]:
     """Sorts metrics into the order of the page."""
     known = list(_METRICS)
@@ -52,8 +61,8 @@ def metric_place(metric: str) -> tuple[int, str]:
 def baseline_run(run: str, runs: Sequence[str]) -> str | None:
     """The run that a run is held against: ML-SFT on the same training data, otherwise plain ML-SFT.
 
-    The paper's rule (Table 1) for CC-Tuning; ML-SFT +EN and +MT are held against plain ML-SFT. None when the baseline is
-    the run itself or was not made.
+    The paper's rule (Table 1) for CC-Tuning; ML-SFT +EN and +MT are held against plain ML-SFT. None when the baseline
+    is the run itself or was not made.
     """
     setting = run.partition("+")[2]
     same_data = f"ml-sft+{setting}" if setting and has_connection(run) else "ml-sft"

@@ -1,7 +1,8 @@
 """The report as one HTML file: no script, no request, nothing trusted.
 
-Jinja2 escapes every text. The only markup that is let through are the figures, which this package draws; the text inside
-them was escaped by matplotlib. A content security policy in the page forbids scripts and requests even if that failed.
+Jinja2 escapes every text. The only markup that is let through are the figures, which this package draws; the text
+inside them was escaped by matplotlib. A content security policy in the page forbids scripts and requests even if that
+failed.
 """
 
 from collections.abc import Sequence

@@ -46,7 +46,7 @@ def cost_table(stages: Sequence[StageRecord]) -> Table:
     ]
     total = sum(stage.manifest.seconds for stage in stages)
     rows.append([Cell("together"), numeric(f"{total:,.1f}"), numeric(MISSING), Cell("")])
-    note = "Wall-clock of the process that finished the stage; a stage resumed after an interruption counts its last part."
+    note = "Wall-clock of the process that finished the stage; a resumed stage counts its last part."
     return Table("cost", "Time and memory", ["stage", "seconds", "peak memory, MiB", "fingerprint"], rows, note)
 
 

@@ -62,7 +62,8 @@ def _sample(item: dict[str, object], predictions: pl.DataFrame, results: Results
             score = _score_text(_of_variant(scores, variant))
             responses.append(Answer(full_label(variant.run, variant.connection), row["response"], score, layer))
     heading = f"{item['benchmark']}, {language_label(language)}, {item['item_id']}"
-    return Sample(heading, language, text_direction(language), str(item["prompt"]), [str(a) for a in answers], responses)
+    gold = [str(answer) for answer in answers]
+    return Sample(heading, language, text_direction(language), str(item["prompt"]), gold, responses)
 
 
 def _of_item(frame: pl.DataFrame, item: dict[str, object]) -> pl.DataFrame:

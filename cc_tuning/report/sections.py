@@ -1,4 +1,7 @@
-"""The order of the report: what was measured, then what it rests on. A part that has nothing to show says so or is left out."""
+"""The order of the report: what was measured, then what it rests on.
+
+A part that has nothing to show says so or is left out.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,12 +12,12 @@ import yaml
 from cc_tuning.report.document import Block, Document, Listing, Section, count
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.inside import learning_section, transform_section
-from cc_tuning.report.names import AVERAGE
+from cc_tuning.report.names import run_label
 from cc_tuning.report.paper import SOURCE, published_model
 from cc_tuning.report.records import cost_table, counts_table, quarantine_table, versions_table
 from cc_tuning.report.results import Results
 from cc_tuning.report.samples import sample_answers
-from cc_tuning.report.tables import group_table, headline_table, language_table, paper_table
+from cc_tuning.report.tables import connection_table, group_tables, headline_table, language_table, paper_table
 
 
 def compose_document(
@@ -49,11 +52,38 @@ def _summary(results: Results) -> str:
     languages = len({language for measure in results.measures for language in results.languages(measure)})
     smallest, largest = results.items_per_cell
     per_cell = count(smallest) if smallest == largest else f"{count(smallest)} to {count(largest)}"
+    runs = _listed([run_label(run) for run in results.runs])
     return (
-        f"Scores of {results.variants_text} on {benchmarks} benchmark{'s' * (benchmarks != 1)} in {languages} "
-        f"language{'s' * (languages != 1)}, with {per_cell} items per benchmark and language, answered by greedy decoding. "
-        "They describe these checkpoints on these items and nothing beyond them."
+        f"Scores of {runs} on {benchmarks} benchmark{'s' * (benchmarks != 1)} in {languages} "
+        f"language{'s' * (languages != 1)}, with {per_cell} items per benchmark and language, answered by greedy "
+        "decoding. They describe these checkpoints on these items and nothing beyond them."
     )
+
+
+def _method(results: Results) -> str:
+    """How to read a cell of the main table."""
+    settings = results.bootstrap
+    return (
+        f"{_what_is_counted(results)} Averages are over languages, each counting once. "
+        f"In brackets the {settings.confidence:.0%} interval of a percentile bootstrap over items with "
+        f"{count(settings.samples)} resamples, the translations of one item drawn together; differences are paired by "
+        "item. Intervals say how much a score would move with other items, not with another training run."
+    )
+
+
+def _what_is_counted(results: Results) -> str:
+    metrics = {measure.metric for measure in results.measures}
+    sentences = ["Accuracy is the percentage of items answered correctly."] if "accuracy" in metrics else []
+    if metrics & {"rougeL", "rougeL_ascii"}:
+        sentences.append(
+            "ROUGE-L (× 100) compares words split by Unicode rules; ROUGE-L ASCII drops every letter outside a to z, as "
+            "the scorer most often used does, and is the figure to hold beside published ones."
+        )
+    return " ".join(sentences)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _facts(base_model: str, evidence: Evidence, results: Results) -> list[tuple[str, str]]:
@@ -69,18 +99,17 @@ def _facts(base_model: str, evidence: Evidence, results: Results) -> list[tuple[
 def _results_section(results: Results) -> Section:
     if not results.measures:
         return Section("results", "Results", ["No evaluation was among the inputs of this report."])
-    return Section("results", "Results", [results.method_text], [headline_table(results)])
+    blocks = [table for table in (headline_table(results), connection_table(results)) if table is not None]
+    return Section("results", "Results", [_method(results)], blocks)
 
 
 def _group_sections(results: Results) -> list[Section]:
-    table = group_table(results)
-    if table is None:
-        return []
+    tables = group_tables(results)
     text = (
-        "The same scores for each group of items apart, by the group that the benchmark's file names. Averages are over the "
-        "languages that have items of the group, each language counting once."
+        "The table above for each group of items apart; the groups are those that the benchmark files name. Averages "
+        "are over the languages that have items of the group, each counting once."
     )
-    return [Section("groups", "By group of items", [text], [table])]
+    return [Section("groups", "By group of items", [text], tables)] if tables else []
 
 
 def _paper_sections(results: Results, base_model: str) -> list[Section]:
@@ -89,8 +118,9 @@ def _paper_sections(results: Results, base_model: str) -> list[Section]:
     if table is None:
         return []
     text = (
-        f"Averages over languages beside those printed in {SOURCE}, for {model}. The paper's training rows, translations and "
-        "scorers are not published, so equal figures are not to be expected. ROUGE-L is compared with the ASCII figure."
+        f"Averages over languages beside those printed in {SOURCE}, for {model}. The paper's training rows, "
+        "translations and scorers are not published, so equal figures are not to be expected. ROUGE-L is compared "
+        "with the ASCII figure."
     )
     return [Section("paper", "Beside the paper", [text], [table])]
 
@@ -105,7 +135,7 @@ def _sample_sections(evidence: Evidence, results: Results, per_benchmark: int) -
     frames = [run.predictions for run in evidence.runs if run.predictions is not None]
     if evidence.items is None or not frames or not per_benchmark:
         return []
-    samples = sample_answers(evidence.items, pl.concat(frames), results, per_benchmark, results.seed)
+    samples = sample_answers(evidence.items, pl.concat(frames), results, per_benchmark, results.bootstrap.seed)
     text = (
         "Items are drawn by a hash of their ids, without looking at the answers. Control characters are shown by their "
         "code; nothing else in a text was changed."

@@ -1,11 +1,31 @@
 """Tables of scores. Every number comes from a `Results`; nothing is computed twice."""
 
-from collections.abc import Sequence
-
 from cc_tuning.report.document import MISSING, Cell, Table, Tone, count, number, numeric
-from cc_tuning.report.names import AVERAGE, connection_label, language_label, metric_label, run_label
+from cc_tuning.report.names import (
+    AVERAGE,
+    baseline_run,
+    connection_label,
+    group_label,
+    has_connection,
+    language_label,
+    metric_label,
+    run_label,
+)
 from cc_tuning.report.paper import published_average
 from cc_tuning.report.results import Difference, Estimate, Measure, Results, Variant
+
+_CONNECTION_NOTE = (
+    "The same checkpoint, the same items, paired. The upper line tells what adding the transformed activations "
+    "changes, the lower one what a real English prompt would add to that."
+)
+
+
+_ROUNDING = 1e-9
+_UNBROKEN = "\u00a0"
+_SCORE_FIELDS = (
+    "run", "connection", "benchmark", "language", "metric", "items", "value", "ci_low", "ci_high",
+    "baseline", "difference", "difference_low", "difference_high",
+)  # fmt: skip
 
 
 def headline_table(results: Results) -> Table:
@@ -15,6 +35,22 @@ def headline_table(results: Results) -> Table:
         for variant in results.variants
     ]
     return Table("headline", "", ["method", *map(_column, results.measures)], rows, _headline_note(results))
+
+
+def connection_table(results: Results) -> Table | None:
+    """What the Transform Matrix is worth: against no connection, and below the real English prompt."""
+    rows = []
+    for run in results.connected_runs:
+        transform = Variant(run, "transform")
+        for minuend, subtrahend, title in (
+            (transform, Variant(run, "off"), "Transform Matrix − connection off"),
+            (Variant(run, "parallel"), transform, "real English prompt − Transform Matrix"),
+        ):
+            differences = [results.difference(minuend, subtrahend, measure) for measure in results.measures]
+            if any(differences):
+                rows.append([Cell(run_label(run), title), *map(_difference_cell, differences)])
+    columns = ["run", *map(_column, results.measures)]
+    return Table("connection", "What the connection changes", columns, rows, _CONNECTION_NOTE) if rows else None
 
 
 def language_table(results: Results, measure: Measure) -> Table:
@@ -29,23 +65,21 @@ def language_table(results: Results, measure: Measure) -> Table:
     return Table(key, f"{measure.benchmark}, {metric_label(measure.metric)}", columns, rows, is_folded=True)
 
 
-def group_table(results: Results) -> Table | None:
-    """Scores of the items of each group, averaged over languages; None when no item has a group."""
-    groups = results.groups
-    if not groups:
-        return None
-    rows = []
-    for measure in results.measures:
-        for variant in results.variants_of(measure):
-            estimates = [results.group_estimate(variant, measure, group) for group in groups]
-            if any(estimates):
-                rows.append([Cell(_column(measure)), _variant_cell(variant), *map(_score_cell, estimates)])
-    return Table("groups", "", ["benchmark", "method", *groups], rows)
+def group_tables(results: Results) -> list[Table]:
+    """The main table once more for the items of each group apart; empty when no item has a group."""
+    tables = []
+    for place, group in enumerate(results.groups):
+        rows = [
+            [_variant_cell(variant), *(_group_cell(results, variant, measure, group) for measure in results.measures)]
+            for variant in results.variants
+        ]
+        tables.append(Table(f"group-{place}", group_label(group), ["method", *map(_column, results.measures)], rows))
+    return tables
 
 
 def paper_table(results: Results, model: str) -> Table | None:
     """Our averages beside those the paper prints for `model`; None when no run and benchmark are in both."""
-    measures = [measure for measure in results.measures if any(_published(model, v, measure) for v in results.variants)]
+    measures = [measure for measure in results.measures if _is_published(model, measure, results)]
     rows = []
     for variant in results.variants:
         printed = [_published(model, variant, measure) for measure in measures]
@@ -60,60 +94,74 @@ def paper_table(results: Results, model: str) -> Table | None:
 
 def scores_csv(results: Results) -> str:
     """Every score as comma-separated text, averages with their difference to the baseline."""
-    header = "run,connection,benchmark,language,metric,items,value,ci_low,ci_high,baseline,difference,difference_low,difference_high"
-    lines = [header]
+    lines = [",".join(_SCORE_FIELDS)]
     for row in results.scores.iter_rows(named=True):
         variant, measure = Variant(row["run"], row["connection"]), Measure(row["benchmark"], row["metric"])
         fields = [row["run"], row["connection"], row["benchmark"], row["language"], row["metric"], str(row["items"])]
         fields += [f"{row[name]:.4f}" for name in ("value", "ci_low", "ci_high")]
-        difference = results.differences.get((variant, measure)) if row["language"] == AVERAGE else None
+        difference = results.baseline_difference(variant, measure) if row["language"] == AVERAGE else None
         fields += _difference_fields(difference)
         lines.append(",".join(fields))
     return "\n".join(lines) + "\n"
 
 
 def difference_text(difference: Difference) -> str:
-    """`▲ +2.10 [+0.40, +3.85]`; the arrow stands only where the interval excludes zero."""
-    arrow = {"better": "▲ ", "worse": "▼ ", "": ""}[_tone(difference)]
-    return f"{arrow}{_signed(difference.value)} [{_signed(difference.low)}, {_signed(difference.high)}]"
+    """`▲ +2.1 [+0.4, +3.9]`; the arrow stands only where the interval excludes zero."""
+    arrow = {"better": f"▲{_UNBROKEN}", "worse": f"▼{_UNBROKEN}", "": ""}[_tone(difference)]
+    interval = f"[{_signed(difference.low)},{_UNBROKEN}{_signed(difference.high)}]"
+    return f"{arrow}{_signed(difference.value)} {interval}"
 
 
 def _difference_fields(difference: Difference | None) -> list[str]:
     if difference is None:
         return ["", "", "", ""]
-    return [difference.baseline, *(f"{value:.4f}" for value in (difference.value, difference.low, difference.high))]
+    numbers = (difference.value, difference.low, difference.high)
+    return [difference.subtrahend.run, *(f"{value:.4f}" for value in numbers)]
 
 
 def _headline_cell(results: Results, variant: Variant, measure: Measure) -> Cell:
-    estimate = results.score(variant, measure, AVERAGE)
-    difference = results.differences.get((variant, measure))
-    if estimate is None:
-        return numeric(MISSING)
-    if difference is None:
-        return numeric(number(estimate.value), _interval(estimate))
-    return numeric(number(estimate.value), _interval(estimate), difference_text(difference), _tone(difference))
+    return _compared_cell(results.score(variant, measure), results.baseline_difference(variant, measure))
+
+
+def _group_cell(results: Results, variant: Variant, measure: Measure, group: str) -> Cell:
+    estimate = results.group_score(variant, measure, group)
+    return _compared_cell(estimate, results.baseline_difference(variant, measure, group))
+
+
+def _compared_cell(estimate: Estimate | None, difference: Difference | None) -> Cell:
+    if estimate is None or difference is None:
+        return _score_cell(estimate)
+    return numeric(_points(estimate.value), _interval(estimate), difference_text(difference), _tone(difference))
 
 
 def _headline_note(results: Results) -> str:
-    parts = []
-    baselines = {variant.run: d.baseline for (variant, _), d in results.differences.items()}
-    for run, baseline in baselines.items():
-        parts.append(f"{run_label(run)} against {run_label(baseline)}")
-    text = f"Third line of a cell: difference, {'; '.join(parts)}. " if parts else ""
-    text += "▲ or ▼ stands where the interval of the difference excludes zero. " if parts else ""
-    partial = [
-        f"{measure.benchmark} {count(own)} of {count(full)}"
+    pairs = {run_label(run): baseline_run(run, results.runs) for run in results.runs}
+    sentences = []
+    if any(pairs.values()):
+        named = "; ".join(f"{run} against {run_label(baseline)}" for run, baseline in pairs.items() if baseline)
+        sentences.append(f"Third line of a cell: difference in points, {named}.")
+        sentences.append("▲ or ▼ stands where the interval of the difference excludes zero.")
+    partial = {
+        f"{measure.benchmark} {connection_label(variant.run, variant.connection)} {count(own)} of {count(most)}"
+        for variant in results.variants
         for measure in results.measures
-        for own, full in [results.parallel_coverage(measure)]
-        if own < full
-    ]
+        for own, most in [results.coverage(variant, measure)]
+        if 0 < own < most
+    }
     if partial:
-        text += f"Items with a real English prompt, where fewer than all: {', '.join(dict.fromkeys(partial))}."
-    return text.strip()
+        sentences.append(f"Fewer items than the others: {', '.join(sorted(partial))}.")
+    return " ".join(sentences)
 
 
 def _score_cell(estimate: Estimate | None) -> Cell:
-    return numeric(MISSING) if estimate is None else numeric(number(estimate.value), _interval(estimate))
+    return numeric(MISSING) if estimate is None else numeric(_points(estimate.value), _interval(estimate))
+
+
+def _difference_cell(difference: Difference | None) -> Cell:
+    if difference is None:
+        return numeric(MISSING)
+    text, _, interval = difference_text(difference).partition(" [")
+    return numeric(text, f"[{interval}", tone=_tone(difference))
 
 
 def _paper_cell(estimate: Estimate | None, printed: float | None) -> Cell:
@@ -122,8 +170,14 @@ def _paper_cell(estimate: Estimate | None, printed: float | None) -> Cell:
 
 
 def _published(model: str, variant: Variant, measure: Measure) -> float | None:
-    is_published_way = variant.connection in ("off" if variant.run.startswith("ml-sft") else "transform",)
-    return published_average(model, measure.benchmark, variant.run, measure.metric) if is_published_way else None
+    # The paper prints CC-Tuning with the Transform Matrix and the baselines without anything.
+    if variant.connection != ("transform" if has_connection(variant.run) else "off"):
+        return None
+    return published_average(model, measure.benchmark, variant.run, measure.metric)
+
+
+def _is_published(model: str, measure: Measure, results: Results) -> bool:
+    return any(_published(model, variant, measure) is not None for variant in results.variants)
 
 
 def _variant_cell(variant: Variant) -> Cell:
@@ -134,15 +188,20 @@ def _column(measure: Measure) -> str:
     return measure.benchmark if measure.metric == "accuracy" else f"{measure.benchmark} {metric_label(measure.metric)}"
 
 
+def _points(value: float) -> str:
+    return number(value, decimals=1)
+
+
 def _interval(estimate: Estimate) -> str:
-    return f"[{number(estimate.low)}, {number(estimate.high)}]"
+    return f"[{_points(estimate.low)},{_UNBROKEN}{_points(estimate.high)}]"
 
 
 def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "−")
+    return number(value, decimals=1, sign="+")
 
 
 def _tone(difference: Difference) -> Tone:
-    if difference.low > 0:
+    # Percentiles of resampled means carry rounding of about 1e-14; that is no difference.
+    if difference.low > _ROUNDING:
         return "better"
-    return "worse" if difference.high < 0 else ""
+    return "worse" if difference.high < -_ROUNDING else ""

@@ -1,0 +1,211 @@
+"""Small finished artifacts under the real contracts, as the stages before the report leave them.
+
+Scores are drawn from a seeded generator; nothing is trained. Everything goes through the store, so manifests are real.
+"""
+
+import json
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from data_contracts.manifest import Manifest, RowCounts
+from data_contracts.parquet import write_parquet
+from data_contracts.schemas import BenchmarkItem, ItemScore, Prediction, Score
+from data_contracts.store import ArtifactRef, ArtifactStore, file_records
+
+LAYERS = 4
+METRICS = {"XLSum": ("rougeL", "rougeL_ascii")}
+CONNECTIONS = {"ml-sft": ("off",), "cc-tuning": ("transform", "off", "parallel")}
+TEXTS = {
+    "en": ("Which town lies on the river {n}?", "Harbour {n}"),
+    "es": ("¿Qué ciudad está junto al río {n}?", "Puerto {n}"),
+    "sw": ("Mji upi uko kando ya mto {n}?", "Bandari {n}"),
+    "hi": ("नदी {n} के किनारे कौन सा शहर है?", "बंदरगाह {n}"),
+    "zh": ("{n}号河边是哪座城市？", "港口{n}"),
+    "ar": ("أي مدينة تقع على النهر {n}؟", "ميناء {n}"),
+}
+
+
+@dataclass(frozen=True)
+class World:
+    """What the made-up artifacts are about."""
+
+    runs: Sequence[str] = ("ml-sft", "cc-tuning")
+    benchmarks: Sequence[str] = ("XNLI", "MKQA", "XLSum")
+    languages: Sequence[str] = ("en", "es", "ar")
+    items: int = 6
+    grouped: bool = True
+    steps: int = 12
+    responses: Mapping[str, str] = field(default_factory=dict)
+    """Replaces the response of every item of a benchmark."""
+    seed: int = 0
+
+
+def made_world(store: ArtifactStore, world: World) -> dict[str, ArtifactRef]:
+    """All inputs of a report, by the names of the plan."""
+    selected = RowCounts(read=100, kept=90, quarantined={"blank": 4}, not_selected=6)
+    refs = {
+        "select": _made(store, "select", "", {}, selected),
+        "translate": _made(store, "translate", "", {}, RowCounts(read=90, kept=88, quarantined={"too_long": 2})),
+        "items": _made(store, "world", "", _items_files(world), RowCounts(read=1, kept=1)).at("benchmarks"),
+    }
+    for run in world.runs:
+        setting = run.partition("+")[2] or "plain"
+        refs[f"materialize/{run}"] = _made(store, "materialize", setting, {}, RowCounts(read=88, kept=88))
+        refs[f"train/{run}"] = _made(store, "train", run, _training_files(run, world), RowCounts(read=88, kept=88))
+        if run.startswith("cc-tuning"):
+            counts = RowCounts(read=88, kept=40, not_selected=48)
+            refs[f"transform/{run}"] = _made(store, "transform", run, {"diagnostics.json": diagnostics()}, counts)
+        scored = len(world.benchmarks) * len(world.languages) * world.items
+        refs[f"evaluate/{run}"] = _made(
+            store, "evaluate", run, _evaluation_files(run, world), RowCounts(read=scored, kept=scored)
+        )
+    return refs
+
+
+def item_rows(world: World) -> pl.DataFrame:
+    """BenchmarkItem rows of a world."""
+    rows = []
+    for benchmark in world.benchmarks:
+        for language in world.languages:
+            prompt, answer = TEXTS[language]
+            for n in range(world.items):
+                group = ("met in English only", "met in the language")[n % 2] if world.grouped else None
+                rows.append(
+                    {
+                        "benchmark": benchmark,
+                        "language": language,
+                        "item_id": f"{benchmark.lower()}-{n:04d}",
+                        "prompt": prompt.format(n=n),
+                        "prompt_en": TEXTS["en"][0].format(n=n),
+                        "answers": [answer.format(n=n)],
+                        "choices_kind": "answer_aliases",
+                        "group": group,
+                    }
+                )
+    return pl.DataFrame(rows, schema_overrides={"group": pl.String})
+
+
+def score_rows(run: str, world: World) -> pl.DataFrame:
+    """ItemScore rows: every item under every metric and connection, drawn from the seed, run and item."""
+    rows = []
+    for connection in CONNECTIONS[run.partition("+")[0]]:
+        for item in item_rows(world).iter_rows(named=True):
+            lot = random.Random(f"{world.seed} {run} {connection} {item['language']} {item['item_id']}")
+            for metric in METRICS.get(item["benchmark"], ("accuracy",)):
+                value = round(lot.uniform(0, 100), 3) if metric != "accuracy" else 100.0 * (lot.random() < 0.5)
+                key = {name: item[name] for name in ("benchmark", "language", "item_id", "group")}
+                rows.append({"run": run, "connection": connection, "metric": metric, "value": value, **key})
+    return pl.DataFrame(rows, schema_overrides={"group": pl.String})
+
+
+def mean_rows(item_scores: pl.DataFrame) -> pl.DataFrame:
+    """Score rows: mean over items per language, mean over languages as `avg`; intervals are a fixed margin here."""
+    keys = ["run", "connection", "benchmark", "metric"]
+    by_language = item_scores.group_by(*keys, "language").agg(
+        items=pl.len().cast(pl.Int64), value=pl.col("value").mean()
+    )
+    average = by_language.group_by(keys).agg(pl.col("items").sum(), pl.col("value").mean(), language=pl.lit("avg"))
+    frame = pl.concat([by_language, average.select(by_language.columns)]).sort(*keys, "language")
+    low, high = (pl.col("value") - 5).clip(0, 100), (pl.col("value") + 5).clip(0, 100)
+    return frame.with_columns(ci_low=low, ci_high=high)
+
+
+def prediction_rows(run: str, world: World) -> pl.DataFrame:
+    """Prediction rows; connected answers name a layer."""
+    rows = []
+    for connection in CONNECTIONS[run.partition("+")[0]]:
+        for n, item in enumerate(item_rows(world).iter_rows(named=True)):
+            response = world.responses.get(item["benchmark"], f"{item['answers'][0]} ({run}, {connection})")
+            key = {name: item[name] for name in ("benchmark", "language", "item_id")}
+            layer = None if connection == "off" else n % 3
+            numbers = {"prompt_tokens": 20, "new_tokens": 7, "stopped": True, "selected_layer": layer}
+            rows.append({"run": run, "connection": connection, "response": response, **key, **numbers})
+    return pl.DataFrame(rows, schema_overrides={"selected_layer": pl.Int32})
+
+
+def diagnostics() -> dict[str, Any]:
+    """What the stage `transform` writes, with made-up figures."""
+    figures: dict[str, Any] = {
+        "rows": 144, "hidden_size": 64, "rank": 64, "ridge": 3.5e-5, "solver": "cholesky", "condition_number": 81234.5,
+        "pairs": 36, "held_out_pairs": 4,
+    }  # fmt: skip
+    for prefix, scale in (("", 1.0), ("held_out_", 1.4)):
+        for owner, error, r2 in (("", 0.012, 0.81), ("identity_", 0.05, 0.2), ("mean_", 0.0625, -0.001)):
+            figures[f"{prefix}{owner}mse"] = error * scale
+            figures[f"{prefix}{owner}r2"] = r2 / scale
+            figures[f"{prefix}layer_{owner}mse"] = [error * scale * (1 + layer / 3) for layer in range(LAYERS)]
+            figures[f"{prefix}layer_{owner}r2"] = [r2 / scale] * LAYERS
+        figures[f"{prefix}variance"] = 0.0625
+        figures[f"{prefix}layer_variance"] = [0.0625] * LAYERS
+    return figures
+
+
+def metric_lines(run: str, steps: int) -> str:
+    """The training log as JSON Lines."""
+    lot, lines = random.Random(run), []
+    for step in range(1, steps + 1):
+        line: dict[str, Any] = {"step": step, "loss": 3.2 * math.exp(-step / steps) + lot.uniform(-0.1, 0.1)}
+        line |= {"learning_rate": 1e-5, "tokens_per_second": 4000.0}
+        if run.startswith("cc-tuning"):
+            line["selection_entropy"] = math.log(LAYERS) * (1 - 0.4 * step / steps)
+            line["selection_counts"] = [2, 3 + step // 4, 4, 1]
+        lines.append(json.dumps(line))
+    return "\n".join(lines) + "\n"
+
+
+def _items_files(world: World) -> dict[str, Any]:
+    rows = item_rows(world)
+    return {
+        f"benchmarks/{name.lower()}.parquet": (rows.filter(pl.col("benchmark") == name), BenchmarkItem)
+        for name in world.benchmarks
+    }
+
+
+def _training_files(run: str, world: World) -> dict[str, Any]:
+    return {"metrics.jsonl": metric_lines(run, world.steps)}
+
+
+def _evaluation_files(run: str, world: World) -> dict[str, Any]:
+    scores = score_rows(run, world)
+    return {
+        "item_scores.parquet": (scores, ItemScore),
+        "scores.parquet": (mean_rows(scores), Score),
+        "predictions.parquet": (prediction_rows(run, world), Prediction),
+    }
+
+
+def _made(store: ArtifactStore, stage: str, run: str, files: Mapping[str, Any], rows: RowCounts) -> ArtifactRef:
+    """A finished artifact whose fingerprint is made from its name."""
+    ref = ArtifactRef(stage, f"{stage}{run}".encode().hex().ljust(64, "0")[:64])
+    if store.folder(ref).is_dir():
+        return ref  # runs with the same training data share it
+    folder = store.open_partial(ref, keep=False)
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, content)
+    store.finish(
+        ref,
+        Manifest(
+            stage=stage, version=1, fingerprint=ref.fingerprint, label=f"{stage} {run}".strip(), config={}, inputs={},
+            files=file_records(folder), rows=rows, commit="0123456789abcdef", versions={"torch": "2.13.0"},
+            seconds=12.5, peak_memory_bytes=300 << 20, finished_at="2026-01-01T00:00:00+00:00",
+        ),
+    )  # fmt: skip
+    return ref
+
+
+def _write(path: Path, content: Any) -> None:
+    match content:
+        case str():
+            path.write_text(content, encoding="utf-8")
+        case dict():
+            path.write_text(json.dumps(content), encoding="utf-8")
+        case (frame, contract):
+            write_parquet(frame, path, contract)
