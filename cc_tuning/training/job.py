@@ -93,7 +93,7 @@ def training_arguments(job: TrainingJob) -> TrainingArguments:
         log_level="warning",
         use_cpu=on_cpu,
         dataloader_pin_memory=not on_cpu,
-        ddp_backend="gloo" if on_cpu else "nccl",
+        ddp_backend=("gloo" if on_cpu else "nccl") if execution.processes > 1 else None,
         ddp_find_unused_parameters=False,
         push_to_hub=False,
     )

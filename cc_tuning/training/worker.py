@@ -86,8 +86,7 @@ def load_base(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> PreTraine
         )
     except (OSError, ValueError) as error:
         raise UnsupportedModel(f"the base model {job.base} could not be loaded: {error}") from error
-    embedded = base.get_input_embeddings().weight.shape[0]
-    assert isinstance(embedded, int)
+    embedded = sum(len(weight) for weight in base.get_input_embeddings().parameters())
     if len(tokenizer) > embedded:
         raise UnsupportedModel(
             f"the tokenizer has {len(tokenizer)} tokens, the base model {job.base} embeds {embedded}; use the "

@@ -1,0 +1,104 @@
+"""Twenty-four training rows, a model of 48,000 weights, and jobs over them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cc_tuning.execution import Execution
+from cc_tuning.materialization import MaterializationConfig, build_training_rows, rows_path, tokenizer_path
+from cc_tuning.model.config import ConnectionConfig
+from cc_tuning.progress import no_progress
+from cc_tuning.step import Build, Location
+from cc_tuning.training.config import TrainConfig, TrainingConfig
+from cc_tuning.training.job import TrainingJob
+from data_contracts.parquet import write_parquet
+from data_contracts.schemas import ParallelPair
+
+ROWS = 24
+
+
+@pytest.fixture(scope="session")
+def materialized(tmp_path_factory: pytest.TempPathFactory, tiny_llama_directory: Path) -> Path:
+    """A `materialize` artifact; answers have different lengths, so a mean over rows is not a mean over tokens."""
+    folder = tmp_path_factory.mktemp("materialized")
+    pairs = [
+        (
+            f"p{i}",
+            "Swahili",
+            "swh",
+            "swh_Latn",
+            f"Swali {i}?",
+            "Jibu. " * (1 + i % 5),
+            f"Question {i}?",
+            "Yes.",
+            "given",
+        )
+        for i in range(ROWS)
+    ]
+    frame = pl.DataFrame(pairs, schema=ParallelPair.column_names(), orient="row")
+    write_parquet(frame, folder / "translate" / "pairs.parquet", ParallelPair)
+    inputs = {"pairs": Location(str(folder / "translate")), "tokenizer": Location(str(tiny_llama_directory))}
+    rows = folder / "materialize"
+    rows.mkdir()
+    config = MaterializationConfig(chat_template="llama3")
+    build_training_rows(Build(config, inputs, rows, Execution(), no_progress))
+    return rows
+
+
+def train_config(method: str, **training: object) -> TrainConfig:
+    """A config that ends quickly: float32, a high learning rate, four rows per step."""
+    values = {"epochs": 2, "learning_rate": 1e-3, "global_batch_size": 4, "dtype": "float32", **training}
+    connection = ConnectionConfig() if method == "cc" else None
+    return TrainConfig.model_validate(
+        {"method": method, "training": TrainingConfig.model_validate(values), "connection": connection}
+    )
+
+
+def cpu_execution(**changes: object) -> Execution:
+    """One thread on the CPU, a line and a checkpoint often."""
+    values = {"device": "cpu", "threads": 1, "device_batch_size": 4, "log_every_steps": 1, "checkpoint_every_steps": 4}
+    return Execution.model_validate({**values, **changes})
+
+
+@pytest.fixture
+def make_job(tmp_path: Path, materialized: Path, tiny_llama_directory: Path) -> Callable[..., TrainingJob]:
+    """`make_job(name, method="sft", execution={...}, **training)`: a job with a folder of its own."""
+
+    def make(
+        name: str, method: str = "sft", execution: dict[str, object] | None = None, **training: object
+    ) -> TrainingJob:
+        folder = tmp_path / name
+        folder.mkdir()
+        return TrainingJob(
+            config=train_config(method, **training),
+            folder=folder,
+            rows=rows_path(materialized),
+            tokenizer=tokenizer_path(materialized),
+            base=str(tiny_llama_directory),
+            base_revision=None,
+            execution=cpu_execution(**(execution or {})),
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_build(tmp_path: Path, materialized: Path, tiny_llama_directory: Path) -> Callable[..., Build[TrainConfig]]:
+    """`make_build(name, method="sft", execution={...}, progress=..., **training)`: what the stage is given."""
+
+    def make(
+        name: str,
+        method: str = "sft",
+        execution: dict[str, object] | None = None,
+        progress: Callable[[int, int, str], None] = no_progress,
+        **training: object,
+    ) -> Build[TrainConfig]:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        inputs = {"training_rows": Location(str(materialized)), "base": Location(str(tiny_llama_directory))}
+        config = train_config(method, **training)
+        return Build(config, inputs, folder, cpu_execution(**(execution or {})), progress)
+
+    return make
