@@ -113,6 +113,18 @@ def by_iso639_1(code: str) -> Language:
     raise UnknownLanguage(f"two-letter language code {code!r} is not known; known are: {known}")
 
 
+def by_flores_code(code: str) -> Language:
+    """The language of a FLORES-200 code.
+
+    Raises:
+        UnknownLanguage: no language of the table has this code.
+    """
+    for language in all_languages():
+        if language.flores_code == code:
+            return language
+    raise UnknownLanguage(f"FLORES code {code!r} is not known; codes look like 'spa_Latn', see cc_tuning/languages.csv")
+
+
 @cache
 def _by_code() -> dict[str, tuple[Language, ...]]:
     table: dict[str, tuple[Language, ...]] = {}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from transformers.models.nllb.tokenization_nllb import FAIRSEQ_LANGUAGE_CODES
 
-from cc_tuning.languages import UnknownLanguage, all_languages, by_iso639_1, find_language
+from cc_tuning.languages import UnknownLanguage, all_languages, by_flores_code, by_iso639_1, find_language
 
 SHARED_TABLE = Path(__file__).resolve().parents[2] / "shared" / "data" / "languages.csv"
 
@@ -62,6 +62,12 @@ def test_benchmark_codes_lead_to_their_language() -> None:
         by_iso639_1("xx")
     with pytest.raises(UnknownLanguage):
         by_iso639_1("")
+
+
+def test_flores_codes_are_unique_and_lead_back_to_their_language() -> None:
+    assert [by_flores_code(language.flores_code) for language in all_languages()] == list(all_languages())
+    with pytest.raises(UnknownLanguage, match="FLORES"):
+        by_flores_code("xxx_Latn")
 
 
 def test_only_arabic_and_hebrew_like_scripts_run_from_right_to_left() -> None:

@@ -23,9 +23,10 @@ RULES = {
 }
 """What a row must not be, in the order in which rules are tried."""
 
+# Texts of white space of every kind, control characters, and format characters such as U+200F or U+FEFF.
+INVISIBLE = r"^[\s\p{Z}\p{Cc}\p{Cf}]*$"
+
 _RULE = "rule"
-# White space of every kind, control characters, and format characters such as U+200F or U+FEFF.
-_INVISIBLE = r"^[\s\p{Z}\p{Cc}\p{Cf}]*$"
 _ROW_ID_DIGITS = 32
 
 
@@ -42,7 +43,7 @@ def check_rows(rows: pl.DataFrame) -> CheckedRows:
     """Divide what `read_source` gave; every row is in exactly one of the two parts."""
     columns = ("row_id", *COLUMNS)
     english = [
-        pl.when(~pl.col(name).str.contains(_INVISIBLE)).then(pl.col(name)).alias(name)
+        pl.when(~pl.col(name).str.contains(INVISIBLE)).then(pl.col(name)).alias(name)
         for name in ("inputs_en", "targets_en")
     ]
     identified = rows.with_columns(english).with_columns(pl.Series("row_id", _row_ids(rows), pl.String))
@@ -75,7 +76,7 @@ def _first_broken_rule(codes: Sequence[str | None]) -> pl.Expr:
     text = [pl.col("inputs"), pl.col("targets")]
     broken = {
         "null_text": pl.any_horizontal(column.is_null() for column in text),
-        "empty_text": pl.any_horizontal(column.str.contains(_INVISIBLE) for column in text),
+        "empty_text": pl.any_horizontal(column.str.contains(INVISIBLE) for column in text),
         "unknown_language": ~pl.col("language_code").is_in(known).fill_null(False),
         "english_incomplete": pl.col("inputs_en").is_null() != pl.col("targets_en").is_null(),
     }

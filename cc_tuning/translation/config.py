@@ -1,0 +1,35 @@
+"""What decides a translation, beside the text and the model."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class TranslationConfig(BaseModel):
+    """How segments are decoded. The paper names NLLB (section 4.1) and no settings; these are this project's."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    beams: int = Field(default=4, ge=1, description="Beams; 1 is greedy decoding. NLLB's own evaluation uses 4.")
+    length_penalty: float = Field(default=1.0, description="Exponent of the length that a beam's score is divided by.")
+    no_repeat_ngram_size: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens of a sequence that may not come twice in one segment; 0 allows every repeat.",
+    )
+    max_segment_tokens: int = Field(
+        default=256, ge=8, le=1000, description="Source tokens of a segment; a longer sentence is cut."
+    )
+    max_new_tokens: int = Field(default=256, ge=1, le=1000, description="English tokens of a segment, at most.")
+    max_length_ratio: float = Field(
+        default=3.0,
+        gt=0,
+        description="English tokens per source token, at most (and 16 more), so that loops end early.",
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32",
+        description="Of weights and arithmetic. In half precision a segment's batch may decide close calls.",
+    )
+    quarantine_limit: float = Field(
+        default=0.05, ge=0, le=1, description="Share of rows that may stay without English before the stage stops."
+    )

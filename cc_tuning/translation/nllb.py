@@ -1,0 +1,206 @@
+"""Any translation model of the NLLB family, through transformers.
+
+Segments are sorted by length and batched by padded tokens; identical segments are decoded once. The source language is
+state of the tokenizer, so every call is for one language. Decoding settings come from the recipe and never from the
+model's own generation_config.json, which differs between NLLB releases.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, GenerationConfig, LogitsProcessor, M2M100ForConditionalGeneration, NllbTokenizer
+
+from cc_tuning.devices import resolve_device
+from cc_tuning.errors import TranslationFailed
+from cc_tuning.execution import Execution
+from cc_tuning.languages import ENGLISH_FLORES_CODE
+from cc_tuning.step import Location
+from cc_tuning.translation.config import TranslationConfig
+
+logger = logging.getLogger(__name__)
+
+_TOKENIZER_FILES = ("tokenizer.json", "sentencepiece.bpe.model")
+_EXTRA_TOKENS = 16
+
+
+class NllbTranslator:
+    """A `Translator` on an M2M100-architecture model with NLLB's tokenizer."""
+
+    def __init__(
+        self,
+        model: M2M100ForConditionalGeneration,
+        tokenizer: NllbTokenizer,
+        config: TranslationConfig,
+        batch_tokens: int,
+    ) -> None:
+        self._model = model.eval()
+        self._tokenizer = tokenizer
+        self._config = config
+        self._batch_tokens = batch_tokens
+        self._model.generation_config = GenerationConfig(
+            num_beams=config.beams,
+            do_sample=False,
+            length_penalty=config.length_penalty,
+            no_repeat_ngram_size=config.no_repeat_ngram_size,
+            max_new_tokens=config.max_new_tokens,
+            forced_bos_token_id=tokenizer.convert_tokens_to_ids(ENGLISH_FLORES_CODE),
+            decoder_start_token_id=model.config.decoder_start_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+
+    @classmethod
+    def load(cls, location: Location, config: TranslationConfig, execution: Execution) -> "NllbTranslator":
+        """The translator in a directory, or of the hub at a pinned revision.
+
+        Raises:
+            TranslationFailed: it is not a whole model of the NLLB family with its tokenizer, or cannot be fetched.
+        """
+        if location.is_local:
+            _check_directory(location.path)
+        place: dict[str, Any] = {
+            "pretrained_model_name_or_path": location.name,
+            "revision": location.revision or "main",
+        }
+        try:
+            model_type = AutoConfig.from_pretrained(**place).model_type
+            if model_type != "m2m_100":
+                raise TranslationFailed(
+                    f"{location.name} is a model of type {model_type!r}, expected 'm2m_100' (the NLLB family); "
+                    "set `translation.model` to an NLLB model"
+                )
+            tokenizer = NllbTokenizer.from_pretrained(**place)
+            loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
+                **place, dtype=getattr(torch, config.dtype), use_safetensors=True, output_loading_info=True
+            )
+            model, loading = loaded
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+            raise TranslationFailed(
+                f"translator {location.name} cannot be loaded: {error}; it needs config.json, a tokenizer and whole "
+                "safetensors weights (some hub models have them only at another revision)"
+            ) from error
+        _check_fit(location.name, tokenizer, model, loading["missing_keys"])
+        return cls(model.to(resolve_device(execution.device)), tokenizer, config, execution.translation_batch_tokens)
+
+    def knows(self, flores_code: str) -> bool:
+        """Whether the tokenizer has a token for this language."""
+        return _has_token(self._tokenizer, flores_code)
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """The number of tokens of each text, without language and end tokens."""
+        return [len(ids) for ids in self._encode(texts, add_special_tokens=False)] if texts else []
+
+    def translate(self, segments: Sequence[str], flores_code: str) -> list[str]:
+        """The English of each segment, in the same order.
+
+        Raises:
+            TranslationFailed: the tokenizer has no token for this language.
+        """
+        if not self.knows(flores_code):
+            raise TranslationFailed(f"the translator has no token for {flores_code}; such rows must not reach it")
+        self._tokenizer.src_lang = flores_code
+        unique = sorted(set(segments))
+        encoded = self._encode(unique) if unique else []
+        english: dict[str, str] = {}
+        for batch in batches_by_tokens([len(ids) for ids in encoded], self._batch_tokens):
+            for index, text in zip(batch, self._generate([encoded[index] for index in batch]), strict=True):
+                english[unique[index]] = text
+        return [english[segment] for segment in segments]
+
+    def _encode(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[list[int]]:
+        # Without `split_special_tokens` a "</s>" or "eng_Latn" that a user typed would become the control token.
+        encoded = self._tokenizer(list(texts), add_special_tokens=add_special_tokens, split_special_tokens=True)
+        ids: list[list[int]] = encoded["input_ids"]
+        return ids
+
+    @torch.inference_mode()
+    def _generate(self, batch: Sequence[list[int]]) -> list[str]:
+        lengths = torch.tensor([len(ids) for ids in batch])
+        input_ids = torch.full((len(batch), int(lengths.max())), self._tokenizer.pad_token_id)
+        for row, ids in enumerate(batch):
+            input_ids[row, : len(ids)] = torch.tensor(ids)
+        attention_mask = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
+        limits = (lengths * self._config.max_length_ratio).long() + _EXTRA_TOKENS
+        device = self._model.device
+        output = self._model.generate(
+            input_ids=input_ids.to(device),
+            attention_mask=attention_mask.to(device),
+            logits_processor=[
+                LengthLimit(limits.repeat_interleave(self._config.beams).to(device), self._tokenizer.eos_token_id)
+            ],
+        )
+        texts = self._tokenizer.batch_decode(output, skip_special_tokens=True)
+        return [" ".join(text.split()) for text in texts]
+
+
+class LengthLimit(LogitsProcessor):
+    """Ends each sequence at its own limit, so that a segment's translation does not depend on its neighbours' lengths.
+
+    `limits: [B * beams] int64`, tokens after the language token.
+    """
+
+    def __init__(self, limits: torch.Tensor, end_token_id: int) -> None:
+        self._limits = limits
+        self._end_token_id = end_token_id
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        # The decoder starts with its start token and the language token.
+        is_over = input_ids.shape[1] - 2 >= self._limits
+        ended = torch.full_like(scores, -torch.inf)
+        ended[:, self._end_token_id] = 0.0
+        return torch.where(is_over[:, None], ended, scores)
+
+
+def batches_by_tokens(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices in batches of similar length, the longest first; padded, a batch holds at most `batch_tokens`.
+
+    A segment that is longer than that is a batch of its own.
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch
+
+
+def _check_directory(folder: Path) -> None:
+    if not folder.is_dir():
+        raise TranslationFailed(f"translator {folder} is not a directory; set `translation.model` to a model directory")
+    found = sorted(file.name for file in folder.iterdir())
+    needed = {
+        "config.json": "config.json" in found,
+        " or ".join(_TOKENIZER_FILES): any(name in found for name in _TOKENIZER_FILES),
+        "*.safetensors": any(name.endswith(".safetensors") for name in found),
+    }
+    missing = [name for name, is_there in needed.items() if not is_there]
+    if missing:
+        raise TranslationFailed(
+            f"translator {folder} lacks {', '.join(missing)}; found {', '.join(found) or 'nothing'}. "
+            "Save model and tokenizer there with `save_pretrained`"
+        )
+
+
+def _check_fit(name: str, tokenizer: NllbTokenizer, model: M2M100ForConditionalGeneration, missing: set[str]) -> None:
+    if missing:
+        raise TranslationFailed(
+            f"translator {name}: the weights lack {len(missing)} tensors, first {sorted(missing)[:3]}; "
+            "they would be random. Download or save the model again"
+        )
+    if not _has_token(tokenizer, ENGLISH_FLORES_CODE):
+        raise TranslationFailed(f"translator {name}: the tokenizer has no token {ENGLISH_FLORES_CODE}, so no English")
+    if len(tokenizer) > model.config.vocab_size:
+        raise TranslationFailed(
+            f"translator {name}: the tokenizer has {len(tokenizer)} tokens and the model {model.config.vocab_size}; "
+            "they do not belong together"
+        )
+
+
+def _has_token(tokenizer: NllbTokenizer, token: str) -> bool:
+    return bool(tokenizer.convert_tokens_to_ids(token) != tokenizer.unk_token_id)

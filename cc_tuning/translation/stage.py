@@ -1,0 +1,118 @@
+"""The second stage: every chosen row beside its English version.
+
+English rows are their own English; rows that brought English with them keep it; only the others see the translator,
+which is not even loaded when there are none.
+"""
+
+import logging
+from collections.abc import Callable
+from functools import partial
+
+import polars as pl
+
+from cc_tuning.devices import limited_threads
+from cc_tuning.errors import TranslationFailed
+from cc_tuning.languages import ENGLISH_FLORES_CODE, find_language
+from cc_tuning.selection.checks import INVISIBLE
+from cc_tuning.selection.stage import ROWS
+from cc_tuning.step import Build, Source, Step
+from cc_tuning.translation.config import TranslationConfig
+from cc_tuning.translation.nllb import NllbTranslator
+from cc_tuning.translation.shards import plan_shards, translate_shards
+from data_contracts.manifest import RowCounts
+from data_contracts.parquet import read_parquet, write_parquet
+from data_contracts.quarantine import check_quarantine_limit, quarantine_rows, write_quarantine
+from data_contracts.schemas import AyaRow, ParallelPair
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+PAIRS = "pairs.parquet"
+SHARDS = "shards"
+
+_NO_TOKEN = "the translator's tokenizer has no token for the row's FLORES code"
+_SAID_NOTHING = "the translator said nothing to some segment of the row"
+
+
+def translation_step(config: TranslationConfig, rows: Source, translator: Source) -> Step:
+    """The step whose artifact holds `pairs.parquet` (ParallelPair), `quarantine.parquet` and the shards.
+
+    Args:
+        config: how segments are decoded.
+        rows: the artifact of the selection step.
+        translator: a directory or hub repository with a model of the NLLB family.
+    """
+    inputs = {"rows": rows, "translator": translator}
+    return Step("translate", VERSION, config, inputs, build_translation, label="translate", resumable=True)
+
+
+def build_translation(build: Build[TranslationConfig]) -> RowCounts:
+    """Write the pairs, sorted by id, and the rows that stay without English.
+
+    Raises:
+        TranslationFailed: the translator cannot be loaded, or rows were lost on the way.
+        ContractViolation: more rows stay without English than the limit allows.
+    """
+    rows = _with_origin(read_parquet(build.inputs["rows"].path / ROWS, AyaRow))
+    ready = rows.filter(pl.col("origin") != "translated").with_columns(
+        # An English row is its own English, also where the source brought another wording.
+        pl.when(pl.col("origin") == "english").then(pl.col(name)).otherwise(pl.col(f"{name}_en")).alias(f"{name}_en")
+        for name in ("inputs", "targets")
+    )
+    limit = partial(check_quarantine_limit, "translate", rows.height, limit=build.config.quarantine_limit)
+    translated, quarantined = _translate(build, rows.filter(pl.col("origin") == "translated"), limit)
+    counts = write_quarantine(build.folder, quarantined)
+    limit(counts)
+    pairs = pl.concat([ready, translated]).rename({"row_id": "pair_id"}).sort("pair_id")
+    _check_union(rows, pairs, sum(counts.values()))
+    write_parquet(pairs.select(ParallelPair.column_names()), build.folder / PAIRS, ParallelPair)
+    origins = ", ".join(f"{origin} {number}" for origin, number in sorted(pairs["origin"].value_counts().iter_rows()))
+    logger.info("translate: %s", origins)
+    return RowCounts(read=rows.height, kept=pairs.height, quarantined=counts)
+
+
+def _translate(
+    build: Build[TranslationConfig], waiting: pl.DataFrame, check_limit: Callable[[dict[str, int]], None]
+) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
+    """The waiting rows that got their English, and those to quarantine."""
+    if waiting.is_empty():
+        return waiting, []
+    with limited_threads(build.execution.threads):
+        translator = NllbTranslator.load(build.inputs["translator"], build.config, build.execution)
+        codes = [code for code in waiting["flores_code"].unique() if translator.knows(code)]
+        is_known = pl.col("flores_code").is_in(codes)
+        lacking = quarantine_rows(waiting.filter(~is_known), "row_id", "translator_lacks_language", _NO_TOKEN)
+        # Said before hours of translation, not after.
+        check_limit({"translator_lacks_language": lacking.height})
+        planned = list(plan_shards(waiting.filter(is_known), build.execution.translation_shard_rows))
+        translations = translate_shards(
+            planned, translator, build.config.max_segment_tokens, build.folder / SHARDS, build.progress
+        )
+    joined = waiting.drop("inputs_en", "targets_en").join(
+        translations, left_on="row_id", right_on="pair_id", how="inner", validate="1:1"
+    )
+    english = pl.col("inputs_en", "targets_en")
+    is_empty = (pl.col("empty_segments") > 0) | pl.any_horizontal(english.str.contains(INVISIBLE))
+    empty = quarantine_rows(joined.filter(is_empty), "row_id", "empty_translation", _SAID_NOTHING)
+    return joined.filter(~is_empty).select(waiting.columns), [lacking, empty]
+
+
+def _with_origin(rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows` with `flores_code` and where each one's English comes from."""
+    columns = rows.select("language_code", "language", "inputs").iter_rows()
+    codes = [find_language(code, name, text).flores_code for code, name, text in columns]
+    return rows.with_columns(pl.Series("flores_code", codes, pl.String)).with_columns(
+        pl.when(pl.col("flores_code") == ENGLISH_FLORES_CODE).then(pl.lit("english"))
+        .when(pl.col("inputs_en").is_not_null()).then(pl.lit("given"))
+        .otherwise(pl.lit("translated"))
+        .alias("origin")
+    )  # fmt: skip
+
+
+def _check_union(rows: pl.DataFrame, pairs: pl.DataFrame, quarantined: int) -> None:
+    ids = set(pairs["pair_id"])
+    if len(ids) != pairs.height or not ids <= set(rows["row_id"]) or pairs.height + quarantined != rows.height:
+        raise TranslationFailed(
+            f"rows were lost or doubled: {rows.height} came in, {pairs.height} pairs ({len(ids)} ids) and "
+            f"{quarantined} quarantined rows go out; delete the stage's partial folder and run it again"
+        )

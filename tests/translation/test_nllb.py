@@ -1,0 +1,117 @@
+"""The NLLB engine: a tiny model that was trained on eight sentences says the right one, whatever the batch."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny_nllb import SENTENCES
+from transformers import LlamaConfig
+
+from cc_tuning.errors import TranslationFailed
+from cc_tuning.execution import Execution
+from cc_tuning.languages import find_language
+from cc_tuning.step import Location
+from cc_tuning.translation.config import TranslationConfig
+from cc_tuning.translation.nllb import LengthLimit, NllbTranslator, batches_by_tokens
+from cc_tuning.translation.texts import translate_texts
+
+EXECUTION = Execution(threads=1, device="cpu")
+
+
+def load(folder: Path, batch_tokens: int = 4096, **config: object) -> NllbTranslator:
+    execution = EXECUTION.model_copy(update={"translation_batch_tokens": batch_tokens})
+    return NllbTranslator.load(Location(str(folder)), TranslationConfig.model_validate(config), execution)
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_source_language_decides_the_translation(tiny_nllb_folder: Path, beams: int) -> None:
+    translator = load(tiny_nllb_folder, beams=beams)
+    for code, pairs in SENTENCES.items():
+        assert translator.translate(list(pairs), code) == list(pairs.values())
+
+
+def test_translation_depends_on_neither_order_nor_batch_nor_repetition(tiny_nllb_folder: Path) -> None:
+    segments = [*SENTENCES["spa_Latn"], "Hola el perro y la casa roja y el gato y el pan.", "pan", "0123 agua?"]
+    expected = dict(zip(segments, load(tiny_nllb_folder).translate(segments, "spa_Latn"), strict=True))
+    one_by_one = load(tiny_nllb_folder, batch_tokens=1)
+    asked = [*reversed(segments), *segments]
+    assert one_by_one.translate(asked, "spa_Latn") == [expected[segment] for segment in asked]
+
+
+def test_each_segment_ends_at_its_own_limit() -> None:
+    """Start and language token do not count: after three ids, one token of the translation is there."""
+    scores = torch.arange(8.0).reshape(2, 4)
+    limited = LengthLimit(torch.tensor([1, 2]), end_token_id=2)(torch.zeros(2, 3, dtype=torch.int64), scores)
+    assert limited[0].tolist() == [-torch.inf, -torch.inf, 0.0, -torch.inf]
+    assert torch.equal(limited[1], scores[1])
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_translation_is_cut_at_the_most_new_tokens(tiny_nllb_folder: Path, beams: int) -> None:
+    (cut,) = load(tiny_nllb_folder, beams=beams, max_new_tokens=4).translate(["El gato come pan."], "spa_Latn")
+    assert len(cut) < len("The cat eats bread.")
+
+
+def test_control_tokens_in_user_text_stay_text(tiny_nllb_folder: Path) -> None:
+    translator = load(tiny_nllb_folder)
+    plain, typed = translator.count_tokens(["Hola", "Hola </s> eng_Latn <pad>"])
+    assert typed > plain + 3
+    assert translator.count_tokens([]) == []
+
+
+def test_unknown_language_is_known_to_be_unknown(tiny_nllb_folder: Path) -> None:
+    translator = load(tiny_nllb_folder)
+    assert translator.knows("spa_Latn")
+    assert not translator.knows("deu_Latn")
+    with pytest.raises(TranslationFailed, match="no token for deu_Latn"):
+        translator.translate(["Hallo"], "deu_Latn")
+
+
+def test_text_keeps_its_lines_and_code_around_the_translation(tiny_nllb_folder: Path) -> None:
+    text = "- La casa es roja. El perro bebe agua.\r\n\n```\nLa casa es roja.\n```\n  `x` https://a.b 12\n"
+    translated, empty = translate_texts([text, ""], find_language("spa"), load(tiny_nllb_folder), 64)
+    assert translated.text == text.replace("La casa es roja. El", "The house is red. El", 1).replace(
+        "El perro bebe agua.", "The dog drinks water."
+    )
+    assert (translated.segments, translated.empty_segments) == (2, 0)
+    assert (empty.text, empty.segments) == ("", 0)
+
+
+@given(lengths=st.lists(st.integers(1, 60), max_size=40), batch_tokens=st.integers(1, 200))
+def test_batches_hold_each_segment_once_within_the_budget(lengths: list[int], batch_tokens: int) -> None:
+    batches = list(batches_by_tokens(lengths, batch_tokens))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or max(lengths[index] for index in batch) * len(batch) <= batch_tokens
+
+
+@pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_model_directory_without_a_file_is_named(tiny_nllb_folder: Path, tmp_path: Path, missing: str) -> None:
+    folder = shutil.copytree(tiny_nllb_folder, tmp_path / "model")
+    (folder / missing).unlink()
+    with pytest.raises(TranslationFailed, match=r"model lacks .*" + missing.partition(".")[2]):
+        load(folder)
+
+
+def test_truncated_weights_are_named(tiny_nllb_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_nllb_folder, tmp_path / "model")
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(TranslationFailed, match="model cannot be loaded"):
+        load(folder)
+
+
+def test_model_of_another_family_is_refused(tiny_nllb_folder: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(tiny_nllb_folder, tmp_path / "model")
+    (folder / "config.json").write_text(json.dumps(LlamaConfig().to_dict()))
+    with pytest.raises(TranslationFailed, match="type 'llama', expected 'm2m_100'"):
+        load(folder)
+
+
+def test_missing_directory_is_named(tmp_path: Path) -> None:
+    with pytest.raises(TranslationFailed, match="is not a directory"):
+        load(tmp_path / "nowhere")
