@@ -13,7 +13,9 @@ class Execution(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: Path = Field(default=Path(".cc-tuning/store"), description="Folder of the verified artifacts.")
-    output: Path = Field(default=Path("runs"), description="Folder of finished reports and checkpoints, by recipe name.")
+    output: Path = Field(
+        default=Path("runs"), description="Folder of finished reports and checkpoints, by recipe name."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where models run; `auto` takes a GPU when there is one."
     )
@@ -24,8 +26,10 @@ class Execution(BaseModel):
         description="CPU threads per process. Results on a CPU are bit-equal for equal numbers of threads.",
     )
     device_batch_size: int = Field(
-        default=16, ge=1, description="Training rows per device and micro-batch (paper: 16); gradients accumulate to "
-        "`training.global_batch_size`."
+        default=16,
+        ge=1,
+        description="Training rows per device and micro-batch (paper: 16); gradients accumulate to "
+        "`training.global_batch_size`.",
     )
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations to save memory.")
     checkpoint_every_steps: int = Field(default=100, ge=1, description="Steps between training checkpoints.")

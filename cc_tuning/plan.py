@@ -23,7 +23,6 @@ from cc_tuning.transform.stage import transform_step
 from cc_tuning.translation.stage import TranslationConfig, translation_step
 from data_contracts.store import ArtifactRef
 
-
 MISSING = "missing"
 """Stands for the sha256 of a local source that is not there yet."""
 
@@ -148,9 +147,7 @@ class _Places:
             return self._world.ref.at(subpath)
         return HubSource(place, revision) if is_hub_id(place) and revision else self._local(place)
 
-    def _model(
-        self, place: str, revision: str, texts: dict[str, Source], recipe: Recipe, nllb: bool = False
-    ) -> Source:
+    def _model(self, place: str, revision: str, texts: dict[str, Source], recipe: Recipe, nllb: bool = False) -> Source:
         if place != MINIATURE:
             return self._place(place, revision, "")
         assert self._world is not None

@@ -29,6 +29,8 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _TEXT_MARKER, _ANSWER_MARKER = "\ue100text\ue101", "\ue100answer\ue101"
 # Llama 3.1 and later write the date into the system turn; a fixed one keeps equal prompts equal on all days.
 _FIXED_DATE = "26 Jul 2024"
+# transformers writes these into the saved tokenizer, which would then depend on how it was loaded.
+_PLACE_OF_LOADING = ("is_local", "local_files_only")
 _CONTROL_TOKEN_FORM = re.compile(r"<\|[^|<>]+\|>")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -176,6 +178,8 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(place.name, revision=place.revision or "main")
     except (OSError, ValueError) as error:
         raise UnsupportedModel(f"no tokenizer could be loaded from {place.name}: {error}") from error
+    for key in _PLACE_OF_LOADING:
+        tokenizer.init_kwargs.pop(key, None)
     if chat_template != "tokenizer":
         tokenizer.chat_template = (_TEMPLATES / f"{chat_template}.jinja").read_text(encoding="utf-8")
     if tokenizer.pad_token_id is None:

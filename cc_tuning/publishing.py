@@ -62,7 +62,7 @@ def _publish_folder(
             save_file(tensors, temporary)
     write_json(partial / _RECORD, record)
     shutil.rmtree(target, ignore_errors=True)
-    os.replace(partial, target)
+    partial.replace(target)
 
 
 def _recorded(target: Path) -> object:

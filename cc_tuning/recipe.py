@@ -82,7 +82,8 @@ class MaterializationSection(Section):
     """How rows become token ids."""
 
     chat_template: Literal["llama3", "qwen25", "tokenizer"] = Field(
-        default="tokenizer", description="`tokenizer` keeps the model's own; base models without one need a shipped one."
+        default="tokenizer",
+        description="`tokenizer` keeps the model's own; base models without one need a shipped one.",
     )
     cutoff_tokens: int = Field(
         default=MaterializationConfig.model_fields["cutoff_tokens"].default,

@@ -60,7 +60,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
 
 
 def _explain(details: ErrorDetails) -> str:
-    location = [part for part in details["loc"]]
+    location = list(details["loc"])
     key = ".".join(map(str, location))
     if details["type"] != "extra_forbidden":
         return f"{key}: {details['msg']}, got {details['input']!r}"

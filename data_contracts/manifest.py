@@ -60,6 +60,8 @@ class Manifest(BaseModel):
     rows: RowCounts
     commit: str = Field(description="The source commit, or 'unknown' outside a checkout.")
     versions: dict[str, str] = Field(description="Library versions.")
-    seconds: float = Field(ge=0, description="Wall-clock of the run that finished it; a resumed run counts its own part.")
+    seconds: float = Field(
+        ge=0, description="Wall-clock of the run that finished it; a resumed run counts its own part."
+    )
     peak_memory_bytes: int = Field(ge=0, description="High-water mark of the process that ran the stage.")
     finished_at: str = Field(description="UTC, ISO 8601.")

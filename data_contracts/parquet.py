@@ -27,9 +27,7 @@ def write_parquet(frame: pl.DataFrame, path: Path, contract: type[dy.Schema]) ->
     table = checked.to_arrow(compat_level=pl.CompatLevel.oldest())
     table = table.replace_schema_metadata({"contract": contract.__name__})
     with written_atomically(path) as temporary:
-        pq.write_table(
-            table, temporary, compression="zstd", write_page_checksum=True, row_group_size=_ROW_GROUP_ROWS
-        )
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True, row_group_size=_ROW_GROUP_ROWS)
 
 
 def read_parquet(path: Path, contract: type[dy.Schema]) -> pl.DataFrame:
@@ -83,9 +81,7 @@ def conform(frame: pl.DataFrame, contract: type[dy.Schema], where: str) -> pl.Da
     """
     missing = [name for name in contract.column_names() if name not in frame.columns]
     if missing:
-        raise ContractViolation(
-            f"{where}: {contract.__name__} needs the columns {missing}; got {frame.columns}"
-        )
+        raise ContractViolation(f"{where}: {contract.__name__} needs the columns {missing}; got {frame.columns}")
     good, failures = contract.filter(frame.select(contract.column_names()), cast=True)
     if len(failures):
         raise ContractViolation(

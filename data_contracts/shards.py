@@ -13,7 +13,7 @@ class Shards:
         self.folder = folder
 
     def path(self, name: str) -> Path:
-        """Where the shard's data lies; `name` may hold slashes and carries its suffix, as in `spa_Latn/0-64.parquet`."""
+        """Where the shard's data lies; `name` carries its suffix, as in `spa_Latn/0-64.parquet`."""
         return self.folder / name
 
     def is_done(self, name: str) -> bool:

@@ -2,7 +2,7 @@
 
     STORE/<stage>/<fingerprint>/            finished: manifest.json was written last, then the folder took this name
     STORE/<stage>/<fingerprint>.partial/    being made, or left by a killed run
-    STORE/<stage>/<fingerprint>.lock        held with flock(2) while it is made; the kernel frees it when the holder dies
+    STORE/<stage>/<fingerprint>.lock        held with flock(2) while it is made; the kernel frees it
 
 A finished artifact is trusted only after every file in its manifest was found and re-hashed, and only while its inputs
 are still the very artifacts it was made from. Stages never build a store path themselves, so that a remote store can
@@ -134,7 +134,7 @@ class ArtifactStore:
         if folder.exists():
             shutil.rmtree(partial, ignore_errors=True)
             (folder / MANIFEST).unlink(missing_ok=True)
-            os.replace(folder, partial)
+            folder.replace(partial)
 
     def is_to_blame(self, error: OSError) -> bool:
         """Whether an operating-system error is about writing here (a failing network or source is not)."""
@@ -157,7 +157,7 @@ class ArtifactStore:
         """Write the manifest last and give the partial folder its final name."""
         partial = self._partial(ref)
         write_json(partial / MANIFEST, manifest.model_dump(mode="json"))
-        os.replace(partial, self.folder(ref))
+        partial.replace(self.folder(ref))
         sync_directory(self.root / ref.stage)
 
     def _partial(self, ref: ArtifactRef) -> Path:

@@ -15,7 +15,7 @@ RUN python -m pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDE
 
 COPY . .
 RUN python -m pip install --no-cache-dir --constraint constraints.txt --editable . asyncpg \
-    && chown trainer:trainer /project
+    && mkdir --parents .cc-tuning runs .prefect && chown trainer:trainer . .cc-tuning runs .prefect
 USER trainer
 ENV DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false
 ENTRYPOINT ["cc-tuning"]

@@ -12,7 +12,7 @@ ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
 RUN python3.12 -m venv "$VIRTUAL_ENV"
 COPY . .
 RUN python -m pip install --no-cache-dir --constraint constraints.txt --editable '.[gpu]' asyncpg \
-    && chown trainer:trainer /project
+    && mkdir --parents .cc-tuning runs .prefect && chown trainer:trainer . .cc-tuning runs .prefect
 USER trainer
 ENV DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false
 ENTRYPOINT ["cc-tuning"]

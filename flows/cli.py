@@ -1,4 +1,4 @@
-"""`cc-tuning`: the pipeline from a terminal. Stage commands run without a Prefect server; `run` goes through Prefect."""
+"""`cc-tuning`: the pipeline from a terminal. Stage commands need no Prefect server; `run` goes through Prefect."""
 
 import os
 import sys
@@ -43,15 +43,13 @@ def options(
     log_to_terminal(debug)
 
 
-def _plan(
-    recipe: Path, overrides: list[str], *, sources_may_be_missing: bool = False
-) -> tuple[Plan, ArtifactStore]:
+def _plan(recipe: Path, overrides: list[str], *, sources_may_be_missing: bool = False) -> tuple[Plan, ArtifactStore]:
     plan = plan_recipe(load_recipe(recipe, overrides), sources_may_be_missing=sources_may_be_missing)
     return plan, ArtifactStore(plan.recipe.execution.store)
 
 
 @app.command()
-def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:  # noqa: B006 (typer copies it)
+def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     """Run the whole recipe through Prefect, and print the results."""
     plan, store = _plan(recipe, overrides)  # a mistake in the recipe shows before anything starts
     _run_in_prefect(recipe, overrides)
@@ -68,21 +66,24 @@ def _run_in_prefect(recipe: Path, overrides: list[str]) -> None:
 
 
 @app.command()
-def plan(recipe: RecipeArgument, overrides: SetOption = []) -> None:  # noqa: B006
+def plan(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     """Show each stage with its fingerprint, hit or miss, and an estimate; downloads and computes nothing."""
     planned, store = _plan(recipe, overrides, sources_may_be_missing=True)
     show_plan(planned, store, estimate_steps(planned))
 
 
 @app.command()
-def status(recipe: RecipeArgument, overrides: SetOption = []) -> None:  # noqa: B006
+def status(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     """Show what the store holds for the recipe: whole, damaged, started or missing."""
     show_status(*_plan(recipe, overrides, sources_may_be_missing=True))
 
 
 def _stage_command(stage: str, summary: str) -> None:
     def command(
-        recipe: RecipeArgument, overrides: SetOption = [], run: RunOption = None, again: AgainOption = False  # noqa: B006
+        recipe: RecipeArgument,
+        overrides: SetOption = [],
+        run: RunOption = None,
+        again: AgainOption = False,
     ) -> None:
         planned, store = _plan(recipe, overrides)
         for step in planned.up_to(stage, run):

@@ -8,6 +8,12 @@ from flows.terminal import WithoutTraceback
 
 def run_reproduce(recipe: str, overrides: tuple[str, ...]) -> str:
     """The `reproduce` flow in this process; returns the report's path."""
-    for name in ("prefect.flow_runs", "prefect.task_runs", "prefect.engine", "prefect.task_engine", "prefect.flow_engine"):
+    for name in (
+        "prefect.flow_runs",
+        "prefect.task_runs",
+        "prefect.engine",
+        "prefect.task_engine",
+        "prefect.flow_engine",
+    ):
         logging.getLogger(name).addFilter(WithoutTraceback())
     return reproduce(recipe, overrides)

@@ -1,4 +1,4 @@
-"""A store of its own for each day, so that a nightly reproduction computes everything and still resumes after a kill."""
+"""A store for each day, so that a nightly reproduction computes everything and still resumes after a kill."""
 
 import re
 import shutil

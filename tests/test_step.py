@@ -129,7 +129,9 @@ def _count_up(build: Build[Any]) -> RowCounts:
 
 
 @pytest.mark.parametrize(("resumable", "tries"), [(True, "xx"), (False, None)])
-def test_a_full_disk_is_said_and_only_a_resumable_stage_goes_on(tmp_path: Path, resumable: bool, tries: str | None) -> None:
+def test_a_full_disk_is_said_and_only_a_resumable_stage_goes_on(
+    tmp_path: Path, resumable: bool, tries: str | None
+) -> None:
     step = Step("full", 1, Words(), {}, _count_up, "full", resumable=resumable)
     with pytest.raises(StoreUnavailable, match="the disk is full"):
         run(step, tmp_path)

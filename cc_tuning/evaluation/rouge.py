@@ -8,6 +8,7 @@ itself scores 0. The paper's Hindi figures near 1 show that it was used. Both fi
   and Burmese; punctuation and blanks are not words.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import icu
@@ -39,17 +40,17 @@ class IcuWords(Tokenizer):
         return words
 
 
-def rouge_l(response: str, references: list[str]) -> float:
+def rouge_l(response: str, references: Sequence[str]) -> float:
     """ROUGE-L F1 over ICU words, 0 to 100, against the best of `references`."""
     return _best(_icu_scorer(), response, references)
 
 
-def rouge_l_ascii(response: str, references: list[str]) -> float:
+def rouge_l_ascii(response: str, references: Sequence[str]) -> float:
     """ROUGE-L F1 with the stock tokenizer (ASCII letters and digits only), 0 to 100."""
     return _best(_ascii_scorer(), response, references)
 
 
-def _best(scorer: RougeScorer, response: str, references: list[str]) -> float:
+def _best(scorer: RougeScorer, response: str, references: Sequence[str]) -> float:
     return 100.0 * max(float(scorer.score(reference, response)["rougeL"].fmeasure) for reference in references)
 
 

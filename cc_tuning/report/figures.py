@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from cc_tuning.report.document import Figure, number, scientific
 from cc_tuning.report.drawing import GRID, INK, SERIES, draw_svg, series_style
@@ -111,8 +111,9 @@ def transform_figure(key: str, label: str, diagnostics: TransformDiagnostics) ->
             axes.plot(np.arange(1, len(values) + 1), values, label=name, **series_style(index))
         axes.set_yscale("log")
         # matplotlib's own labels of a logarithmic axis are TeX, which is not set in an SVG with plain text.
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter(FuncFormatter(_tick))
-        axes.yaxis.set_minor_formatter(FuncFormatter(_tick))
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="layer", ylabel="mean squared error")
         _legend(axes)

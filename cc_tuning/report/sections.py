@@ -76,8 +76,8 @@ def _what_is_counted(results: Results) -> str:
     sentences = ["Accuracy is the percentage of items answered correctly."] if "accuracy" in metrics else []
     if metrics & {"rougeL", "rougeL_ascii"}:
         sentences.append(
-            "ROUGE-L (× 100) compares words split by Unicode rules; ROUGE-L ASCII drops every letter outside a to z, as "
-            "the scorer most often used does, and is the figure to hold beside published ones."
+            "ROUGE-L (× 100) compares words split by Unicode rules; ROUGE-L ASCII drops every letter outside a to z, "
+            "as the usual scorer does, and is the figure to hold beside published ones."
         )
     return " ".join(sentences)
 

@@ -36,7 +36,7 @@ class ReportConfig(BaseModel):
     bootstrap_samples: int = Field(default=10_000, ge=1, description="Resamples, as in the evaluation.")
     confidence: float = Field(default=0.95, gt=0, lt=1, description="Coverage of the intervals, as in the evaluation.")
     seed: int = Field(default=0, ge=0, description="Seed of the resamples and of the choice of sample items.")
-    samples_per_benchmark: int = Field(default=3, ge=0, description="Sample items shown per benchmark.")
+    samples_per_benchmark: int = Field(default=2, ge=0, description="Sample items shown per benchmark.")
     recipe: dict[str, Any] = Field(default_factory=dict, description="The recipe without its execution section.")
 
 

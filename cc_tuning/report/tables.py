@@ -22,6 +22,8 @@ _CONNECTION_NOTE = (
 
 _ROUNDING = 1e-9
 _UNBROKEN = "\u00a0"
+_DELTA = f"Δ{_UNBROKEN}"
+_ARROWS: dict[Tone, str] = {"better": f"▲{_UNBROKEN}", "worse": f"▼{_UNBROKEN}", "": ""}
 _SCORE_FIELDS = (
     "run", "connection", "benchmark", "language", "metric", "items", "value", "ci_low", "ci_high",
     "baseline", "difference", "difference_low", "difference_high",
@@ -105,13 +107,6 @@ def scores_csv(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def difference_text(difference: Difference) -> str:
-    """`▲ +2.1 [+0.4, +3.9]`; the arrow stands only where the interval excludes zero."""
-    arrow = {"better": f"▲{_UNBROKEN}", "worse": f"▼{_UNBROKEN}", "": ""}[_tone(difference)]
-    interval = f"[{_signed(difference.low)},{_UNBROKEN}{_signed(difference.high)}]"
-    return f"{arrow}{_signed(difference.value)} {interval}"
-
-
 def _difference_fields(difference: Difference | None) -> list[str]:
     if difference is None:
         return ["", "", "", ""]
@@ -131,7 +126,8 @@ def _group_cell(results: Results, variant: Variant, measure: Measure, group: str
 def _compared_cell(estimate: Estimate | None, difference: Difference | None) -> Cell:
     if estimate is None or difference is None:
         return _score_cell(estimate)
-    return numeric(_points(estimate.value), _interval(estimate), difference_text(difference), _tone(difference))
+    change = f"{_ARROWS[_tone(difference)] or _DELTA}{_signed(difference.value)}\n{_signed_interval(difference)}"
+    return numeric(_points(estimate.value), _interval(estimate), change, _tone(difference))
 
 
 def _headline_note(results: Results) -> str:
@@ -139,8 +135,8 @@ def _headline_note(results: Results) -> str:
     sentences = []
     if any(pairs.values()):
         named = "; ".join(f"{run} against {run_label(baseline)}" for run, baseline in pairs.items() if baseline)
-        sentences.append(f"Third line of a cell: difference in points, {named}.")
-        sentences.append("▲ or ▼ stands where the interval of the difference excludes zero.")
+        sentences.append(f"Δ is the difference in points, {named}.")
+        sentences.append("▲ or ▼ takes its place where the interval of the difference excludes zero.")
     partial = {
         f"{measure.benchmark} {connection_label(variant.run, variant.connection)} {count(own)} of {count(most)}"
         for variant in results.variants
@@ -160,8 +156,8 @@ def _score_cell(estimate: Estimate | None) -> Cell:
 def _difference_cell(difference: Difference | None) -> Cell:
     if difference is None:
         return numeric(MISSING)
-    text, _, interval = difference_text(difference).partition(" [")
-    return numeric(text, f"[{interval}", tone=_tone(difference))
+    arrow = _ARROWS[_tone(difference)]
+    return numeric(arrow + _signed(difference.value), _signed_interval(difference), tone=_tone(difference))
 
 
 def _paper_cell(estimate: Estimate | None, printed: float | None) -> Cell:
@@ -194,6 +190,10 @@ def _points(value: float) -> str:
 
 def _interval(estimate: Estimate) -> str:
     return f"[{_points(estimate.low)},{_UNBROKEN}{_points(estimate.high)}]"
+
+
+def _signed_interval(difference: Difference) -> str:
+    return f"[{_signed(difference.low)},{_UNBROKEN}{_signed(difference.high)}]"
 
 
 def _signed(value: float) -> str:

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 from transformers import (
-    AutoModelForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -26,7 +27,7 @@ from transformers import (
 
 from cc_tuning.errors import CcTuningError, UnsupportedModel
 from cc_tuning.model import CrossLingualModel
-from cc_tuning.model.checkpoint import write_base_model
+from cc_tuning.model.checkpoint import read_base_model, write_base_model
 from cc_tuning.prompts import load_tokenizer, stop_token_ids
 from cc_tuning.subprocesses import die_with_parent, tell_progress
 from cc_tuning.training.checkpoints import CheckpointManifests, step_of
@@ -46,7 +47,8 @@ def train(job: TrainingJob) -> None:
 
     Raises:
         TrainingFailed: there are no rows, or the loss is not finite.
-        UnsupportedModel: the base model cannot be loaded, or its vocabulary is smaller than the tokenizer's.
+        UnsupportedModel: the base model's vocabulary is smaller than the tokenizer's.
+        ArtifactMismatch: a file of the base model is missing or damaged.
     """
     torch.set_num_threads(job.execution.threads)
     rows = TrainingRows(job.rows)
@@ -78,14 +80,18 @@ def load_base(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> PreTraine
     """The base model with float32 weights; `training.dtype` bfloat16 is autocast over them.
 
     Raises:
-        UnsupportedModel: it cannot be loaded, or token ids would fall outside its embedding.
+        UnsupportedModel: it cannot be downloaded, or token ids would fall outside its embedding.
+        ArtifactMismatch: its files are missing or damaged.
     """
-    try:
-        base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            job.base, revision=job.base_revision or "main", dtype=torch.float32
-        )
-    except (OSError, ValueError) as error:
-        raise UnsupportedModel(f"the base model {job.base} could not be loaded: {error}") from error
+    directory = Path(job.base)
+    if job.base_revision is not None:
+        try:
+            directory = Path(
+                snapshot_download(job.base, revision=job.base_revision, allow_patterns=["*.json", "*.safetensors"])
+            )
+        except (OSError, HfHubHTTPError) as error:
+            raise UnsupportedModel(f"the base model {job.base} could not be downloaded: {error}") from error
+    base = read_base_model(directory, torch.float32)
     embedded = sum(len(weight) for weight in base.get_input_embeddings().parameters())
     if len(tokenizer) > embedded:
         raise UnsupportedModel(
@@ -120,7 +126,7 @@ def save_checkpoint(
         model.save_pretrained(partial, stop_ids, {"training_rows": sha256_of_file(job.rows)})
     else:
         write_base_model(partial, base, stop_ids)
-    tokenizer.save_pretrained(partial)
+    shutil.copytree(job.tokenizer, partial, dirs_exist_ok=True)
     partial.rename(final)
 
 

@@ -1,6 +1,5 @@
 """The store: an artifact is whole, verified and made from the inputs it names, or it is not there."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,9 @@ from data_contracts.store import MANIFEST, ArtifactRef, ArtifactStore, file_reco
 REF = ArtifactRef("select", "f" * 64)
 
 
-def make(store: ArtifactStore, ref: ArtifactRef, text: str = "rows", inputs: dict[str, dict[str, str]] | None = None) -> None:
+def make(
+    store: ArtifactStore, ref: ArtifactRef, text: str = "rows", inputs: dict[str, dict[str, str]] | None = None
+) -> None:
     folder = store.open_partial(ref, keep=False)
     (folder / "sub").mkdir()
     (folder / "sub" / "rows.txt").write_text(text)
@@ -103,7 +104,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
         temporary.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
-    assert os.listdir(tmp_path) == ["x.txt"]
+    assert [file.name for file in tmp_path.iterdir()] == ["x.txt"]
 
 
 def test_row_counts_that_do_not_add_up_are_refused() -> None:

@@ -128,7 +128,7 @@ def test_failing_rank_is_quoted(make_build: MakeBuild, tmp_path: Path) -> None:
     base = shutil.copytree(build.inputs["base"].path, tmp_path / "cut")
     (base / "model.safetensors").write_bytes((base / "model.safetensors").read_bytes()[:1000])
     inputs = {**build.inputs, "base": Location(str(base))}
-    with pytest.raises(TrainingFailed, match=r"(?s)rank 0:.*cut"):
+    with pytest.raises(TrainingFailed, match=r"(?s)rank 0:.*ArtifactMismatch: the model in .*cut cannot be loaded"):
         build_training(Build(build.config, inputs, build.folder, build.execution, build.progress))
 
 
