@@ -1,0 +1,129 @@
+"""The page trusts no text, asks for nothing, and is the same for the same inputs."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from built_report import BuildReport, Built
+from markdown_it import MarkdownIt
+from page_reader import PageReader
+from report_artifacts import World
+
+from cc_tuning.report.document import number
+from cc_tuning.report.markdown import escape_markdown
+from cc_tuning.report.visible import visible
+
+HOSTILE = (
+    "<script>alert(1)</script> </pre></main> {{ 7 * 7 }} {% raw %} & <img src=http://evil.example/x onerror=alert(1)>\n"
+    "| a | b | `code` ``` ![x](http://evil.example/y.png) [l](javascript:alert(1)) *b* _i_ ~~s~~ # h \\| $x$ @someone\n"
+    "\u202edrow\u202c \u2066x\u2069 \u200fمرحبا\u200e \x1b[31m \x00 \ufeff www.evil.example"
+)
+
+
+@pytest.fixture(scope="module")
+def hostile(build_report: BuildReport) -> Built:
+    return build_report(World(benchmarks=("MKQA",), items=2, steps=2, responses={"MKQA": HOSTILE}))
+
+
+def test_hostile_text_reaches_the_reader_as_text(hostile: Built) -> None:
+    page = PageReader(hostile.text("index.html"))
+    assert visible(HOSTILE) in page.text
+    tags = {tag for tag, _ in page.elements}
+    assert not tags & {"script", "img", "iframe", "object", "embed", "form", "base"}
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+
+
+def test_invisible_controls_are_shown_by_name() -> None:
+    assert visible("a\u202eb\u200f\x00\x1b") == "a⟨U+202E⟩b⟨U+200F⟩⟨U+0000⟩⟨U+001B⟩"
+    assert visible("क्\u200dष\t\u200c\n۝") == "क्\u200dष\t\u200c\n۝"  # joiners and drawn signs belong to the text
+
+
+def test_page_loads_nothing(hostile: Built, built: Built) -> None:
+    for report in (hostile, built):
+        page = PageReader(report.text("index.html"))
+        for tag, attributes in page.elements:
+            for name in ("src", "href", "xlink:href", "srcset", "action", "data", "poster", "background"):
+                value = attributes.get(name)
+                assert value is None or value.startswith(("#", "data:")), (tag, name, value)
+        style = re.findall(r"<style>(.*?)</style>", report.text("index.html"), flags=re.DOTALL)
+        assert len(style) == 1
+        assert "url(" not in style[0]
+        assert "@import" not in style[0]
+    assert "http" not in re.sub(r'http-equiv="', "", built.text("index.html"))
+
+
+def test_same_inputs_give_the_same_bytes(build_report: BuildReport, built: Built) -> None:
+    again = build_report(built.world)
+    names = sorted(path.relative_to(built.folder) for path in built.folder.rglob("*") if path.is_file())
+    assert Path("figures/loss.svg") in names
+    for name in names:
+        if name.name != "manifest.json":
+            assert (built.folder / name).read_bytes() == (again.folder / name).read_bytes(), name
+
+
+def test_every_id_is_unique_and_every_link_has_a_target(built: Built) -> None:
+    elements = PageReader(built.text("index.html")).elements
+    ids = [str(attributes["id"]) for _, attributes in elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = {str(attributes["href"])[1:] for _, attributes in elements if str(attributes.get("href")).startswith("#")}
+    assert links
+    assert links <= set(ids)
+
+
+def test_texts_have_their_language_and_direction(built: Built) -> None:
+    prompts = [attributes for _, attributes in PageReader(built.text("index.html")).elements if "lang" in attributes]
+    directions = {str(at["lang"]): at["dir"] for at in prompts if at.get("class") == "text prompt"}
+    assert directions == {"ar": "rtl", "es": "ltr"}
+    answers = [at for tag, at in PageReader(built.text("index.html")).elements if tag == "dd" and at.get("class")]
+    assert {at["dir"] for at in answers} == {"auto"}
+
+
+def test_figures_say_what_they_show(built: Built) -> None:
+    elements = PageReader(built.text("index.html")).elements
+    images = [attributes for _, attributes in elements if attributes.get("role") == "img"]
+    assert len(images) == len(list(built.folder.glob("figures/*.svg"))) == 5
+    assert all(len(str(attributes["aria-label"])) > 40 for attributes in images)
+
+
+def test_markdown_shows_hostile_text_as_text(hostile: Built) -> None:
+    parsed = MarkdownIt("commonmark").enable("table").parse(hostile.text("report.md"))
+    children = [child for token in parsed for child in (token.children or [])]
+    kinds = {child.type for child in children} | {token.type for token in parsed}
+    allowed = {"html_inline"}  # <br>, and nothing else
+    assert {child.content for child in children if child.type == "html_inline"} == {"<br>"}
+    assert not (kinds - allowed) & {"html_block", "link_open", "em_open", "strong_open", "code_inline"}
+    assert {child.attrGet("src") for child in children if child.type == "image"} == {
+        f"figures/{path.name}" for path in hostile.folder.glob("figures/*.svg")
+    }
+
+
+def test_escaped_cell_reads_as_it_was_written() -> None:
+    table = f"| a |\n| --- |\n| {escape_markdown(HOSTILE)} |\n"
+    parsed = MarkdownIt("commonmark").enable("table").parse(table)
+    cell = [token for token in parsed if token.type == "inline"][-1]
+    assert cell.children is not None
+    shown = "".join("\n" if child.type == "html_inline" else child.content for child in cell.children)
+    assert shown == visible(HOSTILE)
+
+
+@pytest.mark.parametrize(
+    ("value", "sign", "text"),
+    [(-0.04, "-", "0.0"), (-3.25, "+", "−3.2"), (3.26, "+", "+3.3"), (0.0, "+", "0.0"), (float("nan"), "-", "–")],
+)
+def test_numbers_have_one_form(value: float, sign: str, text: str) -> None:
+    assert number(value, decimals=1, sign=sign) == text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+def test_browser_reports_no_error_and_asks_for_nothing(hostile: Built, tmp_path: Path) -> None:
+    log = tmp_path / "net.json"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+             "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--v=0",
+             f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--dump-dom"]  # fmt: skip
+    page = hostile.folder / "index.html"
+    done = subprocess.run(["chromium", *flags, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    assert "CONSOLE" not in done.stderr
+    assert "evil.example" not in log.read_text(encoding="utf-8", errors="replace")

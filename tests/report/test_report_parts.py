@@ -1,0 +1,80 @@
+"""A report with a part missing is still a report."""
+
+from pathlib import Path
+
+import pytest
+from built_report import BuildReport
+from page_reader import PageReader
+from report_artifacts import World
+
+from cc_tuning.errors import ConfigError
+from cc_tuning.report.evidence import collect_evidence
+from cc_tuning.report.names import baseline_run
+from cc_tuning.report.paper import published_average, published_model
+from cc_tuning.step import Location
+from data_contracts.errors import ArtifactMismatch
+
+SMALL = {"benchmarks": ("MKQA",), "items": 2, "steps": 3, "languages": ("en", "hi")}
+
+
+def test_one_baseline_alone_has_scores_and_nothing_about_connections(build_report: BuildReport) -> None:
+    page = PageReader(build_report(World(runs=("ml-sft",), **SMALL)).text("index.html"))
+    assert [row[0] for row in page.tables["headline"][1:]] == ["ML-SFT"]
+    assert "connection" not in page.tables
+    assert "transform-fit" not in page.tables
+    assert "Δ" not in page.text
+    assert "Chosen layer" not in page.text
+
+
+def test_connected_run_without_baseline_has_no_difference(build_report: BuildReport) -> None:
+    page = PageReader(build_report(World(runs=("cc-tuning",), grouped=False, **SMALL)).text("index.html"))
+    assert len(page.tables["headline"]) == 4
+    assert "Δ" not in page.text
+    assert "connection" in page.tables
+    assert not [key for key in page.tables if key.startswith("group-")]
+
+
+@pytest.mark.parametrize("missing", ["transform", "train", "evaluate", "select", "items"])
+def test_report_without_one_kind_of_input_renders(build_report: BuildReport, missing: str) -> None:
+    report = build_report(World(**SMALL), without=(missing,))
+    page = PageReader(report.text("index.html"))
+    assert ("headline" in page.tables) == (missing != "evaluate")
+    assert ("transform-fit" in page.tables) == (missing != "transform")
+    assert ("Training loss" in page.text) == (missing != "train")
+    assert ("Sample answers" in page.text) == (missing not in ("items", "evaluate"))
+    assert report.text("report.md").startswith("# CC-Tuning report: made-up")
+
+
+def test_report_of_nothing_says_so(build_report: BuildReport) -> None:
+    world = World(**SMALL)
+    report = build_report(
+        world, without=("select", "translate", "items", "materialize", "train", "transform", "evaluate")
+    )
+    page = PageReader(report.text("index.html"))
+    assert "No evaluation was among the inputs" in page.text
+    assert report.text("scores.csv").count("\n") == 1
+
+
+def test_input_of_an_unknown_run_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"evaluate/cc-tuning belongs to no run.*ml-sft"):
+        collect_evidence(("ml-sft",), {"evaluate/cc-tuning": Location("/nowhere")})
+
+
+def test_missing_file_of_an_input_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactMismatch, match=r"item_scores.parquet is missing"):
+        collect_evidence(("ml-sft",), {"evaluate/ml-sft": Location(str(tmp_path))})
+
+
+def test_baseline_is_the_same_data_then_plain() -> None:
+    runs = ("ml-sft", "ml-sft+en", "cc-tuning+en", "cc-tuning+mt")
+    found = {run: baseline_run(run, runs) for run in runs}
+    assert found == {"ml-sft": None, "ml-sft+en": "ml-sft", "cc-tuning+en": "ml-sft+en", "cc-tuning+mt": "ml-sft"}
+
+
+def test_published_figures_are_found_by_model_run_and_metric() -> None:
+    assert published_model("Qwen/Qwen2.5-7B") == "Qwen2.5-7B"
+    assert published_model("/models/Meta-Llama-3.1-8B/") == "LLaMA-3.1-8B"
+    assert published_model("Qwen/Qwen2.5-7B-Instruct") is None
+    assert published_average("Qwen2.5-7B", "XLSum", "cc-tuning+mt", "rougeL_ascii") == 12.87
+    assert published_average("Qwen2.5-7B", "XLSum", "cc-tuning+mt", "rougeL") is None
+    assert published_average("Qwen2.5-7B", "MKQA", "cc-tuning+sdrrl", "accuracy") is None
