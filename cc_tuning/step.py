@@ -187,7 +187,7 @@ def _make(step: Step, store: ArtifactStore, execution: Execution, progress: Prog
         versions=library_versions(),
         seconds=round(seconds, 3),
         peak_memory_bytes=peak_memory_bytes(),
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        finished_at=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
     store.finish(step.ref, manifest)
     logger.info("%s: finished in %.1f s; %s", step.label, seconds, rows)

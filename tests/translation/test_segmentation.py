@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from cc_tuning.languages import find_language
 from cc_tuning.translation.segmentation import Segmenter, join_pieces
 from cc_tuning.translation.sentences import fit_token_budget, split_sentences
 
+REAL_ROWS = Path(__file__).resolve().parents[3] / "shared" / "data" / "aya_like" / "aya_like.parquet"
 LANGUAGE_CODES = ["eng", "spa", "zho", "tha", "mya", "arb", "hin", "jpn", "hau", "amh"]
 # Fragments that have broken segmenters, beside whatever hypothesis invents.
 FRAGMENTS = [
@@ -144,6 +147,15 @@ def test_over_long_sentence_is_cut_after_a_pause_before_it_is_cut_between_words(
 def test_sentences_of_an_astral_text_are_cut_at_characters_not_utf16_units() -> None:
     text = "🙂 မင်္ဂလာပါ။ 🙂🙂 နေကောင်းလား။ ok"
     assert "".join(split_sentences(text, find_language("mya"))) == text
+
+
+@pytest.mark.skipif(not REAL_ROWS.is_file(), reason=f"{REAL_ROWS} is not here: real rows cannot be tried")
+def test_identity_translator_gives_every_real_row_back() -> None:
+    for code, *texts in pl.read_parquet(REAL_ROWS, columns=["language_code", "inputs", "targets"]).iter_rows():
+        for text in texts:
+            pieces = segmenter(code, 200).pieces(text)
+            assert join_pieces(pieces, [piece.text for piece in pieces if piece.is_prose]) == text
+            assert all(len(piece.text) <= 200 for piece in pieces if piece.is_prose)
 
 
 def test_hostile_rows_of_100_kilobytes_take_seconds_not_minutes() -> None:
