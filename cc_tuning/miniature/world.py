@@ -1,0 +1,93 @@
+"""The `world` stage: everything that the embedded default has in place of downloads, as files.
+
+- `aya.parquet`: instruction rows in Aya's schema.
+- `benchmarks/*.parquet`: six miniature benchmarks; `development/*.parquet`: the same of development facts, to choose
+  sizes and learning rates by.
+- `corpus.parquet`: text for the base model. `sentences.parquet`: pairs for the translator.
+"""
+
+from pathlib import Path
+
+import polars as pl
+import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
+
+from cc_tuning.miniature.benchmark_items import benchmark_items
+from cc_tuning.miniature.corpus import corpus_texts
+from cc_tuning.miniature.drawing import Pool, pools
+from cc_tuning.miniature.exercises import CHOICES_KINDS
+from cc_tuning.miniature.facts import invented_facts, make_facts, make_scenarios
+from cc_tuning.miniature.instructions import instruction_rows
+from cc_tuning.miniature.translation_pairs import translation_pairs
+from cc_tuning.step import Build, Step
+from data_contracts.files import written_atomically
+from data_contracts.manifest import RowCounts
+from data_contracts.parquet import write_parquet
+from data_contracts.schemas import BenchmarkItem
+
+VERSION = 1
+
+_README = """# A miniature world
+
+Made by `cc_tuning/miniature` from hand-written tables. The people are invented; capitals and continents are real.
+`aya.parquet` tells training facts only, `benchmarks/` asks for test facts only. `group` of a benchmark item says
+whether `corpus.parquet` tells its fact in every language (`both`) or in English only (`english_only`).
+"""
+
+
+class WorldConfig(BaseModel):
+    """Sizes of the world's files. The facts themselves are the tables' people and countries."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=0, description="Decides who has which fact, what is test, and what is drawn.")
+    instruction_rows: int = Field(default=1_000, ge=1, description="Instruction rows, before equal ones are merged.")
+    english_share: float = Field(default=0.3, ge=0, le=1, description="Share of English among the instruction rows.")
+    items: int = Field(default=30, ge=1, description="Items per benchmark and language.")
+    summary_items: int = Field(default=10, ge=1, description="Items per language of XLSum.")
+    pairs_per_language: int = Field(default=4_000, ge=1, description="Sentence pairs of each language with English.")
+    exercises: int = Field(default=3_000, ge=0, description="English exercises in the base model's text.")
+    tellings: int = Field(default=6, ge=1, description="Documents about each subject in English; a third elsewhere.")
+
+
+def world_step(config: WorldConfig) -> Step:
+    """The step that writes the world of `config`."""
+    return Step("world", VERSION, config, {}, build_world, label="world")
+
+
+def build_world(build: Build[WorldConfig]) -> RowCounts:
+    """Write all files of the world; equal configs give equal bytes."""
+    config = build.config
+    facts, scenarios = make_facts(config.seed), make_scenarios(config.seed)
+    of_split = pools(facts, scenarios)
+    rows = instruction_rows(config.instruction_rows, config.english_share, of_split["train"], config.seed)
+    _write(rows, build.folder / "aya.parquet")
+
+    sizes = dict.fromkeys(CHOICES_KINDS, config.items) | {"XLSum": config.summary_items}
+    written = rows.height
+    for folder, split in (("benchmarks", of_split["test"]), ("development", of_split["dev"])):
+        for benchmark, items in benchmark_items(sizes, split, config.seed).items():
+            write_parquet(items, _made(build.folder / folder) / f"{benchmark.lower()}.parquet", BenchmarkItem)
+            written += items.height
+
+    texts = corpus_texts(facts, scenarios, config.exercises, config.tellings, of_split["train"], config.seed)
+    _write(texts, build.folder / "corpus.parquet")
+    invented = Pool(invented_facts(20 * len(facts), facts, config.seed), of_split["train"].scenarios)
+    pairs = translation_pairs(config.pairs_per_language, invented, config.seed)
+    _write(pairs, build.folder / "sentences.parquet")
+    (build.folder / "README.md").write_text(_README, encoding="utf-8")
+    written += texts.height + pairs.height
+    build.progress(written, written, "rows")
+    return RowCounts(read=written, kept=written)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def _write(frame: pl.DataFrame, path: Path) -> None:
+    """Columns as another tool would write them: these files stand for sources, which have no contract yet."""
+    table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
+    with written_atomically(path) as temporary:
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
