@@ -14,13 +14,14 @@ import polars as pl
 from pydantic import ValidationError
 
 from cc_tuning.errors import ConfigError
+from cc_tuning.evaluation.items import load_items
 from cc_tuning.step import Location
 from cc_tuning.training.metrics import read_metrics
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
 from data_contracts.manifest import Manifest
-from data_contracts.parquet import read_parquet, read_verified
-from data_contracts.schemas import BenchmarkItem, ItemScore, Prediction, Score
+from data_contracts.parquet import read_parquet
+from data_contracts.schemas import ItemScore, Prediction, Score
 from data_contracts.store import MANIFEST
 
 PREDICTORS = ("transform", "identity", "mean")
@@ -112,7 +113,7 @@ def collect_evidence(runs: Sequence[str], inputs: Mapping[str, Location]) -> Evi
     return Evidence(
         runs=tuple(_read_run(run, inputs) for run in runs),
         stages=_read_stages(inputs),
-        items=_read_items(items.path) if items is not None and items.is_local else None,
+        items=load_items(items.path).items if items is not None and items.is_local else None,
     )
 
 
@@ -148,9 +149,9 @@ def _read_stages(inputs: Mapping[str, Location]) -> tuple[StageRecord, ...]:
     manifests: dict[tuple[str, str], Manifest] = {}
     users: dict[tuple[str, str], list[str]] = {}
     for name, location in inputs.items():
-        path = location.path / MANIFEST if location.is_local else None
+        path = location.path / MANIFEST if location.is_local and name != "items" else None
         if path is None or not path.is_file():
-            continue  # a user's own file or folder has no manifest
+            continue  # a user's own file or folder has no manifest, and the items are a part of an artifact at most
         manifest = _read_manifest(path)
         key = (manifest.stage, manifest.fingerprint)
         manifests[key] = manifest
@@ -169,15 +170,6 @@ def _read_manifest(path: Path) -> Manifest:
         return Manifest.model_validate(read_json(path))
     except ValidationError as error:
         raise ArtifactMismatch(f"{path} is not a manifest this version reads: {error}") from error
-
-
-def _read_items(folder: Path) -> pl.DataFrame:
-    frames = []
-    for path in sorted(folder.glob("*.parquet")):
-        frame = read_verified(path)
-        frames.append(frame if "group" in frame.columns else frame.with_columns(group=pl.lit(None, pl.String)))
-    columns = BenchmarkItem.column_names()
-    return pl.concat([frame.select(columns) for frame in frames])
 
 
 def _read_diagnostics(path: Path) -> TransformDiagnostics:

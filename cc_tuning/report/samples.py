@@ -29,17 +29,17 @@ def sample_answers(
     samples = []
     for benchmark in BENCHMARKS:
         rows = answered.filter(pl.col("benchmark").cast(pl.String) == benchmark).to_dicts()
-        for item in _choose(rows, per_benchmark, seed):
+        for item in _choose(rows, benchmark, per_benchmark, seed):
             samples.append(_sample(item, predictions, results))
     return samples
 
 
-def _choose(items: Sequence[dict[str, object]], wanted: int, seed: int) -> list[dict[str, object]]:
+def _choose(items: Sequence[dict[str, object]], benchmark: str, wanted: int, seed: int) -> list[dict[str, object]]:
     """One item of each language in turn until there are enough; the order is that of a hash of the ids."""
     by_language: dict[str, list[dict[str, object]]] = {}
     for item in sorted(items, key=lambda item: _lot(seed, str(item["language"]), str(item["item_id"]))):
         by_language.setdefault(str(item["language"]), []).append(item)
-    languages = sorted(by_language, key=lambda language: (language == "en", _lot(seed, language)))
+    languages = sorted(by_language, key=lambda language: (language == "en", _lot(seed, benchmark, language)))
     rounds = max(map(len, by_language.values()), default=0)
     in_turn = [by_language[at][turn] for turn in range(rounds) for at in languages if turn < len(by_language[at])]
     return in_turn[:wanted]
@@ -79,4 +79,4 @@ def _score_text(scores: pl.DataFrame) -> str:
     values = dict(zip(scores["metric"].to_list(), scores["value"].to_list(), strict=True))
     if set(values) == {"accuracy"}:
         return "correct" if values["accuracy"] > 0 else "wrong"
-    return "; ".join(f"{metric_label(name)} {number(values[name], 1)}" for name in sorted(values, key=metric_place))
+    return "\n".join(f"{metric_label(name)} {number(values[name], 1)}" for name in sorted(values, key=metric_place))
