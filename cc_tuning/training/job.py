@@ -1,10 +1,9 @@
-"""What one training process is told: a TrainingJob as JSON, and the Trainer's arguments that follow from it."""
+"""What one training process is told: a TrainingJob, handed over as JSON."""
 
 from pathlib import Path
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from transformers import TrainingArguments
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.execution import Execution
@@ -56,44 +55,3 @@ def accumulation_steps(global_batch_size: int, execution: Execution) -> int:
             "device_batch_size or processes, which only decide speed and memory"
         )
     return steps
-
-
-def training_arguments(job: TrainingJob) -> TrainingArguments:
-    """The Trainer's arguments: nothing is reported, drawn or uploaded, and a NaN is not filtered out of the log."""
-    training, execution = job.config.training, job.execution
-    on_cpu = device_type(execution) == "cpu"
-    return TrainingArguments(
-        output_dir=str(job.folder / TRAINER),
-        num_train_epochs=training.epochs,
-        learning_rate=training.learning_rate,
-        warmup_steps=training.warmup_ratio,  # below 1 it is a share of the steps
-        lr_scheduler_type=training.scheduler,
-        weight_decay=training.weight_decay,
-        max_grad_norm=training.max_grad_norm,
-        per_device_train_batch_size=execution.device_batch_size,
-        gradient_accumulation_steps=accumulation_steps(training.global_batch_size, execution),
-        bf16=training.dtype == "bfloat16",
-        seed=training.seed,
-        data_seed=training.seed,
-        activation_checkpointing=execution.gradient_checkpointing,
-        # Re-entrant checkpointing gives wrong gradients when activations are captured (docs/deviations.md).
-        activation_checkpointing_kwargs={"use_reentrant": False},
-        logging_strategy="steps",
-        logging_steps=execution.log_every_steps,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_strategy="steps",
-        save_steps=execution.checkpoint_every_steps,
-        # Pruned by CheckpointManifests: the Trainer would delete the last complete checkpoint before the next is.
-        save_total_limit=None,
-        remove_unused_columns=False,
-        label_names=["labels"],
-        report_to="none",
-        disable_tqdm=True,
-        log_level="warning",
-        use_cpu=on_cpu,
-        dataloader_pin_memory=not on_cpu,
-        ddp_backend=("gloo" if on_cpu else "nccl") if execution.processes > 1 else None,
-        ddp_find_unused_parameters=False,
-        push_to_hub=False,
-    )

@@ -30,10 +30,11 @@ from cc_tuning.model import CrossLingualModel
 from cc_tuning.model.checkpoint import read_base_model, write_base_model
 from cc_tuning.prompts import load_tokenizer, stop_token_ids
 from cc_tuning.subprocesses import die_with_parent, tell_progress
+from cc_tuning.training.arguments import training_arguments
 from cc_tuning.training.checkpoints import CheckpointManifests, step_of
 from cc_tuning.training.collate import ConnectionCollator, ResponseCollator
 from cc_tuning.training.dataset import TrainingRows
-from cc_tuning.training.job import CHECKPOINT, METRICS, SUMMARY, TrainingJob, device_type, training_arguments
+from cc_tuning.training.job import CHECKPOINT, METRICS, SUMMARY, TrainingJob, device_type
 from cc_tuning.training.metrics import TrainingMetrics, read_metrics
 from data_contracts.errors import DataContractError
 from data_contracts.files import sha256_of_file, write_json
@@ -157,8 +158,9 @@ def main(job_file: Path) -> int:
     die_with_parent(os.getppid(), signal.SIGKILL)
     is_rank_zero = os.environ.get("RANK", "0") == "0"
     logging.basicConfig(
-        stream=sys.stdout if is_rank_zero else sys.stderr, level=logging.INFO, format="%(message)s", force=True
+        stream=sys.stdout if is_rank_zero else sys.stderr, level=logging.WARNING, format="%(message)s", force=True
     )
+    logging.getLogger("cc_tuning").setLevel(logging.INFO)
     try:
         train(TrainingJob.model_validate_json(job_file.read_text(encoding="utf-8")))
     except (CcTuningError, DataContractError) as error:

@@ -14,6 +14,7 @@ from cc_tuning.training.dataset import TrainingRows
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.worker import train
+from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
 
 MakeJob = Callable[..., TrainingJob]
@@ -87,6 +88,26 @@ def test_loss_that_is_not_a_number_stops_before_a_checkpoint(
     assert not list(job.folder.glob("trainer/checkpoint-*"))
 
 
-def test_base_without_weights_is_named(make_job: MakeJob, tmp_path: Path) -> None:
-    with pytest.raises(UnsupportedModel, match="nowhere"):
+def test_base_that_is_not_there_is_named(make_job: MakeJob, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactMismatch, match="nowhere"):
         train(make_job("run").model_copy(update={"base": str(tmp_path / "nowhere")}))
+
+
+def test_base_with_fewer_tokens_than_the_tokenizer_is_refused(
+    make_job: MakeJob, tiny_llama_directory: Path, tmp_path: Path
+) -> None:
+    small = AutoModelForCausalLM.from_pretrained(tiny_llama_directory)
+    small.resize_token_embeddings(100)
+    small.save_pretrained(tmp_path / "small")
+    with pytest.raises(UnsupportedModel, match=r"has 307 tokens, .* embeds 100"):
+        train(make_job("run").model_copy(update={"base": str(tmp_path / "small")}))
+
+
+@pytest.mark.parametrize("method", ["sft", "cc"])
+def test_gradient_checkpointing_changes_no_loss(make_job: MakeJob, method: str) -> None:
+    losses = []
+    for name, recomputes in (("plain", False), ("recomputed", True)):
+        job = make_job(name, method, execution={"gradient_checkpointing": recomputes}, epochs=1)
+        train(job)
+        losses.append([line["loss"] for line in read_metrics(job.folder / "metrics.jsonl")])
+    assert losses[0] == pytest.approx(losses[1], abs=1e-6)
