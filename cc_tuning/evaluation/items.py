@@ -1,0 +1,103 @@
+"""Test items: read under their contract, chosen by rule, counted."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from cc_tuning.errors import ConfigError
+from cc_tuning.evaluation.benchmarks import BENCHMARKS
+from data_contracts.errors import ContractViolation
+from data_contracts.parquet import read_verified
+from data_contracts.quarantine import quarantine_rows, split_by_contract
+from data_contracts.schemas import BenchmarkItem
+
+ITEM_KEY = ("benchmark", "language", "item_id")
+
+
+@dataclass(frozen=True)
+class LoadedItems:
+    """The items of a directory that can be scored, the others, and how many rows there were."""
+
+    items: pl.DataFrame
+    """BenchmarkItem rows, sorted by benchmark, language and id."""
+    quarantined: pl.DataFrame
+    """In the form of `QuarantinedRow`."""
+    read: int
+
+
+def load_items(directory: Path) -> LoadedItems:
+    """All items of the parquet files in `directory`; the column `group` may be absent.
+
+    Set aside are rows that break BenchmarkItem, whose `choices_kind` is not their benchmark's, or whose answers no
+    response can meet (not an option, blank).
+
+    Raises:
+        ConfigError: the directory holds no parquet file.
+        ContractViolation: a file lacks columns.
+        ArtifactMismatch: a file is damaged.
+    """
+    files = sorted(directory.glob("*.parquet"))
+    if not files:
+        raise ConfigError(f"{directory} holds no parquet file; `evaluation.items` is a directory of benchmark files")
+    rows = pl.concat([_read(path) for path in files])
+    split = split_by_contract(rows, BenchmarkItem, "item_id")
+    quarantined = [split.quarantined]
+    items = split.good
+    for rule, breaks_it in _RULES.items():
+        broken = [row for row in items.iter_rows(named=True) if breaks_it(row)]
+        if broken:
+            frame = pl.DataFrame(broken, schema=items.schema)
+            quarantined.append(quarantine_rows(frame, "item_id", rule))
+            items = items.join(frame.select(ITEM_KEY), on=ITEM_KEY, how="anti")
+    return LoadedItems(items.sort(*ITEM_KEY), pl.concat(quarantined), rows.height)
+
+
+def select_items(
+    items: pl.DataFrame, benchmarks: tuple[str, ...], languages: tuple[str, ...], items_per_language: int
+) -> pl.DataFrame:
+    """The first `items_per_language` ids of each benchmark and language asked for; no languages means all.
+
+    Ids are taken in their order, so a parallel benchmark gives the same items in every language.
+
+    Raises:
+        ConfigError: nothing is left.
+    """
+    chosen = items.filter(pl.col("benchmark").cast(pl.String).is_in(list(benchmarks)))
+    if languages:
+        chosen = chosen.filter(pl.col("language").is_in(list(languages)))
+    if not chosen.height:
+        raise ConfigError(
+            f"no item to evaluate: asked for {', '.join(benchmarks)} in {', '.join(languages) or 'all languages'}; the "
+            f"items have {_inventory(items)}"
+        )
+    place = pl.int_range(pl.len()).over("benchmark", "language", order_by="item_id")
+    return chosen.filter(place < items_per_language).sort(*ITEM_KEY)
+
+
+def _read(path: Path) -> pl.DataFrame:
+    frame = read_verified(path)
+    if "group" not in frame.columns:
+        frame = frame.with_columns(group=pl.lit(None, pl.String))
+    columns = BenchmarkItem.column_names()
+    if missing := [name for name in columns if name not in frame.columns]:
+        raise ContractViolation(f"{path}: a benchmark file needs the columns {missing}; got {frame.columns}")
+    plain = {name: pl.List(pl.String) if name == "answers" else pl.String for name in columns}
+    return frame.select(pl.col(name).cast(dtype, strict=False) for name, dtype in plain.items())
+
+
+def _is_of_another_kind(row: dict[str, Any]) -> bool:
+    return bool(row["choices_kind"] != BENCHMARKS[row["benchmark"]].choices_kind)
+
+
+def _cannot_be_met(row: dict[str, Any]) -> bool:
+    return not BENCHMARKS[row["benchmark"]].rule.can_be_met(row["answers"])
+
+
+_RULES = {"choices_kind_of_another_benchmark": _is_of_another_kind, "answers_cannot_be_met": _cannot_be_met}
+
+
+def _inventory(items: pl.DataFrame) -> str:
+    by_benchmark = items.group_by("benchmark").agg(pl.col("language").unique().sort()).sort("benchmark")
+    return "; ".join(f"{name}: {' '.join(languages)}" for name, languages in by_benchmark.iter_rows()) or "no sound row"

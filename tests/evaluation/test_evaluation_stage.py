@@ -1,0 +1,302 @@
+"""The evaluation stage end to end: real worker processes, tiny checkpoints, kills and bad items."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from cc_tuning.errors import ConfigError, EvaluationFailed
+from cc_tuning.evaluation.benchmarks import BENCHMARKS
+from cc_tuning.evaluation.engine import EvaluationJob
+from cc_tuning.evaluation.stage import EvaluationConfig, RunEvaluation, build_evaluation, evaluate_with
+from cc_tuning.evaluation.worker import answer_job
+from cc_tuning.execution import Execution
+from cc_tuning.model import load_checkpoint
+from cc_tuning.progress import Progress, no_progress
+from cc_tuning.prompts import ChatPrompts
+from cc_tuning.step import Build, Location
+from data_contracts.errors import ContractViolation
+from data_contracts.parquet import read_parquet
+from data_contracts.schemas import ItemScore, Prediction, QuarantinedRow, Score
+from tests.checkpoints import save_connected_checkpoint, save_matrix, save_plain_checkpoint
+
+CONFIG = EvaluationConfig(max_new_tokens=5, bootstrap_samples=200, quarantine_limit=1.0)
+ANSWERS = {
+    "XNLI": ["2"],
+    "XStoryCloze": ["1"],
+    "MMMLU": ["C"],
+    "MKQA": ["nairobi", "Nairobi "],
+    "XQuAD": ["Kenya"],
+    "XLSum": ["Kenya has a capital."],
+}
+
+
+def _item(benchmark: str, language: str, number: int, **changes: object) -> dict[str, object]:
+    return {
+        "benchmark": benchmark,
+        "language": language,
+        "item_id": f"{benchmark.lower()}-{number:04d}",
+        "prompt": f"{language} {'केन्या ' * (number % 3)}{benchmark} question {number}?",
+        "prompt_en": f"{benchmark} question {number}?" if number else None,
+        "answers": ANSWERS[benchmark],
+        "choices_kind": BENCHMARKS[benchmark].choices_kind,
+        **changes,
+    }
+
+
+def _write_items(folder: Path, items: list[dict[str, object]], name: str = "items.parquet") -> Path:
+    folder.mkdir(exist_ok=True)
+    pl.DataFrame(items).write_parquet(folder / name)
+    return folder
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    plain: Path
+    connected: Path
+    matrix: Path
+
+
+@pytest.fixture(scope="module")
+def checkpoints(
+    tmp_path_factory: pytest.TempPathFactory, tiny_llama_directory: Path, tiny_tokenizer: PreTrainedTokenizerBase
+) -> Checkpoints:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    return Checkpoints(
+        save_plain_checkpoint(folder / "plain", tiny_llama_directory, tiny_tokenizer),
+        save_connected_checkpoint(folder / "connected", tiny_llama_directory, tiny_tokenizer),
+        save_matrix(folder / "matrix.safetensors", 3 * torch.eye(32)),
+    )
+
+
+@pytest.fixture(scope="module")
+def items(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three items of each benchmark in two languages; item 0 has no English prompt."""
+    rows = [_item(benchmark, code, number) for benchmark in BENCHMARKS for code in ("en", "hi") for number in range(3)]
+    return _write_items(tmp_path_factory.mktemp("items"), rows)
+
+
+def _build(
+    folder: Path,
+    items: Path,
+    checkpoints: Checkpoints,
+    run: str = "cc-tuning",
+    config: EvaluationConfig = CONFIG,
+    progress: Progress = no_progress,
+    batch: int = 2,
+) -> Build[RunEvaluation]:
+    inputs = {"items": Location(str(items))}
+    if run.startswith("cc"):
+        inputs |= {"checkpoint": Location(str(checkpoints.connected)), "transform": Location(str(checkpoints.matrix))}
+    else:
+        inputs |= {"checkpoint": Location(str(checkpoints.plain))}
+    folder.mkdir(exist_ok=True)
+    execution = Execution(device="cpu", threads=1, evaluation_batch_size=batch)
+    return Build(RunEvaluation(run=run, evaluation=config), inputs, folder, execution, progress)
+
+
+class EngineHere:
+    """The reference engine without its process, which takes seconds to start; remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def answer(self, job: EvaluationJob, progress: Progress) -> None:
+        self.asked += [shard.predictions_name for shard in job.open_shards]
+        answer_job(job, progress)
+
+
+def _listing(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def connected_run(tmp_path_factory: pytest.TempPathFactory, checkpoints: Checkpoints, items: Path) -> Path:
+    """The artifact of a CC-tuned run, answered by a real worker process."""
+    told: list[tuple[int, int, str]] = []
+    folder = tmp_path_factory.mktemp("connected") / "run"
+    build = _build(folder, items, checkpoints, progress=lambda *state: told.append(state))
+    counts = build_evaluation(build)
+    assert (counts.read, counts.kept, counts.quarantined) == (36, 36, {})
+    assert told[-1] == (96, 96, "items")
+    return folder
+
+
+def test_connected_run_is_answered_three_ways_and_scored(
+    connected_run: Path, checkpoints: Checkpoints, tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    assert _listing(connected_run) == {
+        "predictions.parquet", "predictions.parquet.done.json", "item_scores.parquet", "scores.parquet",
+        "quarantine.parquet", "scoring.json",
+    }  # fmt: skip
+    predictions = read_parquet(connected_run / "predictions.parquet", Prediction)
+    by_connection = dict(predictions.group_by("connection").len().iter_rows())
+    assert by_connection == {"off": 36, "transform": 36, "parallel": 24}  # item 0 has no English prompt
+    assert "ICU" in json.loads((connected_run / "scoring.json").read_text())["rougeL"]
+    _check_against_one_by_one(predictions, checkpoints, tiny_tokenizer)
+    layers = predictions.group_by("connection").agg(pl.col("selected_layer").is_null().all())
+    assert dict(layers.iter_rows()) == {"off": True, "transform": False, "parallel": False}
+    item_scores = read_parquet(connected_run / "item_scores.parquet", ItemScore)
+    assert item_scores.height == 96 + 16  # XL-Sum has two metrics
+    scores = read_parquet(connected_run / "scores.parquet", Score)
+    assert scores.height == 3 * 7 * 3  # connections x metrics over benchmarks x (two languages and their average)
+    languages = scores.filter(pl.col("language") != "avg").group_by("connection", "benchmark", "metric")
+    means = languages.agg(pl.col("value").mean(), pl.col("items").sum())
+    averages = scores.filter(pl.col("language") == "avg")
+    joined = averages.join(means, on=["connection", "benchmark", "metric"], validate="1:1")
+    assert joined.height == 21
+    assert (joined["value"] - joined["value_right"]).abs().max() < 1e-9  # type: ignore[operator]
+    assert joined["items"].to_list() == joined["items_right"].to_list()
+
+
+def _check_against_one_by_one(
+    predictions: pl.DataFrame, checkpoints: Checkpoints, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Batching, sorting, padding and shards change nothing: each prompt alone gives the same answer."""
+    model = load_checkpoint(checkpoints.connected, transform_matrix=checkpoints.matrix)
+    prompts = ChatPrompts(tokenizer)
+    for row in predictions.gather_every(7).iter_rows(named=True):
+        item = _item(row["benchmark"], row["language"], int(row["item_id"][-4:]))
+        ids = torch.tensor([prompts.encode_prompt(str(item["prompt"]))])
+        arguments: dict[str, object] = {"max_new_tokens": 5, "eos_token_id": list(prompts.stop_token_ids)}
+        if row["connection"] == "parallel":
+            english = torch.tensor([prompts.encode_prompt(str(item["prompt_en"]))])
+            arguments |= {"english_input_ids": english, "english_attention_mask": torch.ones_like(english)}
+        output = model.generate(
+            ids, attention_mask=torch.ones_like(ids), connection=row["connection"], do_sample=False, **arguments
+        )
+        response = tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
+        assert (row["response"], row["prompt_tokens"]) == (response, ids.shape[1])
+
+
+def test_run_without_connection_is_answered_once(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
+    build = _build(tmp_path / "run", items, checkpoints, run="ml-sft")
+    evaluate_with(EngineHere(), build)
+    predictions = read_parquet(build.folder / "predictions.parquet", Prediction)
+    assert predictions["connection"].unique().to_list() == ["off"]
+    assert predictions["run"].unique().to_list() == ["ml-sft"]
+
+
+def test_killed_evaluation_resumes_without_answering_a_finished_shard_again(
+    tmp_path: Path, items: Path, checkpoints: Checkpoints, connected_run: Path
+) -> None:
+    killed = _build(tmp_path / "killed", items, checkpoints)
+    work = killed.folder / "work"
+    script = tmp_path / "evaluate.py"
+    script.write_text(
+        "import sys; from pathlib import Path; import tests.evaluation.test_evaluation_stage as t\n"
+        "plain, connected, matrix, items, folder = map(Path, sys.argv[1:])\n"
+        "t.build_evaluation(t._build(folder, items, t.Checkpoints(plain, connected, matrix)))\n"
+    )
+    places = [checkpoints.plain, checkpoints.connected, checkpoints.matrix, items, killed.folder]
+    root = Path(__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, str(script), *map(str, places)], env={**os.environ, "PYTHONPATH": str(root)}
+    )
+    deadline = time.monotonic() + 60
+    while len(list(work.rglob("*.done.json"))) < 3:
+        assert process.poll() is None and time.monotonic() < deadline, "the evaluation ended before it was killed"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(0.3)  # the worker hears of it from the kernel
+    finished = {path.name: path.stat().st_mtime_ns for path in work.rglob("*.done.json")}
+    assert 3 <= len(finished) < 36
+    engine = EngineHere()
+    evaluate_with(engine, killed)
+    assert len(engine.asked) == 36 - len(finished)
+    for name in _listing(connected_run):
+        assert (killed.folder / name).read_bytes() == (connected_run / name).read_bytes(), name
+
+
+def test_lost_scores_are_made_again_without_the_model(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
+    build = _build(tmp_path / "run", items, checkpoints, run="ml-sft")
+    engine = EngineHere()
+    evaluate_with(engine, build)
+    before = (build.folder / "scores.parquet").read_bytes()
+    (build.folder / "scores.parquet").unlink()
+    evaluate_with(engine, build)
+    assert (build.folder / "scores.parquet").read_bytes() == before
+    assert len(engine.asked) == 12
+    damaged = bytearray((build.folder / "predictions.parquet").read_bytes())
+    damaged[100] ^= 1
+    (build.folder / "predictions.parquet").write_bytes(damaged)
+    evaluate_with(engine, build)
+    assert len(engine.asked) == 24
+
+
+def test_batch_size_does_not_change_the_result(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
+    answers = []
+    for batch in (1, 5):
+        build = _build(tmp_path / f"run{batch}", items, checkpoints, run="ml-sft", batch=batch)
+        evaluate_with(EngineHere(), build)
+        answers.append(read_parquet(build.folder / "predictions.parquet", Prediction))
+    assert answers[0].equals(answers[1])
+
+
+def test_items_are_selected_by_id_and_unfit_ones_quarantined_by_rule(tmp_path: Path, checkpoints: Checkpoints) -> None:
+    rows = [_item("XNLI", code, number) for code in ("en", "hi", "sw") for number in range(5)]
+    rows += [
+        _item("XNLI", "hi", 90, answers=["4"]),
+        _item("XNLI", "hi", 91, choices_kind="context_span"),
+        _item("XNLI", "hi", 92, prompt=""),
+        _item("XNLI", "hi", 93, answers=[]),
+        _item("XNLI", "hi", 94) | {"benchmark": "Unknown"},
+        _item("XNLI", "Hindi!", 95),
+        _item("MKQA", "hi", 96, answers=[" \u200f "]),
+        _item("MKQA", "hi", 0),
+        _item("XNLI", "hi", 0, item_id="xnli-00000", prompt="long " * 400),
+    ]
+    items = _write_items(tmp_path / "items", rows)
+    config = CONFIG.model_copy(update={"benchmarks": ("XNLI",), "languages": ("en", "hi"), "items_per_language": 3})
+    build = _build(tmp_path / "run", items, checkpoints, run="ml-sft", config=config)
+    counts = evaluate_with(EngineHere(), build)
+    predictions = read_parquet(build.folder / "predictions.parquet", Prediction)
+    assert sorted(predictions.select("language", "item_id").iter_rows()) == [
+        ("en", "xnli-0000"), ("en", "xnli-0001"), ("en", "xnli-0002"), ("hi", "xnli-0000"), ("hi", "xnli-0001"),
+    ]  # fmt: skip
+    assert counts.read == len(rows)
+    assert counts.not_selected == 17 - 6  # of the sound rows, six stand among the first three ids
+    quarantined = read_parquet(build.folder / "quarantine.parquet", QuarantinedRow)
+    by_rule = dict(quarantined.group_by("rule").agg(pl.col("row_id")).iter_rows())
+    assert by_rule.pop("prompt_longer_than_context") == ["xnli-00000"]
+    assert by_rule.pop("answers_cannot_be_met") == ["mkqa-0096", "xnli-0090"]
+    assert by_rule.pop("choices_kind_of_another_benchmark") == ["xnli-0091"]
+    contract = sorted(row for group in by_rule.values() for row in group)
+    assert contract == ["xnli-0092", "xnli-0093", "xnli-0094", "xnli-0095"]
+
+
+def test_too_many_broken_rows_stop_the_stage(tmp_path: Path, checkpoints: Checkpoints) -> None:
+    rows = [_item("XNLI", "hi", number, prompt="" if number < 2 else "x") for number in range(10)]
+    config = CONFIG.model_copy(update={"quarantine_limit": 0.05})
+    build = _build(tmp_path / "run", _write_items(tmp_path / "items", rows), checkpoints, "ml-sft", config)
+    with pytest.raises(ContractViolation, match="2 of 10 rows"):
+        build_evaluation(build)
+
+
+def test_nothing_to_evaluate_is_said_plainly(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
+    config = CONFIG.model_copy(update={"languages": ("fr",)})
+    with pytest.raises(ConfigError, match="XLSum in fr; the items have XNLI: en hi; XStoryCloze: en hi"):
+        build_evaluation(_build(tmp_path / "run", items, checkpoints, "ml-sft", config))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="holds no parquet file"):
+        build_evaluation(_build(tmp_path / "run", tmp_path / "empty", checkpoints, "ml-sft"))
+    long = _write_items(tmp_path / "long", [_item("XNLI", "hi", 0, prompt="word " * 600)])
+    with pytest.raises(ConfigError, match="each of the 1 prompts is longer than the context"):
+        build_evaluation(_build(tmp_path / "run", long, checkpoints, "ml-sft"))
+
+
+def test_failing_worker_reports_its_reason(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
+    broken = save_matrix(tmp_path / "narrow.safetensors", torch.eye(31))
+    build = _build(tmp_path / "run", items, Checkpoints(checkpoints.plain, checkpoints.connected, broken))
+    with pytest.raises(EvaluationFailed, match=r"(?s)ended with code 1.*\(31, 31\)"):
+        build_evaluation(build)
