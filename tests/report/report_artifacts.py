@@ -44,6 +44,8 @@ class World:
     responses: Mapping[str, str] = field(default_factory=dict)
     """Replaces the response of every item of a benchmark."""
     seed: int = 0
+    lacks_english: Sequence[str] = ()
+    """Items (by id) without an English prompt: no answer with the connection `parallel`."""
 
 
 def made_world(store: ArtifactStore, world: World) -> dict[str, ArtifactRef]:
@@ -75,14 +77,15 @@ def item_rows(world: World) -> pl.DataFrame:
         for language in world.languages:
             prompt, answer = TEXTS[language]
             for n in range(world.items):
+                item_id = f"{benchmark.lower()}-{n:04d}"
                 group = ("met in English only", "met in the language")[n % 2] if world.grouped else None
                 rows.append(
                     {
                         "benchmark": benchmark,
                         "language": language,
-                        "item_id": f"{benchmark.lower()}-{n:04d}",
+                        "item_id": item_id,
                         "prompt": prompt.format(n=n),
-                        "prompt_en": TEXTS["en"][0].format(n=n),
+                        "prompt_en": None if item_id in world.lacks_english else TEXTS["en"][0].format(n=n),
                         "answers": [answer.format(n=n)],
                         "choices_kind": "answer_aliases",
                         "group": group,
@@ -95,7 +98,7 @@ def score_rows(run: str, world: World) -> pl.DataFrame:
     """ItemScore rows: every item under every metric and connection, drawn from the seed, run and item."""
     rows = []
     for connection in CONNECTIONS[run.partition("+")[0]]:
-        for item in item_rows(world).iter_rows(named=True):
+        for item in _answered(connection, world):
             lot = random.Random(f"{world.seed} {run} {connection} {item['language']} {item['item_id']}")
             for metric in METRICS.get(item["benchmark"], ("accuracy",)):
                 value = round(lot.uniform(0, 100), 3) if metric != "accuracy" else 100.0 * (lot.random() < 0.5)
@@ -120,7 +123,7 @@ def prediction_rows(run: str, world: World) -> pl.DataFrame:
     """Prediction rows; connected answers name a layer."""
     rows = []
     for connection in CONNECTIONS[run.partition("+")[0]]:
-        for n, item in enumerate(item_rows(world).iter_rows(named=True)):
+        for n, item in enumerate(_answered(connection, world)):
             response = world.responses.get(item["benchmark"], f"{item['answers'][0]} ({run}, {connection})")
             key = {name: item[name] for name in ("benchmark", "language", "item_id")}
             layer = None if connection == "off" else n % 3
@@ -157,6 +160,10 @@ def metric_lines(run: str, steps: int) -> str:
             line["selection_counts"] = [2, 3 + step // 4, 4, 1]
         lines.append(json.dumps(line))
     return "\n".join(lines) + "\n"
+
+
+def _answered(connection: str, world: World) -> list[dict[str, Any]]:
+    return [item for item in item_rows(world).to_dicts() if connection != "parallel" or item["prompt_en"]]
 
 
 def _items_files(world: World) -> dict[str, Any]:

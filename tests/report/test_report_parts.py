@@ -55,6 +55,12 @@ def test_report_of_nothing_says_so(build_report: BuildReport) -> None:
     assert report.text("scores.csv").count("\n") == 1
 
 
+def test_items_without_english_prompt_are_counted_apart(build_report: BuildReport) -> None:
+    page = PageReader(build_report(World(lacks_english=("mkqa-0001",), **SMALL)).text("index.html"))
+    # Two items in two languages, of which one item lacks its English prompt in both.
+    assert "Fewer items than the others: MKQA real English prompt 2 of 4." in page.text
+
+
 def test_input_of_an_unknown_run_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"evaluate/cc-tuning belongs to no run.*ml-sft"):
         collect_evidence(("ml-sft",), {"evaluate/cc-tuning": Location("/nowhere")})
