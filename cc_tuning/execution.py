@@ -1,4 +1,4 @@
-"""Where and how fast: everything that may change without changing a result, and therefore is never hashed."""
+"""Where, how fast, and when to stop: what may change without changing a result, and therefore is never hashed."""
 
 import os
 from pathlib import Path
@@ -20,6 +20,9 @@ class Execution(BaseModel):
         default="auto", description="Where models run; `auto` takes a GPU when there is one."
     )
     processes: int = Field(default=1, ge=1, description="Training processes (torchrun ranks) on this machine.")
+    quarantine_limit: float = Field(
+        default=0.05, ge=0, le=1, description="Share of its rows that a stage may set aside before it stops."
+    )
     threads: int = Field(
         default_factory=lambda: os.cpu_count() or 1,
         ge=1,

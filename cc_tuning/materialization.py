@@ -58,9 +58,6 @@ class MaterializationConfig(BaseModel):
         default=1024, ge=8, description="Tokens of the English prompt; a budget of its own, unlike the authors' code."
     )
     offset: int = Field(default=0, ge=0, description="The connection position, in tokens before the prompt's last.")
-    quarantine_limit: float = Field(
-        default=0.05, ge=0, le=1, description="Largest share of rows that may be set aside."
-    )
 
 
 def materialize_step(config: MaterializationConfig, pairs: Source, tokenizer: Source) -> Step:
@@ -98,7 +95,7 @@ def build_training_rows(build: Build[MaterializationConfig]) -> RowCounts:
         kept.append(good.with_columns(pl.col("input_ids").list.head(config.cutoff_tokens)))
         build.progress(min(first + _BATCH_ROWS, texts.height), texts.height, "rows")
     counts = write_quarantine(build.folder, quarantined)
-    check_quarantine_limit(STAGE, texts.height, counts, config.quarantine_limit)
+    check_quarantine_limit(STAGE, texts.height, counts, build.execution.quarantine_limit)
     rows = pl.concat(kept) if kept else _encode(texts, prompts, config.offset)
     write_parquet(rows, build.folder / ROWS, TrainingRow)
     tokenizer.save_pretrained(build.folder / TOKENIZER)

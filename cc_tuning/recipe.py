@@ -95,7 +95,6 @@ class MaterializationSection(Section):
         ge=8,
         description="Tokens of the English prompt; its own budget (docs/deviations.md).",
     )
-    quarantine_limit: float = Field(default=0.05, ge=0, le=1, description="Share of rows that may be set aside.")
 
 
 class Recipe(Section):

@@ -61,7 +61,7 @@ def check_quarantine_limit(stage: str, read: int, counts: dict[str, int], limit:
     if read and lost > limit * read:
         raise ContractViolation(
             f"{stage}: {lost} of {read} rows ({lost / read:.1%}) would be quarantined, the limit is {limit:.1%}: "
-            f"{counts}. Mend the source, or raise the stage's `quarantine_limit` if this loss is meant"
+            f"{counts}. Mend the source, or raise `execution.quarantine_limit` if this loss is meant"
         )
 
 

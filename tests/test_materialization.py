@@ -29,14 +29,14 @@ PAIRS = pl.DataFrame(
 
 
 def build(
-    tmp_path: Path, tokenizer: Path, pairs: pl.DataFrame = PAIRS, **settings: object
+    tmp_path: Path, tokenizer: Path, pairs: pl.DataFrame = PAIRS, limit: float = 1.0, **settings: object
 ) -> tuple[RowCounts, pl.DataFrame, Path]:
     source, folder = tmp_path / "translate", tmp_path / "materialize"
     write_parquet(pairs, source / "pairs.parquet", ParallelPair)
     folder.mkdir()
     config = MaterializationConfig.model_validate({"chat_template": "llama3", **settings})
     inputs = {"pairs": Location(str(source)), "tokenizer": Location(str(tokenizer))}
-    counts = build_training_rows(Build(config, inputs, folder, Execution(), no_progress))
+    counts = build_training_rows(Build(config, inputs, folder, Execution(quarantine_limit=limit), no_progress))
     return counts, read_parquet(folder / "training_rows.parquet", TrainingRow), folder
 
 
@@ -90,7 +90,7 @@ def test_prompt_longer_than_the_cutoff_is_quarantined_with_its_text(tmp_path: Pa
         inputs_en=pl.when(pl.col("pair_id") == "p2").then(pl.lit("yes " * 60)).otherwise("inputs_en")
     )
     counts, rows, folder = build(
-        tmp_path, tiny_llama_directory, long, cutoff_tokens=100, english_cutoff_tokens=100, quarantine_limit=1.0
+        tmp_path, tiny_llama_directory, long, cutoff_tokens=100, english_cutoff_tokens=100
     )
     assert counts.quarantined == {"prompt_longer_than_cutoff": 1, "english_prompt_longer_than_cutoff": 1}
     assert rows["pair_id"].to_list() == ["p3"]
@@ -101,7 +101,7 @@ def test_prompt_longer_than_the_cutoff_is_quarantined_with_its_text(tmp_path: Pa
 
 def test_too_many_long_prompts_stop_the_stage_with_counts(tmp_path: Path, tiny_llama_directory: Path) -> None:
     with pytest.raises(ContractViolation, match=r"3 of 3 rows .*prompt_longer_than_cutoff': 3"):
-        build(tmp_path, tiny_llama_directory, cutoff_tokens=8)
+        build(tmp_path, tiny_llama_directory, limit=0.05, cutoff_tokens=8)
 
 
 def test_long_response_is_cut_counted_and_not_taught_to_end(

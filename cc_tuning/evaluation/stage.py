@@ -66,9 +66,6 @@ class EvaluationConfig(BaseModel):
     bootstrap_samples: int = Field(default=SAMPLES, ge=1, description="Resamples behind each interval.")
     confidence: float = Field(default=CONFIDENCE, gt=0, lt=1, description="Share of resamples within an interval.")
     seed: int = Field(default=0, ge=0, description="Seed of the resampling.")
-    quarantine_limit: float = Field(
-        default=0.05, ge=0, le=1, description="Share of item rows that may break their contract before this stops."
-    )
 
     @field_validator("benchmarks")
     @classmethod
@@ -112,7 +109,7 @@ def evaluate_with(engine: Engine, build: Build[RunEvaluation]) -> RowCounts:
     config = build.config.evaluation
     loaded = load_items(build.inputs["items"].path)
     broken = dict(loaded.quarantined.group_by("rule").len().iter_rows())
-    check_quarantine_limit("evaluate", loaded.read, broken, config.quarantine_limit)
+    check_quarantine_limit("evaluate", loaded.read, broken, build.execution.quarantine_limit)
     items = select_items(loaded.items, config.benchmarks, config.languages, config.items_per_language)
     requests = _render(build, items)
     predictions = _answered(engine, build, requests.rows)

@@ -41,9 +41,6 @@ class SelectionConfig(BaseModel):
         default=(), description="Codes such as `spa` or `swh`; none means every language."
     )
     seed: int = Field(default=0, ge=0, description="Another seed chooses other rows.")
-    quarantine_limit: float = Field(
-        default=0.05, ge=0, le=1, description="Share of the source's rows that may be unfit before the stage stops."
-    )
 
     @field_validator("languages")
     @classmethod
@@ -72,7 +69,7 @@ def build_selection(build: Build[SelectionConfig]) -> RowCounts:
     checked = check_rows(read)
     counts = write_quarantine(build.folder, checked.quarantined)
     try:
-        check_quarantine_limit("select", read.height, counts, config.quarantine_limit)
+        check_quarantine_limit("select", read.height, counts, build.execution.quarantine_limit)
     except ContractViolation as violation:
         raise ContractViolation(
             f"{violation}. Source: {source.name}. First of each rule:\n{_examples(checked)}"

@@ -30,6 +30,3 @@ class TranslationConfig(BaseModel):
         default="float32",
         description="Of weights and arithmetic. In half precision a segment's batch may decide close calls.",
     )
-    quarantine_limit: float = Field(
-        default=0.05, ge=0, le=1, description="Share of rows that may stay without English before the stage stops."
-    )

@@ -59,7 +59,7 @@ def build_translation(build: Build[TranslationConfig]) -> RowCounts:
         pl.when(pl.col("origin") == "english").then(pl.col(name)).otherwise(pl.col(f"{name}_en")).alias(f"{name}_en")
         for name in ("inputs", "targets")
     )
-    limit = partial(check_quarantine_limit, "translate", rows.height, limit=build.config.quarantine_limit)
+    limit = partial(check_quarantine_limit, "translate", rows.height, limit=build.execution.quarantine_limit)
     translated, quarantined = _translate(build, rows.filter(pl.col("origin") == "translated"), limit)
     counts = write_quarantine(build.folder, quarantined)
     limit(counts)

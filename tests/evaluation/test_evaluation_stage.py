@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -29,7 +30,7 @@ from data_contracts.parquet import read_parquet
 from data_contracts.schemas import ItemScore, Prediction, QuarantinedRow, Score
 from tests.checkpoints import save_connected_checkpoint, save_matrix, save_plain_checkpoint
 
-CONFIG = EvaluationConfig(max_new_tokens=5, bootstrap_samples=200, quarantine_limit=1.0)
+CONFIG = EvaluationConfig(max_new_tokens=5, bootstrap_samples=200)
 ANSWERS = {
     "XNLI": ["2"],
     "XStoryCloze": ["1"],
@@ -93,6 +94,7 @@ def _build(
     config: EvaluationConfig = CONFIG,
     progress: Progress = no_progress,
     batch: int = 2,
+    limit: float = 1.0,
 ) -> Build[RunEvaluation]:
     inputs = {"items": Location(str(items))}
     if run.startswith("cc"):
@@ -100,7 +102,7 @@ def _build(
     else:
         inputs |= {"checkpoint": Location(str(checkpoints.plain))}
     folder.mkdir(exist_ok=True)
-    execution = Execution(device="cpu", threads=1, evaluation_batch_size=batch)
+    execution = Execution(device="cpu", threads=1, evaluation_batch_size=batch, quarantine_limit=limit)
     return Build(RunEvaluation(run=run, evaluation=config), inputs, folder, execution, progress)
 
 
@@ -206,9 +208,11 @@ def test_killed_evaluation_resumes_without_answering_a_finished_shard_again(
     while len(list(work.rglob("*.done.json"))) < 3:
         assert process.poll() is None and time.monotonic() < deadline, "the evaluation ended before it was killed"
         time.sleep(0.005)
+    workers = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    time.sleep(0.3)  # the worker hears of it from the kernel
+    _, still_there = psutil.wait_procs(workers, timeout=20)  # the kernel tells them
+    assert workers and not still_there
     finished = {path.name: path.stat().st_mtime_ns for path in work.rglob("*.done.json")}
     assert 3 <= len(finished) < 36
     engine = EngineHere()
@@ -277,8 +281,8 @@ def test_items_are_selected_by_id_and_unfit_ones_quarantined_by_rule(tmp_path: P
 
 def test_too_many_broken_rows_stop_the_stage(tmp_path: Path, checkpoints: Checkpoints) -> None:
     rows = [_item("XNLI", "hi", number, prompt="" if number < 2 else "x") for number in range(10)]
-    config = CONFIG.model_copy(update={"quarantine_limit": 0.05})
-    build = _build(tmp_path / "run", _write_items(tmp_path / "items", rows), checkpoints, "ml-sft", config)
+    items = _write_items(tmp_path / "items", rows)
+    build = _build(tmp_path / "run", items, checkpoints, "ml-sft", CONFIG, limit=0.05)
     with pytest.raises(ContractViolation, match="2 of 10 rows"):
         build_evaluation(build)
 

@@ -43,10 +43,10 @@ def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def select(folder: Path, source: Path | Source, **config: Any) -> tuple[Outcome, pl.DataFrame, pl.DataFrame]:
+def select(folder: Path, source: Path | Source, limit: float = 0.05, **config: Any) -> tuple[Outcome, pl.DataFrame, pl.DataFrame]:
     place = LocalSource.of(source) if isinstance(source, Path) else source
     store = ArtifactStore(folder / "store")
-    outcome = run_step(selection_step(SelectionConfig(**config), place), store, Execution(), no_progress)
+    outcome = run_step(selection_step(SelectionConfig(**config), place), store, Execution(quarantine_limit=limit), no_progress)
     artifact = store.path(outcome.ref)
     return outcome, read_parquet(artifact / ROWS, AyaRow), read_parquet(artifact / QUARANTINE, QuarantinedRow)
 
@@ -114,7 +114,7 @@ def test_broken_row_is_set_aside_under_its_rule_and_kept_as_json(tmp_path: Path,
 def test_bytes_that_are_not_utf8_are_set_aside(tmp_path: Path) -> None:
     good = b"inputs,targets,language_code\n" + b"".join(b"pregunta %d,si,spa\n" % number for number in range(30))
     (tmp_path / "rows.csv").write_bytes(good + b"caf\xe9,si,spa\n" + b"too,many,fields,spa\n" + b"too few,spa\n")
-    outcome, _, quarantined = select(tmp_path, tmp_path / "rows.csv", quarantine_limit=0.2)
+    outcome, _, quarantined = select(tmp_path, tmp_path / "rows.csv", limit=0.2)
     assert outcome.manifest.rows.quarantined == {"invalid_unicode": 1, "malformed_line": 2}
     assert "caf\\\\udce9" in quarantined.filter(pl.col("rule") == "invalid_unicode")["row_json"][0]
 

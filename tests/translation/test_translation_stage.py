@@ -48,12 +48,14 @@ def translate(
     shard_rows: int = 4,
     config: TranslationConfig = CONFIG,
     progress: Progress = no_progress,
+    limit: float = 0.05,
 ) -> tuple[Outcome, Path]:
     """Select all rows and translate them; the outcome and the artifact's folder."""
     folder.mkdir(exist_ok=True)
     source = folder / "rows.jsonl"
     source.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
-    store, execution = ArtifactStore(folder / "store"), Execution(threads=1, translation_shard_rows=shard_rows)
+    store = ArtifactStore(folder / "store")
+    execution = Execution(threads=1, translation_shard_rows=shard_rows, quarantine_limit=limit)
     select = selection_step(SelectionConfig(), LocalSource.of(source))
     run_step(select, store, execution, no_progress)
     step = translation_step(config, rows=select.ref, translator=LocalSource.of(model))
@@ -120,9 +122,9 @@ def test_too_many_rows_without_a_translator_stop_before_translating(tmp_path: Pa
 
 def test_row_whose_translation_is_empty_is_quarantined(tmp_path: Path, tiny_nllb_folder: Path) -> None:
     """One new token is the language token itself: the translator says nothing."""
-    silent = CONFIG.model_copy(update={"max_new_tokens": 1, "quarantine_limit": 1.0})
+    silent = CONFIG.model_copy(update={"max_new_tokens": 1})
     outcome, artifact = translate(
-        tmp_path, [row("Hola, Ana.", "7", "spa"), row("1+1?", "2", "spa")], tiny_nllb_folder, 4, silent
+        tmp_path, [row("Hola, Ana.", "7", "spa"), row("1+1?", "2", "spa")], tiny_nllb_folder, 4, silent, limit=1.0
     )
     assert outcome.manifest.rows.quarantined == {"empty_translation": 1}
     # The row of numbers has no prose, so nothing could be empty.
