@@ -142,12 +142,14 @@ class ConnectedModel(nn.Module):
         """
         check_positions(connection_positions, attention_mask, "connected")
         english = self.ffn_activations(english_input_ids, english_attention_mask, english_positions)
-        connection_ids = input_ids.gather(1, connection_positions[:, None])[:, 0]
+        # One look-up for the pass and for `e`: a second one would cost a second gradient of the whole vocabulary.
+        embedded = self.embed(input_ids)
+        embedding = embedded[torch.arange(embedded.shape[0], device=embedded.device), connection_positions]
         row_keys = key_of_rows(input_ids, attention_mask, connection_positions)
-        decision = self.decide(english, connection_ids, row_keys, gumbel_noise)
+        decision = self.decide(english, embedding, row_keys, gumbel_noise)
         with injected_vector(find_components(self.base).first_layer, connection_positions, decision.vector):
             output = self.base(
-                input_ids=input_ids,
+                inputs_embeds=embedded,
                 attention_mask=attention_mask,
                 position_ids=position_ids_of(attention_mask),
                 labels=labels,
@@ -157,11 +159,23 @@ class ConnectedModel(nn.Module):
         probabilities = (decision.logits.detach() / self.connection.temperature).softmax(-1)
         return CrossLingualOutput(output.loss, output.logits, decision.weights.detach(), probabilities)
 
-    def decide(self, source: Tensor, connection_ids: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
+    def embed(self, ids: Tensor) -> Tensor:
+        """The input embedding of each id, `[...]` int64 -> `[..., D]` in the model's dtype."""
+        embedding: Tensor = self.base.get_input_embeddings()(ids)
+        return embedding
+
+    def decide(self, source: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
+        """The selector's decision from activations `source [B, L, D]` and the embedding `e [B, D]` at t*.
+
+        `row_keys [B]` identify the rows for the selector `random`; `noise [B, L]` is that of `decision_maker`.
+
+        Raises:
+            ConfigError: noise for a selector that has none.
+        """
         if noise is not None and self.connection.selector != "decision_maker":
             raise ConfigError(f"got gumbel_noise for the selector {self.connection.selector!r}, which has no noise")
-        embedding = self.base.get_input_embeddings()(connection_ids)
-        return self.decision_maker(source, embedding, row_keys, noise)
+        decision: Decision = self.decision_maker(source, embedding, row_keys, noise)
+        return decision
 
     def set_transform_matrix(self, matrix: Tensor) -> None:
         """Use `matrix [D, D]` as `W_T`, kept in float32 on the model's device.

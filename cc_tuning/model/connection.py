@@ -131,7 +131,7 @@ class CrossLingualModel(ConnectedModel):
             own, cache = read_prompts(self.base, components, prompts)
             source = self.predicted_english(own, english_rows)
         row_keys = key_of_rows(input_ids, attention_mask, prompts.positions)
-        decision = self.decide(source, prompts.connection_ids, row_keys, gumbel_noise)
+        decision = self.decide(source, self.embed(prompts.connection_ids), row_keys, gumbel_noise)
         output = continue_with(self.base, components, prompts, decision.vector, cache, arguments)
         return Generation(output, None if self.connection.selector == "mean" else decision.selected_layer)
 

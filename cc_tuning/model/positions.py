@@ -54,7 +54,7 @@ def last_prompt_column(attention_mask: Tensor, offset: int, side: str) -> int:
         raise PromptNotFound(
             f"the {side} prompts of this batch do not all end in t* and {offset} more tokens: rows hold "
             f"{mask.sum(1).tolist()} tokens in {mask.shape[1]} columns, the last column is a token in "
-            f"{int(mask[:, -1].sum())} of {mask.shape[0]} rows. Pad on the left and pass whole prompts"
+            f"{int(mask[:, -1:].sum())} of {mask.shape[0]} rows. Pad on the left and pass whole prompts"
         )
     return column
 
