@@ -1,0 +1,124 @@
+"""All stages, at the smallest size, without Prefect: from a recipe to a report and a checkpoint that answers."""
+
+import io
+from pathlib import Path
+
+import polars as pl
+import pytest
+from transformers import AutoModelForCausalLM
+
+from cc_tuning.errors import ConfigError
+from cc_tuning.generation import GenerationRequest, generate_text
+from cc_tuning.plan import Plan, plan_recipe
+from cc_tuning.progress import no_progress
+from cc_tuning.publishing import publish
+from cc_tuning.recipe_loading import load_recipe
+from cc_tuning.step import run_step
+from data_contracts.errors import ArtifactMismatch
+from data_contracts.parquet import read_parquet
+from data_contracts.schemas import ItemScore, Prediction, Score
+from data_contracts.store import ArtifactStore
+
+SMALLEST = Path(__file__).parent / "smallest.yaml"
+
+
+def run_all(plan: Plan) -> dict[str, bool]:
+    """Run every step; whether each was cached."""
+    execution = plan.recipe.execution
+    store = ArtifactStore(execution.store)
+    return {step.label: run_step(step, store, execution, no_progress).was_cached for step in plan}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    folder = tmp_path_factory.mktemp("pipeline")
+    overrides = [f"execution.store={folder / 'store'}", f"execution.output={folder / 'runs'}"]
+    plan = plan_recipe(load_recipe(SMALLEST, overrides))
+    assert not any(run_all(plan).values())
+    publish(plan, plan.recipe.execution)
+    return plan
+
+
+@pytest.fixture
+def store(finished: Plan) -> ArtifactStore:
+    return ArtifactStore(finished.recipe.execution.store)
+
+
+def test_a_second_run_computes_nothing(finished: Plan) -> None:
+    assert all(run_all(finished).values())
+
+
+def test_counts_add_up_from_stage_to_stage(finished: Plan, store: ArtifactStore) -> None:
+    select, translate = store.manifest(finished.select.ref).rows, store.manifest(finished.translate.ref).rows
+    materialize = store.manifest(finished.runs[0].materialize.ref).rows
+    train = store.manifest(finished.runs[0].train.ref).rows
+    assert translate.read == select.kept
+    assert materialize.read == translate.kept
+    assert train.read == materialize.kept
+
+
+def test_a_cc_run_is_scored_three_ways_and_a_baseline_one_way(finished: Plan, store: ArtifactStore) -> None:
+    for run, connections in ((finished.runs[0], {"off"}), (finished.runs[1], {"off", "transform", "parallel"})):
+        folder = store.path(run.evaluate.ref)
+        scores = read_parquet(folder / "scores.parquet", Score)
+        items = read_parquet(folder / "item_scores.parquet", ItemScore)
+        predictions = read_parquet(folder / "predictions.parquet", Prediction)
+        assert set(scores["connection"]) == connections
+        # XNLI has one metric and XLSum two, over the same items.
+        assert items.filter(pl.col("metric") != "rougeL_ascii").height == predictions.height
+        connected = predictions.filter(pl.col("connection") != "off")
+        assert connected["selected_layer"].null_count() == 0
+
+
+def test_the_published_checkpoint_is_an_ordinary_model_and_answers(finished: Plan) -> None:
+    checkpoint = finished.recipe.execution.output / "smallest" / "checkpoints" / "cc-tuning"
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    assert model.generation_config.eos_token_id
+    answers = []
+    for connection, english in (("transform", ""), ("parallel", "Where was Asha born?"), ("off", "")):
+        output = io.StringIO()
+        generate_text(GenerationRequest(checkpoint, "Asha alizaliwa wapi?", english, connection, 8, 0.0, 0), output)
+        answers.append(output.getvalue())
+    assert all(answer.endswith("\n") for answer in answers)
+
+
+def test_sampling_repeats_with_its_seed(finished: Plan) -> None:
+    checkpoint = finished.recipe.execution.output / "smallest" / "checkpoints" / "cc-tuning"
+    outputs = []
+    for _ in range(2):
+        output = io.StringIO()
+        generate_text(GenerationRequest(checkpoint, "Asha?", "", "transform", 12, 1.5, 7), output)
+        outputs.append(output.getvalue())
+    assert outputs[0] == outputs[1]
+
+
+def test_a_baseline_has_no_connection_to_use(finished: Plan) -> None:
+    baseline = finished.recipe.execution.output / "smallest" / "checkpoints" / "ml-sft"
+    with pytest.raises(ConfigError, match="has no connection"):
+        generate_text(GenerationRequest(baseline, "x", "y", "parallel", 4, 0.0, 0), io.StringIO())
+
+
+def test_a_truncated_published_checkpoint_is_named_and_published_again(finished: Plan) -> None:
+    checkpoint = finished.recipe.execution.output / "smallest" / "checkpoints" / "cc-tuning"
+    weights = checkpoint / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-10])
+    with pytest.raises(ArtifactMismatch, match=str(checkpoint)):
+        generate_text(GenerationRequest(checkpoint, "x", "", "off", 4, 0.0, 0), io.StringIO())
+    weights.write_bytes(whole)
+
+
+def test_a_damaged_file_remakes_its_stage_and_what_depends_on_it_only(finished: Plan, store: ArtifactStore) -> None:
+    scores = {
+        run.name: read_parquet(store.path(run.evaluate.ref) / "scores.parquet", Score) for run in finished.runs
+    }
+    transform = finished.runs[1].transform
+    assert transform is not None
+    path = store.path(transform.ref) / "transform_matrix.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    remade = {label for label, was_cached in run_all(finished).items() if not was_cached}
+    assert remade == {"transform cc-tuning", "evaluate cc-tuning", "report"}
+    for run in finished.runs:
+        assert read_parquet(store.path(run.evaluate.ref) / "scores.parquet", Score).equals(scores[run.name])
