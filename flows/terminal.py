@@ -6,6 +6,7 @@ from typing import Any
 import polars as pl
 from rich.console import Console
 from rich.table import Table
+from transformers.utils.logging import disable_progress_bar
 
 from cc_tuning.errors import CcTuningError
 from cc_tuning.estimates import Estimate, readable_bytes
@@ -82,7 +83,8 @@ def show_error(error: Exception) -> None:
 
 
 def log_to_terminal(debug: bool) -> None:
-    """Library logs on standard error, one dense line each."""
+    """Library logs on standard error, one dense line each, and no bars between them."""
+    disable_progress_bar()
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(asctime)s | %(message)s")
     for name in ("cc_tuning", "data_contracts"):
         logging.getLogger(name).setLevel(logging.DEBUG if debug else logging.INFO)

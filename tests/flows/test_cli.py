@@ -74,7 +74,7 @@ def test_plan_shows_hits_and_misses_and_computes_nothing(tmp_path: Path) -> None
     options = [str(SMALLEST), "--set", f"execution.store={tmp_path / 'store'}"]
     result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["plan", *options])
     assert result.exit_code == 0, result.output
-    assert "hit" not in result.output and result.output.count("miss") >= 12
+    assert "  hit  " not in result.output and result.output.count("  miss  ") == 12
     assert not (tmp_path / "store").exists()
 
 
