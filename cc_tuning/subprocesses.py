@@ -24,6 +24,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from pathlib import Path
 from types import FrameType
 from typing import IO
@@ -133,7 +134,8 @@ def _read(stream: IO[str] | None, on_line: Callable[[str], None]) -> threading.T
             for line in stream:
                 on_line(line.rstrip("\n"))
 
-    reader = threading.Thread(target=read_lines, daemon=True)
+    # In a copy of this context: whoever listens (an orchestrator's logger) must know on whose behalf the worker speaks.
+    reader = threading.Thread(target=copy_context().run, args=(read_lines,), daemon=True)
     reader.start()
     return reader
 
