@@ -1,6 +1,7 @@
 """What the command line shows: plans, states, score tables, errors."""
 
 import logging
+import sys
 from typing import Any
 
 import polars as pl
@@ -17,7 +18,9 @@ from data_contracts.parquet import read_parquet
 from data_contracts.schemas import BENCHMARKS, Score
 from data_contracts.store import ArtifactStore
 
-console = Console(highlight=False)
+_PLAIN_WIDTH = 110  # columns in a file or a pipe, where rich would assume 80
+
+console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 error_console = Console(stderr=True, highlight=False)
 
 
@@ -105,7 +108,7 @@ def _missing_path(source: Source) -> str:
 
 
 def _cell(row: dict[str, Any]) -> str:
-    return f"{row['value']:.1f} ({row['ci_low']:.1f}–{row['ci_high']:.1f})"
+    return f"{row['value']:.1f}\n{row['ci_low']:.1f}–{row['ci_high']:.1f}"
 
 
 def _escaped(text: str) -> str:

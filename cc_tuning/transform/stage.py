@@ -177,8 +177,12 @@ def _write_results(folder: Path, fit: TransformFit, figures: Mapping[str, Any], 
     logger.info(
         "fitted on %d pairs (%d rows, rank %d of %d) | R² %s fitted, %s held out (identity %s)",
         figures["pairs"], fit.rows, fit.rank, hidden_size,
-        figures["r2"], figures.get("held_out_r2"), figures.get("held_out_identity_r2"),
+        *(_rounded(figures.get(name)) for name in ("r2", "held_out_r2", "held_out_identity_r2")),
     )  # fmt: skip
+
+
+def _rounded(figure: float | None) -> str:
+    return "not measured" if figure is None else f"{figure:.4f}"
 
 
 def _require_pairs(sample: Sample, pairs: pl.DataFrame) -> None:

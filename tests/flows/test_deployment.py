@@ -84,8 +84,8 @@ def test_a_deployed_nightly_runs_to_its_end_and_its_cron_makes_scheduled_runs(
         overrides = f'["execution.store={tmp_path / "store"}", "execution.output={tmp_path / "runs"}"]'
         printed = prefect(
             environment, "deployment", "run", "reproduce/nightly", "--watch",
-            "--param", "recipe=tests/flows/smallest.yaml", "--param", f"overrides={overrides}", "--param", "fresh=false",
-            seconds=600,
+            "--param", "recipe=tests/flows/smallest.yaml", "--param", f"overrides={overrides}",
+            "--param", "fresh=false", seconds=600,
         )  # fmt: skip
         assert "Completed" in printed
         assert (tmp_path / "runs" / "smallest" / "report" / "index.html").is_file()

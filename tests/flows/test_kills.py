@@ -1,0 +1,102 @@
+"""SIGKILL at random moments of a whole run, and what is left in the end is what an undisturbed run leaves.
+
+`CC_TUNING_KILL_RECIPE` names another recipe than the smallest one, `CC_TUNING_KILLS` another number of kills.
+"""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import polars as pl
+import psutil
+import pytest
+from polars.testing import assert_frame_equal
+
+from cc_tuning.plan import plan_recipe
+from cc_tuning.recipe_loading import load_recipe
+from data_contracts.store import ArtifactStore
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+RECIPE = os.environ.get("CC_TUNING_KILL_RECIPE", "tests/flows/smallest.yaml")
+KILLS = int(os.environ.get("CC_TUNING_KILLS", "10"))
+RESULTS = ("scores.parquet", "predictions.parquet", "pairs.parquet", "training_rows.parquet")
+STARTED, FINISHED = re.compile(r"\| (.+): started, fingerprint"), re.compile(r"\| (.+): finished in")
+
+pytestmark = pytest.mark.slow
+
+
+def start(folder: Path, log: Path) -> subprocess.Popen[bytes]:
+    places = ["--set", f"execution.store={folder / 'store'}", "--set", f"execution.output={folder / 'runs'}"]
+    command = [str(Path(sys.executable).with_name("cc-tuning")), "run", RECIPE, *places]
+    environment = {**os.environ, "PREFECT_HOME": str(folder / "prefect"), "DO_NOT_TRACK": "1"}
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL the run itself, as the out-of-memory killer does; its workers must follow it by themselves."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    servers = [child for child in family if child.is_running() and "uvicorn" in " ".join(child.cmdline())]
+    for server in servers:  # Prefect's temporary server outlives a killed flow; it holds none of our files
+        server.kill()
+    _, alive = psutil.wait_procs([child for child in family if child not in servers], timeout=30)
+    assert not alive, f"workers outlive their parent: {alive}"
+
+
+def shard_times(store: Path) -> dict[tuple[str, str], int]:
+    """When each finished shard was marked, by its fingerprint and name."""
+    markers = store.glob("*/*.partial/**/*.done.json")
+    return {(path.relative_to(store).parts[1], path.name): path.stat().st_mtime_ns for path in markers}
+
+
+def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    for folder in (undisturbed, killed):
+        folder.mkdir()
+    began = time.monotonic()
+    assert start(undisturbed, undisturbed / "log").wait() == 0
+    whole_run = time.monotonic() - began
+
+    generator = random.Random(20_261_121)
+    marked: dict[tuple[str, str], int] = {}
+    for _ in range(KILLS):
+        process = start(killed, killed / "log")
+        until = time.monotonic() + generator.uniform(0.1, 0.6) * whole_run
+        while time.monotonic() < until and process.poll() is None:
+            time.sleep(0.05)
+        if process.poll() is None:
+            kill(process)
+        now = shard_times(killed / "store")
+        redone = [name for name, made in marked.items() if name in now and now[name] != made]
+        assert not redone, f"finished shards ran twice: {redone}"
+        marked |= now
+    assert start(killed, killed / "log").wait() == 0
+
+    log = (killed / "log").read_text(errors="replace")
+    finished = FINISHED.findall(log)
+    assert len(finished) == len(set(finished)), f"a finished stage ran twice: {finished}"
+    assert len(STARTED.findall(log)) > len(finished), "no kill fell into a stage"
+    check_equal(undisturbed / "store", killed / "store")
+
+
+def check_equal(one: Path, other: Path) -> None:
+    """The same fingerprints, the same results, the same weights."""
+    stores = ArtifactStore(one), ArtifactStore(other)
+    for step in plan_recipe(load_recipe(ROOT / RECIPE)):
+        manifests = [store.verify(step.ref) for store in stores]
+        hashes = [{record.path: record.sha256 for record in manifest.files} for manifest in manifests]
+        for name, sha256 in hashes[0].items():
+            if name.endswith(".safetensors"):
+                assert hashes[1][name] == sha256, f"{step.label}: other weights in {name}"
+            elif name in RESULTS:
+                frames = [pl.read_parquet(store.folder(step.ref) / name) for store in stores]
+                assert_frame_equal(*frames)
