@@ -7,8 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= recipes/quickstart.yaml
 
-# Without a tokenizer pool in forked workers, and without a look-up of models: everything needed is local.
+# No tokenizer pool in forked workers; threads that wait give their core to others instead of spinning on it.
 export TOKENIZERS_PARALLELISM = false
+export OMP_WAIT_POLICY = PASSIVE
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -19,7 +20,7 @@ quickstart: $(VENV)/.installed
 	$(BIN)/cc-tuning run $(RECIPE)
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest --slow

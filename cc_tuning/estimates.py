@@ -11,12 +11,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.plan import Plan, RunPlan
 from cc_tuning.recipe import MINIATURE, Recipe
 
 TOKENS_PER_TEXT = 100  # an assumption: a prompt or a response of a few sentences
 BYTES_PER_TOKEN = 4  # of UTF-8 text; token ids take as much
 BYTES_PER_PARAMETER = 2  # bfloat16
+_BYTES_PER_ANSWER = 400  # of predictions and item scores, compressed
+_WIDEST_HIDDEN_SIZE = 8192  # of the matrix, when the model is not there to ask
 _PARAMETERS_IN_NAME = re.compile(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -87,33 +90,35 @@ def _estimate_run(run: RunPlan, recipe: Recipe, rows: int) -> dict[str, Estimate
     materialized = examples * sequence * (BYTES_PER_TOKEN + BYTES_PER_TOKEN)
     items = _evaluation_items(recipe)
     connections = 3 if run.transform else 1
-    answers = items * connections if items is not None else None
+    answers = items * connections
     estimates = {
         run.materialize.fingerprint: Estimate(examples, examples * sequence, materialized),
         run.train.fingerprint: Estimate(examples, tokens, model_bytes),
         run.evaluate.fingerprint: Estimate(
-            answers,
-            None if answers is None else answers * recipe.evaluation.max_new_tokens,
-            None if answers is None else answers * 400,
+            answers, answers * recipe.evaluation.max_new_tokens, answers * _BYTES_PER_ANSWER
         ),
     }
     if run.transform:
         pairs = recipe.transform.pairs
-        estimates[run.transform.fingerprint] = Estimate(pairs, pairs * 2 * TOKENS_PER_TEXT, 4 * 8192**2)
+        estimates[run.transform.fingerprint] = Estimate(pairs, pairs * 2 * TOKENS_PER_TEXT, 4 * _WIDEST_HIDDEN_SIZE**2)
     return estimates
 
 
 def _source_rows(recipe: Recipe) -> int | None:
     path = Path(recipe.data.source)
+    if recipe.data.source == MINIATURE:
+        return recipe.miniature.world.instruction_rows
     if recipe.data.source != MINIATURE and path.suffix == ".parquet" and path.is_file():
         return _rows_in_footer(path)
     return None
 
 
-def _evaluation_items(recipe: Recipe) -> int | None:
+def _evaluation_items(recipe: Recipe) -> int:
     folder = Path(recipe.evaluation.items)
     if recipe.evaluation.items == MINIATURE or not folder.is_dir():
-        return None
+        limit = recipe.evaluation.items_per_language
+        asked = [BENCHMARKS[name] for name in recipe.evaluation.benchmarks]
+        return sum(min(limit, row.paper_items) * len(row.paper_languages) for row in asked)
     counts = [_rows_in_footer(path) for path in sorted(folder.glob("*.parquet"))]
     return sum(count for count in counts if count is not None)
 

@@ -28,6 +28,8 @@ class GenerationRequest:
     temperature: float
     """0 is greedy."""
     seed: int
+    is_english: bool = False
+    """Whether the prompt is English; asked by checkpoints with `connection.english: identity` only."""
 
 
 def generate_text(request: GenerationRequest, output: TextIO) -> None:
@@ -60,6 +62,8 @@ def generate_text(request: GenerationRequest, output: TextIO) -> None:
         return
     if request.connection == "parallel":
         arguments |= _batch(prompts, request.english_prompt, device, "english_")
+    if request.connection == "transform":
+        arguments["english_rows"] = torch.tensor([request.is_english], device=device)
     model.generate(connection=request.connection, **arguments)
 
 

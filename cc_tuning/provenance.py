@@ -10,7 +10,6 @@ _RECORDED_LIBRARIES = (
     "torch",
     "transformers",
     "accelerate",
-    "datasets",
     "tokenizers",
     "polars",
     "pyarrow",

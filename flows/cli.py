@@ -120,10 +120,12 @@ def generate(
     max_new_tokens: Annotated[int, typer.Option(help="At most this many new tokens.")] = 256,
     temperature: Annotated[float, typer.Option(help="0 is greedy; above, sample.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    is_english: Annotated[bool, typer.Option(help="The prompt is English (for connection.english: identity).")] = False,
 ) -> None:
     """Answer a prompt; the answer streams to standard output."""
     generate_text(
-        GenerationRequest(checkpoint, prompt, english, connection, max_new_tokens, temperature, seed), sys.stdout
+        GenerationRequest(checkpoint, prompt, english, connection, max_new_tokens, temperature, seed, is_english),
+        sys.stdout,
     )
 
 

@@ -13,8 +13,8 @@ from packaging.requirements import Requirement
 
 from cc_tuning.estimates import readable_bytes
 
-# Full fine-tuning in bfloat16 with AdamW: weights, gradients and two moments, 2 bytes each.
-_TRAINING_BYTES_PER_PARAMETER = 8
+# Weights, gradients and AdamW's two moments stay float32 while training, 4 bytes each (docs/deviations.md).
+_TRAINING_BYTES_PER_PARAMETER = 16
 _PAPER_PARAMETERS = 8e9
 _GOOD, _BAD = "[green]yes[/]", "[red]no [/]"
 

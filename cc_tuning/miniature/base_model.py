@@ -6,6 +6,7 @@ with its own rows or benchmark items adds their text: the tokenizer learns from 
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,7 +24,10 @@ from data_contracts.store import ArtifactRef
 
 logger = logging.getLogger(__name__)
 
+import os
+_FIRST_WEIGHTS_STD = float(os.environ.get("STD","0.02"))
 VERSION = 1
+_IGNORED_LABEL = -100
 
 
 class BaseModelConfig(BaseModel):
@@ -45,6 +49,14 @@ class BaseModelConfig(BaseModel):
     batch_rows: int = Field(default=16, ge=1, description="Blocks per step.")
     block_tokens: int = Field(default=160, ge=8, description="Tokens per block.")
     learning_rate: float = Field(default=4e-3, gt=0, description="The highest learning rate.")
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text to read; its first `given_characters` are not learned to be predicted."""
+
+    text: str
+    given_characters: int = 0
 
 
 def base_model_step(config: BaseModelConfig, world: ArtifactRef, texts: Mapping[str, Source]) -> Step:
@@ -80,26 +92,29 @@ def build_base_model(build: Build[BaseModelConfig]) -> RowCounts:
     return RowCounts(read=len(documents), kept=len(documents))
 
 
-def pack(documents: list[str], tokenizer: PreTrainedTokenizerFast, block_tokens: int, seed: int) -> Tensor:
-    """All documents in random order, one behind the other, cut into blocks: [N, block_tokens] int64.
+def pack(documents: list[Document], tokenizer: PreTrainedTokenizerFast, block_tokens: int, seed: int) -> Tensor:
+    """All documents in random order, one behind the other, cut into blocks: ids and labels, [N, 2, block_tokens] int64.
 
     Each document begins with the beginning-of-text token and ends with the end-of-text token. The tokens after the
     last whole block are filled up from the beginning.
     """
-    generator = torch.Generator().manual_seed(seed)
-    encoded = tokenizer.backend_tokenizer.encode_batch(documents)
+    order = torch.randperm(len(documents), generator=torch.Generator().manual_seed(seed)).tolist()
+    encoded = tokenizer.backend_tokenizer.encode_batch([document.text for document in documents])
     end = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
-    stream = [
-        token
-        for position in torch.randperm(len(encoded), generator=generator).tolist()
-        for token in (*encoded[position].ids, end)
-    ]
-    missing = -len(stream) % block_tokens
-    while missing:
-        filling = stream[:missing]
-        stream += filling
-        missing -= len(filling)
-    return torch.tensor(stream).view(-1, block_tokens)
+    ids: list[int] = []
+    labels: list[int] = []
+    for position in order:
+        document, tokens = documents[position], encoded[position]
+        ids += [*tokens.ids, end]
+        labels += [
+            token if first >= document.given_characters else _IGNORED_LABEL
+            for token, (first, _) in zip(tokens.ids, tokens.offsets, strict=True)
+        ]
+        labels.append(end)
+    missing = -len(ids) % block_tokens
+    stream = torch.tensor([ids, labels])
+    repeated = stream.repeat(1, 1 + missing // stream.shape[1] + 1)[:, : stream.shape[1] + missing]
+    return repeated.view(2, -1, block_tokens).transpose(0, 1)
 
 
 def shuffled_batches(blocks: Tensor, batch_rows: int, seed: int) -> Iterator[dict[str, Tensor]]:
@@ -110,17 +125,18 @@ def shuffled_batches(blocks: Tensor, batch_rows: int, seed: int) -> Iterator[dic
         while len(waiting) < batch_rows:
             waiting = torch.cat([waiting, torch.randperm(len(blocks), generator=generator)])
         chosen, waiting = blocks[waiting[:batch_rows]], waiting[batch_rows:]
-        yield {"input_ids": chosen, "labels": chosen}
+        yield {"input_ids": chosen[:, 0].contiguous(), "labels": chosen[:, 1].contiguous()}
 
 
-def _documents(build: Build[BaseModelConfig]) -> list[str]:
-    documents: list[str] = read_verified(build.inputs["world"].path / "corpus.parquet")["text"].to_list()
+def _documents(build: Build[BaseModelConfig]) -> list[Document]:
+    corpus = read_verified(build.inputs["world"].path / "corpus.parquet")
+    documents = [Document(*row) for row in corpus.select("text", "given_characters").iter_rows()]
     if "rows" in build.inputs:
-        documents += texts_of_rows(sound_rows(build.inputs["rows"]))
+        documents += [Document(text) for text in texts_of_rows(sound_rows(build.inputs["rows"]))]
     return documents
 
 
-def _tokenizer(build: Build[BaseModelConfig], documents: list[str]) -> PreTrainedTokenizerFast:
+def _tokenizer(build: Build[BaseModelConfig], documents: list[Document]) -> PreTrainedTokenizerFast:
     config, world = build.config, build.inputs["world"].path
     # The instructions and sentences show the tokenizer every word in every language; the model does not read them here.
     words = texts_of_rows(read_verified(world / "aya.parquet").with_columns(inputs_en=None, targets_en=None))
@@ -129,7 +145,7 @@ def _tokenizer(build: Build[BaseModelConfig], documents: list[str]) -> PreTraine
         words += prompts_of_items(build.inputs["items"])
     brings_text = bool(build.inputs.keys() & {"rows", "items"})
     size = config.vocabulary_size + (config.extra_vocabulary_size if brings_text else 0)
-    return train_tokenizer([*documents, *words], size, config.positions)
+    return train_tokenizer([*(document.text for document in documents), *words], size, config.positions)
 
 
 def _model_config(config: BaseModelConfig, tokenizer: PreTrainedTokenizerFast) -> LlamaConfig:
@@ -142,6 +158,7 @@ def _model_config(config: BaseModelConfig, tokenizer: PreTrainedTokenizerFast) -
         num_key_value_heads=config.heads,
         max_position_embeddings=config.positions,
         tie_word_embeddings=True,
+        initializer_range=_FIRST_WEIGHTS_STD,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,

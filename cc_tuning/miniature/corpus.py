@@ -20,7 +20,10 @@ from cc_tuning.miniature.lexicon import ENGLISH, Tongue, tongue, tongues, world_
 def corpus_texts(
     facts: Sequence[Fact], scenarios: Sequence[Scenario], exercises: int, tellings: int, pool: Pool, seed: int
 ) -> pl.DataFrame:
-    """Columns text_id, language_code, text; one row is one document.
+    """Columns text_id, language_code, text, given_characters; one row is one document.
+
+    The first `given_characters` of a text are read but not learned to be predicted: the prompt of an exercise, whose
+    names and numbers are chance. All that its one answer can teach would drown in their noise.
 
     Args:
         exercises: English exercises, drawn from `pool`.
@@ -28,20 +31,25 @@ def corpus_texts(
         pool: the training facts and stories.
     """
     generator = random.Random(f"corpus/{seed}")
-    documents: list[tuple[str, str]] = []
+    documents: list[tuple[str, str, int]] = []
     for language in tongues():
         times = tellings if language.code == ENGLISH else max(1, tellings // 3)
         known_facts = [fact for fact in facts if language.code == ENGLISH or fact.group == "both"]
         known_stories = [story for story in scenarios if language.code == ENGLISH or story.group == "both"]
         for _ in range(times):
-            documents += [(language.code, text) for text in _lives(known_facts, language, generator)]
-            documents += [(language.code, text) for text in _stories(known_stories, language, generator)]
-        documents += [(language.code, text) for text in _glossary(language, generator)]
-    documents += [(ENGLISH, text) for text in _exercises(exercises, pool, generator)]
+            documents += [(language.code, text, 0) for text in _lives(known_facts, language, generator)]
+            documents += [(language.code, text, 0) for text in _stories(known_stories, language, generator)]
+        documents += [(language.code, text, 0) for text in _glossary(language, generator)]
+    documents += [(ENGLISH, prompt + response, len(prompt)) for prompt, response in _exercises(exercises, pool, generator)]
     return pl.DataFrame(
         [
-            {"text_id": f"text-{number:06d}", "language_code": tongue(code).language.aya_code, "text": text}
-            for number, (code, text) in enumerate(documents)
+            {
+                "text_id": f"text-{number:06d}",
+                "language_code": tongue(code).language.aya_code,
+                "text": text,
+                "given_characters": given,
+            }
+            for number, (code, text, given) in enumerate(documents)
         ]
     )
 
@@ -77,8 +85,8 @@ def _glossary(language: Tongue, generator: random.Random) -> Iterator[str]:
             yield english.tables["glossary"].format(name=word, language=name_of_language, translation=translation)
 
 
-def _exercises(number: int, pool: Pool, generator: random.Random) -> Iterator[str]:
+def _exercises(number: int, pool: Pool, generator: random.Random) -> Iterator[tuple[str, str]]:
     for position in range(number):
         benchmark = tuple(CHOICES_KINDS)[position % len(CHOICES_KINDS)]
         rendered = draw(benchmark, pool, generator).render(tongue(ENGLISH))
-        yield f"{rendered.prompt} {rendered.response}"
+        yield rendered.prompt, f" {rendered.response}"
