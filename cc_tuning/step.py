@@ -169,7 +169,7 @@ def run_step(step: Step, store: ArtifactStore, execution: Execution, progress: P
 def _make(step: Step, store: ArtifactStore, execution: Execution, progress: Progress) -> Manifest:
     inputs, recorded = _resolve_inputs(step, store)
     store.withdraw(step.ref)
-    folder = store.open_partial(step.ref, keep=step.resumable)
+    folder = store.open_partial(step.ref, recorded, keep=step.resumable)
     started = time.monotonic()
     logger.info("%s: started, fingerprint %s", step.label, step.fingerprint[:12])
     rows = step.build(Build(step.config, inputs, folder, execution, progress))

@@ -1,7 +1,7 @@
 """Verified artifacts on disk, and the only code that knows where they lie.
 
     STORE/<stage>/<fingerprint>/            finished: manifest.json was written last, then the folder took this name
-    STORE/<stage>/<fingerprint>.partial/    being made, or left by a killed run
+    STORE/<stage>/<fingerprint>.partial/    being made, or left by a killed run; .partial.json says from which inputs
     STORE/<stage>/<fingerprint>.lock        held with flock(2) while it is made; the kernel frees it
 
 A finished artifact is trusted only after every file in its manifest was found and re-hashed, and only while its inputs
@@ -14,7 +14,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -120,21 +120,32 @@ class ArtifactStore:
         finally:
             os.close(descriptor)
 
-    def open_partial(self, ref: ArtifactRef, *, keep: bool) -> Path:
-        """The folder to write into, under the lock; `keep` leaves what a killed run wrote there."""
-        partial = self._partial(ref)
-        if partial.exists() and not keep:
+    def open_partial(self, ref: ArtifactRef, inputs: Mapping[str, Mapping[str, str]], *, keep: bool) -> Path:
+        """The folder to write into, under the lock.
+
+        `keep` leaves what a killed run wrote there, as long as that run read the very same `inputs`: shards made from
+        an input that was since made again would mix two makings.
+        """
+        partial, record = self._partial(ref), self._partial_inputs(ref)
+        same_inputs = record.is_file() and read_json(record) == inputs
+        if partial.exists() and not (keep and same_inputs):
             shutil.rmtree(partial)
         partial.mkdir(parents=True, exist_ok=True)
+        write_json(record, inputs)
         return partial
 
     def withdraw(self, ref: ArtifactRef) -> None:
         """Take a damaged or outdated artifact out of use; what it holds becomes the partial folder of the next try."""
         folder, partial = self.folder(ref), self._partial(ref)
-        if folder.exists():
-            shutil.rmtree(partial, ignore_errors=True)
-            (folder / MANIFEST).unlink(missing_ok=True)
-            folder.replace(partial)
+        if not folder.exists():
+            return
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            write_json(self._partial_inputs(ref), self.manifest(ref).inputs)
+        except ArtifactMismatch:  # without its manifest nobody knows what it was made from
+            self._partial_inputs(ref).unlink(missing_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+        folder.replace(partial)
 
     def is_to_blame(self, error: OSError) -> bool:
         """Whether an operating-system error is about writing here (a failing network or source is not)."""
@@ -146,6 +157,7 @@ class ArtifactStore:
         """Remove an artifact, finished or partial, so that it is made from nothing."""
         with self.locked(ref):
             shutil.rmtree(self._partial(ref), ignore_errors=True)
+            self._partial_inputs(ref).unlink(missing_ok=True)
             if self.folder(ref).exists():
                 shutil.rmtree(self.folder(ref))
 
@@ -158,10 +170,14 @@ class ArtifactStore:
         partial = self._partial(ref)
         write_json(partial / MANIFEST, manifest.model_dump(mode="json"))
         partial.replace(self.folder(ref))
+        self._partial_inputs(ref).unlink(missing_ok=True)
         sync_directory(self.root / ref.stage)
 
     def _partial(self, ref: ArtifactRef) -> Path:
         return self.root / ref.stage / f"{ref.fingerprint}.partial"
+
+    def _partial_inputs(self, ref: ArtifactRef) -> Path:
+        return self.root / ref.stage / f"{ref.fingerprint}.partial.json"
 
 
 def file_records(folder: Path) -> list[FileRecord]:

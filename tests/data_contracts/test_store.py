@@ -16,7 +16,7 @@ REF = ArtifactRef("select", "f" * 64)
 def make(
     store: ArtifactStore, ref: ArtifactRef, text: str = "rows", inputs: dict[str, dict[str, str]] | None = None
 ) -> None:
-    folder = store.open_partial(ref, keep=False)
+    folder = store.open_partial(ref, inputs or {}, keep=False)
     (folder / "sub").mkdir()
     (folder / "sub" / "rows.txt").write_text(text)
     manifest = Manifest(
@@ -93,8 +93,24 @@ def test_withdrawn_shards_are_there_for_the_next_try(tmp_path: Path) -> None:
     make(store, REF)
     store.withdraw(REF)
     assert not store.folder(REF).exists()
-    assert (store.open_partial(REF, keep=True) / "sub" / "rows.txt").read_text() == "rows"
-    assert not list(store.open_partial(REF, keep=False).iterdir())
+    assert (store.open_partial(REF, {}, keep=True) / "sub" / "rows.txt").read_text() == "rows"
+    assert not list(store.open_partial(REF, {}, keep=False).iterdir())
+
+
+def test_shards_made_from_another_making_of_an_input_are_not_kept(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    first, second = {"rows": {"manifest_sha256": "1"}}, {"rows": {"manifest_sha256": "2"}}
+    (store.open_partial(REF, first, keep=True) / "shard").write_text("from the first")
+    assert list(store.open_partial(REF, first, keep=True).iterdir())
+    assert not list(store.open_partial(REF, second, keep=True).iterdir())
+
+
+def test_a_withdrawn_artifact_without_its_manifest_starts_from_nothing(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    make(store, REF)
+    (store.folder(REF) / MANIFEST).unlink()
+    store.withdraw(REF)
+    assert not list(store.open_partial(REF, {}, keep=True).iterdir())
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:

@@ -43,13 +43,20 @@ def start(folder: Path, log: Path) -> subprocess.Popen[bytes]:
 def kill(process: subprocess.Popen[bytes]) -> None:
     """SIGKILL the run itself, as the out-of-memory killer does; its workers must follow it by themselves."""
     family = psutil.Process(process.pid).children(recursive=True)
+    servers = [child for child in family if "uvicorn" in " ".join(command_of(child))]
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    servers = [child for child in family if child.is_running() and "uvicorn" in " ".join(child.cmdline())]
     for server in servers:  # Prefect's temporary server outlives a killed flow; it holds none of our files
         server.kill()
     _, alive = psutil.wait_procs([child for child in family if child not in servers], timeout=30)
     assert not alive, f"workers outlive their parent: {alive}"
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it has just ended
+        return []
 
 
 def shard_times(store: Path) -> dict[tuple[str, str], int]:

@@ -192,7 +192,7 @@ def _made(store: ArtifactStore, stage: str, run: str, files: Mapping[str, Any], 
     ref = ArtifactRef(stage, f"{stage}{run}".encode().hex().ljust(64, "0")[:64])
     if store.folder(ref).is_dir():
         return ref  # runs with the same training data share it
-    folder = store.open_partial(ref, keep=False)
+    folder = store.open_partial(ref, {}, keep=False)
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
