@@ -29,9 +29,10 @@ def publish(plan: Plan, execution: Execution) -> Path:
     """
     store = ArtifactStore(execution.store)
     folder = execution.output / plan.recipe.name
-    _publish_folder(store, [plan.report.ref], store.path(plan.report.ref), folder / "report")
-    for run in plan.runs:
-        _publish_checkpoint(store, run, folder / "checkpoints" / run.name)
+    with store.locked(plan.report.ref):  # two runs of one recipe may end at the same time
+        _publish_folder(store, [plan.report.ref], store.path(plan.report.ref), folder / "report")
+        for run in plan.runs:
+            _publish_checkpoint(store, run, folder / "checkpoints" / run.name)
     return folder / "report" / "index.html"
 
 

@@ -1,0 +1,172 @@
+"""The `translator` stage: a tiny model of the NLLB architecture that turns the world's sentences into English.
+
+The artifact's folder is an ordinary Hugging Face directory (M2M100 with an NLLB tokenizer, all FLORES-200 codes known),
+`losses.jsonl`, and `held_out.json`: how many sentences it translates word for word, measured on pairs it did not learn
+from. A recipe with its own rows adds their text to the tokenizer and, where they have English versions, their pairs.
+"""
+
+import logging
+import random
+from collections.abc import Mapping
+
+import polars as pl
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
+
+from cc_tuning.devices import limited_threads, resolve_device
+from cc_tuning.languages import ENGLISH_FLORES_CODE, UnknownLanguage, find_language
+from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
+from cc_tuning.miniature.optimisation import Training, optimise, seeded
+from cc_tuning.miniature.pair_batches import batches_of_pairs, encode_pairs, encode_sources, padded
+from cc_tuning.miniature.text_sources import sound_rows, texts_of_rows
+from cc_tuning.step import Build, Source, Step
+from data_contracts.files import write_json
+from data_contracts.manifest import RowCounts
+from data_contracts.parquet import read_verified
+from data_contracts.store import ArtifactRef
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+
+import os
+_FIRST_WEIGHTS_STD = float(os.environ.get("STD","0.02"))
+_POSITIONS = 1_024
+_EVALUATED_AT_ONCE = 50
+_LONGEST_TRANSLATION = 48
+_TEXT_COLUMNS = {"flores_code": pl.String, "text": pl.String, "english": pl.String}
+
+
+class TranslatorConfig(BaseModel):
+    """Sizes of the tiny translator, and how long it learns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=0, description="Decides the first weights, the held-out pairs and the order.")
+    vocabulary_size: int = Field(default=4_096, ge=300, description="Entries of the tokenizer, without language codes.")
+    extra_vocabulary_size: int = Field(
+        default=12_288, ge=0, description="Entries more when a recipe brings its own rows, in any script."
+    )
+    hidden_size: int = Field(default=128, ge=8, description="Width; a multiple of `heads`.")
+    layers: int = Field(default=2, ge=1, description="Layers of the encoder, and of the decoder.")
+    heads: int = Field(default=4, ge=1, description="Attention heads.")
+    intermediate_size: int = Field(default=256, ge=8, description="Width of the feed-forward blocks.")
+    steps: int = Field(default=600, ge=1, description="Training steps.")
+    batch_pairs: int = Field(default=64, ge=1, description="Sentence pairs per step.")
+    learning_rate: float = Field(default=4e-3, gt=0, description="The highest learning rate.")
+    held_out_pairs: int = Field(default=100, ge=1, description="Pairs kept from training to measure by.")
+
+
+def translator_step(config: TranslatorConfig, world: ArtifactRef, texts: Mapping[str, Source]) -> Step:
+    """The step that makes the tiny translator.
+
+    Args:
+        config: sizes.
+        world: the artifact of the `world` stage.
+        texts: `rows`, a file in Aya's schema, may be there; benchmark items are never translated and not an input.
+    """
+    rows = {name: source for name, source in texts.items() if name == "rows"}
+    return Step("translator", VERSION, config, {"world": world, **rows}, build_translator, label="translator")
+
+
+def build_translator(build: Build[TranslatorConfig]) -> RowCounts:
+    """Train the tokenizer, then the model, measure it, and save both."""
+    config = build.config
+    pairs, texts = _pairs_and_texts(build)
+    size = config.vocabulary_size + (config.extra_vocabulary_size if texts else 0)
+    tokenizer = train_nllb_tokenizer([*pairs["text"], *pairs["english"], *texts], size)
+    held_out = _held_out(pairs, config)
+    # Apart by text, so that no sentence is on both sides.
+    learned = encode_pairs(pairs.join(held_out, on="text", how="anti", maintain_order="left"), tokenizer)
+    device = resolve_device(build.execution.device)
+    with limited_threads(build.execution.threads), seeded(config.seed):
+        model = M2M100ForConditionalGeneration(_model_config(config, tokenizer))
+        model.to(device=device)
+        batches = batches_of_pairs(learned, config.batch_pairs, model.config.pad_token_id, config.seed)
+        training = Training(config.steps, config.learning_rate)
+        loss = optimise(model, batches, training, build.folder / "losses.jsonl", build.progress)
+        exact = sum(
+            translation == english
+            for translation, english in zip(translate(held_out, model, tokenizer), held_out["english"], strict=True)
+        )
+    logger.info(
+        "translator: %s parameters, %s pairs, %d steps, last loss %.3f, %d of %d held-out sentences word for word",
+        f"{model.num_parameters():,}", f"{len(learned):,}", config.steps, loss, exact, held_out.height,
+    )  # fmt: skip
+    write_json(build.folder / "held_out.json", {"pairs": held_out.height, "exact_matches": exact})
+    model.save_pretrained(build.folder)
+    tokenizer.save_pretrained(build.folder)
+    return RowCounts(read=pairs.height, kept=len(learned), not_selected=pairs.height - len(learned))
+
+
+@torch.inference_mode()
+def translate(pairs: pl.DataFrame, model: M2M100ForConditionalGeneration, tokenizer: NllbTokenizer) -> list[str]:
+    """The model's greedy English of column text, whose language is column flores_code."""
+    sources = encode_sources(pairs, tokenizer)
+    padding, english = model.config.pad_token_id, tokenizer.convert_tokens_to_ids(ENGLISH_FLORES_CODE)
+    translations: list[str] = []
+    for first in range(0, len(sources), _EVALUATED_AT_ONCE):
+        ids = padded(sources[first : first + _EVALUATED_AT_ONCE], padding).to(model.device)
+        output = model.generate(
+            input_ids=ids,
+            attention_mask=(ids != padding).long(),
+            forced_bos_token_id=english,
+            max_new_tokens=_LONGEST_TRANSLATION,
+            num_beams=1,
+        )
+        translations += tokenizer.batch_decode(output, skip_special_tokens=True)
+    return translations
+
+
+def _pairs_and_texts(build: Build[TranslatorConfig]) -> tuple[pl.DataFrame, list[str]]:
+    """Sentence pairs (columns flores_code, text, english), and the text of the recipe's own rows."""
+    pairs = read_verified(build.inputs["world"].path / "sentences.parquet").select("flores_code", "text", "english")
+    if "rows" not in build.inputs:
+        return pairs, []
+    rows = sound_rows(build.inputs["rows"])
+    return pl.concat([pairs, _given_pairs(rows)]), texts_of_rows(rows)
+
+
+def _given_pairs(rows: pl.DataFrame) -> pl.DataFrame:
+    """Instructions and answers that came with their English version."""
+    pairs = []
+    for row in rows.filter(pl.col("inputs_en").is_not_null(), pl.col("targets_en").is_not_null()).to_dicts():
+        try:
+            language = find_language(row["language_code"], row["language"] or "", row["inputs"])
+        except UnknownLanguage:
+            continue  # The select stage sets such rows aside and says so.
+        if not language.is_english:
+            pairs += [(language.flores_code, row[side], row[f"{side}_en"]) for side in ("inputs", "targets")]
+    return pl.DataFrame(pairs, schema=_TEXT_COLUMNS, orient="row")
+
+
+def _held_out(pairs: pl.DataFrame, config: TranslatorConfig) -> pl.DataFrame:
+    number = min(config.held_out_pairs, pairs.height // 2)
+    chosen = random.Random(f"held out/{config.seed}").sample(range(pairs.height), number)
+    return pairs[sorted(chosen)]
+
+
+def _model_config(config: TranslatorConfig, tokenizer: NllbTokenizer) -> M2M100Config:
+    return M2M100Config(
+        vocab_size=len(tokenizer),
+        d_model=config.hidden_size,
+        encoder_layers=config.layers,
+        decoder_layers=config.layers,
+        encoder_attention_heads=config.heads,
+        decoder_attention_heads=config.heads,
+        encoder_ffn_dim=config.intermediate_size,
+        decoder_ffn_dim=config.intermediate_size,
+        max_position_embeddings=_POSITIONS,
+        # Too few steps to overfit; every dropped unit and layer only costs some.
+        dropout=0.0,
+        attention_dropout=0.0,
+        activation_dropout=0.0,
+        encoder_layerdrop=0.0,
+        decoder_layerdrop=0.0,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.eos_token_id,
+        init_std=_FIRST_WEIGHTS_STD,
+    )
