@@ -46,6 +46,7 @@ def show_plan(plan: Plan, store: ArtifactStore, estimates: dict[str, Estimate]) 
 def show_status(plan: Plan, store: ArtifactStore) -> None:
     """One line per step: what is there, when it was made, and its row counts."""
     table = Table("stage", "fingerprint", "state", "finished", "seconds", "rows", box=None, pad_edge=False)
+    damages = []
     for step in plan:
         if not store.folder(step.ref).is_dir():
             started = store.has_partial(step.ref)
@@ -54,11 +55,14 @@ def show_status(plan: Plan, store: ArtifactStore) -> None:
         try:
             manifest = store.verify(step.ref)
         except ArtifactMismatch as mismatch:
-            table.add_row(step.label, step.fingerprint[:12], "[red]damaged", "", "", str(mismatch))
+            table.add_row(step.label, step.fingerprint[:12], "[red]damaged", "", "", "")
+            damages.append(f"{step.label}: {mismatch}")
             continue
         seconds = f"{manifest.seconds:,.1f}"
         table.add_row(step.label, step.fingerprint[:12], "whole", manifest.finished_at, seconds, str(manifest.rows))
     console.print(table)
+    for damage in damages:
+        console.print(f"[red]{_escaped(damage)}[/]", soft_wrap=True)
 
 
 def show_scores(plan: Plan, store: ArtifactStore) -> None:

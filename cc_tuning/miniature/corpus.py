@@ -28,7 +28,7 @@ def corpus_texts(
     Args:
         exercises: English exercises, drawn from `pool`.
         tellings: documents about each subject and of each story in English; a third as many in another language.
-        pool: the training facts and stories.
+        pool: the training facts, and every story.
     """
     generator = random.Random(f"corpus/{seed}")
     documents: list[tuple[str, str, int]] = []

@@ -5,10 +5,9 @@ from training facts cannot tell a test fact.
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
 
 from cc_tuning.miniature.exercises import (
     Exercise,
@@ -19,47 +18,51 @@ from cc_tuning.miniature.exercises import (
     StoryCloze,
     Summary,
 )
-from cc_tuning.miniature.facts import Fact, Group, Scenario, Split, other_value
+from cc_tuning.miniature.facts import Fact, Group, Scenario, Split, invented_worlds, other_value, people_of
 from cc_tuning.miniature.lexicon import world_tables
 
 _FILLERS = 4
+_SUMMARISED = {"profession", "home"}
+_INVENTED_WORLDS = 20
 _TRIES_PER_EXERCISE = 100
 _CONTEXT_SENTENCES = 3
 
 
 @dataclass(frozen=True)
 class Pool:
-    """The facts and stories that exercises may be made of."""
+    """What exercises may be made of."""
 
     facts: tuple[Fact, ...]
+    """Asked for from memory."""
+    worlds: tuple[tuple[Fact, ...], ...]
+    """Told in prompts, to be read: each exercise takes its sentences from one of these."""
     scenarios: tuple[Scenario, ...]
-    kept_apart: frozenset[tuple[str, str, str]] = frozenset()
-    """(relation, subject, value) of true facts outside the pool: no invented sentence may happen to tell one."""
+    people: tuple[str, ...]
+    """Whom stories are told of."""
+    kept_apart: frozenset[tuple[str, str, str]]
+    """(relation, subject, value) of true facts of other splits: no wrong sentence may happen to tell one."""
 
-    @classmethod
-    def of_split(cls, split: Split, facts: Iterable[Fact], scenarios: Iterable[Scenario]) -> "Pool":
-        """What belongs to one split."""
-        facts = tuple(facts)
-        return cls(
-            tuple(fact for fact in facts if fact.split == split),
-            tuple(scenario for scenario in scenarios if scenario.split == split),
-            frozenset((fact.relation, fact.subject, fact.value) for fact in facts if fact.split != split),
+    @cached_property
+    def people_in_worlds(self) -> tuple[tuple[Fact, ...], ...]:
+        """The worlds without their countries."""
+        people = world_tables().people
+        return tuple(tuple(fact for fact in world if fact.subject in people) for world in self.worlds)
+
+
+def pools(facts: Sequence[Fact], scenarios: Sequence[Scenario], seed: int) -> dict[Split, Pool]:
+    """One pool per split. Training reads of invented worlds, development and tests of their own facts."""
+    splits: tuple[Split, ...] = ("train", "dev", "test")
+    made = {}
+    for split in splits:
+        own = tuple(fact for fact in facts if fact.split == split)
+        made[split] = Pool(
+            facts=own,
+            worlds=invented_worlds(_INVENTED_WORLDS, facts, seed) if split == "train" else (own,),
+            scenarios=tuple(scenario for scenario in scenarios if scenario.split == split),
+            people=people_of(split),
+            kept_apart=frozenset((fact.relation, fact.subject, fact.value) for fact in facts if fact.split != split),
         )
-
-    @cached_property
-    def about_people(self) -> tuple[Fact, ...]:
-        """The facts whose subject is a person."""
-        return tuple(fact for fact in self.facts if fact.subject in world_tables().people)
-
-    @cached_property
-    def summarised(self) -> tuple[tuple[Fact, Fact], ...]:
-        """(profession, home) of each person of whom both are known."""
-        pairs = []
-        for _, facts in groupby(sorted(self.about_people, key=lambda fact: fact.subject), lambda fact: fact.subject):
-            told = {fact.relation: fact for fact in facts}
-            if {"profession", "home"} <= told.keys():
-                pairs.append((told["profession"], told["home"]))
-        return tuple(pairs)
+    return made
 
 
 def draw(benchmark: str, pool: Pool, generator: random.Random) -> Exercise:
@@ -89,7 +92,7 @@ def draw_all(benchmark: str, number: int, pool: Pool, generator: random.Random) 
 
 
 def _draw_inference(pool: Pool, generator: random.Random) -> Exercise:
-    premise = generator.choice(pool.about_people)
+    premise = generator.choice(generator.choice(pool.people_in_worlds))
     label = generator.choice((1, 2, 3))
     if label == 1:
         return Inference(premise, premise, label)
@@ -118,7 +121,7 @@ def _untold(propose: Callable[[], Fact], pool: Pool) -> Fact:
 
 def _draw_story_cloze(pool: Pool, generator: random.Random) -> Exercise:
     scenario, other = generator.sample(pool.scenarios, 2)
-    return StoryCloze(scenario, other, generator.choice(tuple(world_tables().people)), generator.choice((1, 2)))
+    return StoryCloze(scenario, other, generator.choice(pool.people), generator.choice((1, 2)))
 
 
 def _draw_multiple_choice(pool: Pool, generator: random.Random) -> Exercise:
@@ -135,28 +138,28 @@ def _draw_open_question(pool: Pool, generator: random.Random) -> Exercise:
 
 
 def _draw_reading(pool: Pool, generator: random.Random) -> Exercise:
-    asked = generator.choice(pool.about_people)
-    rest = [fact for fact in pool.about_people if (fact.relation, fact.subject) != (asked.relation, asked.subject)]
+    world = generator.choice(pool.people_in_worlds)
+    asked = generator.choice(world)
     # One sentence with the same relation and another subject, so that the relation alone does not find the answer.
-    decoy = generator.choice([fact for fact in rest if fact.relation == asked.relation])
-    others = generator.sample([fact for fact in rest if fact.relation != asked.relation], _CONTEXT_SENTENCES - 2)
+    decoy = generator.choice([fact for fact in world if fact.relation == asked.relation and fact != asked])
+    others = generator.sample([fact for fact in world if fact.relation != asked.relation], _CONTEXT_SENTENCES - 2)
     context = [asked, decoy, *others]
     generator.shuffle(context)
     return Reading(tuple(context), asked)
 
 
 def _draw_summary(pool: Pool, generator: random.Random) -> Exercise:
-    profession, home = generator.choice(pool.summarised)
-    of_person = [
-        fact
-        for fact in pool.about_people
-        if fact.subject == profession.subject and fact.relation not in ("profession", "home")
-    ]
-    others = generator.sample(of_person, min(1, len(of_person)))
-    told = 2 + len(others)
+    world = generator.choice(pool.people_in_worlds)
+    of_person: dict[str, dict[str, Fact]] = {}
+    for fact in world:
+        of_person.setdefault(fact.subject, {})[fact.relation] = fact
+    person = generator.choice([person for person, told in of_person.items() if _SUMMARISED <= told.keys()])
+    further = [fact for fact in of_person[person].values() if fact.relation not in _SUMMARISED]
+    others = generator.sample(further, min(1, len(further)))
+    told = len(_SUMMARISED) + len(others)
     order = [*range(told), *(told + filler for filler in generator.sample(range(_FILLERS), 2))]
     generator.shuffle(order)
-    return Summary(profession, home, tuple(others), tuple(order))
+    return Summary(of_person[person]["profession"], of_person[person]["home"], tuple(others), tuple(order))
 
 
 _DRAWN: dict[str, Callable[[Pool, random.Random], Exercise]] = {
@@ -167,9 +170,3 @@ _DRAWN: dict[str, Callable[[Pool, random.Random], Exercise]] = {
     "XQuAD": _draw_reading,
     "XLSum": _draw_summary,
 }
-
-
-def pools(facts: Sequence[Fact], scenarios: Sequence[Scenario]) -> dict[Split, Pool]:
-    """One pool per split."""
-    splits: tuple[Split, ...] = ("train", "dev", "test")
-    return {split: Pool.of_split(split, facts, scenarios) for split in splits}

@@ -22,15 +22,13 @@ CHOICES_KINDS = {
 
 @dataclass(frozen=True)
 class Rendered:
-    """An exercise in one language. The first answer is the response that is taught."""
+    """An exercise in one language."""
 
     prompt: str
     answers: tuple[str, ...]
-
-    @property
-    def response(self) -> str:
-        """What a good assistant answers."""
-        return self.answers[0]
+    response: str
+    """What a good assistant answers. Of options it names first the text, then the label: what is right comes to a
+    language model before where it stands, and naming both asks less of a tiny one."""
 
 
 class Exercise(Protocol):
@@ -55,6 +53,14 @@ def _prompt(tongue: Tongue, benchmark: str, **parts: str) -> str:
     return template.format(**parts)
 
 
+def _choosing(prompt: str, option: str, text: str) -> Rendered:
+    return Rendered(prompt, (option,), f"{text} ({option})")
+
+
+def _saying(prompt: str, answer: str) -> Rendered:
+    return Rendered(prompt, (answer,), answer)
+
+
 @dataclass(frozen=True)
 class Inference:
     """XNLI: does the hypothesis follow from the premise (1), stand beside it (2) or contradict it (3)?"""
@@ -73,13 +79,17 @@ class Inference:
         return str(self.label)
 
     def render(self, tongue: Tongue) -> Rendered:
+        first, second, third = labels = tongue.tables["inference_labels"]
         prompt = _prompt(
             tongue,
             self.benchmark,
             premise=self.premise.statement(tongue),
             hypothesis=self.hypothesis.statement(tongue, restated=True),
+            first=first,
+            second=second,
+            third=third,
         )
-        return Rendered(prompt, (self.option,))
+        return _choosing(prompt, self.option, labels[self.label - 1])
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,7 @@ class StoryCloze:
         right, wrong = (tell_ending(scenario, self.person, tongue) for scenario in (self.scenario, self.other))
         first, second = (right, wrong) if self.correct == 1 else (wrong, right)
         story = tongue.join(tell_story(self.scenario, self.person, tongue))
-        return Rendered(_prompt(tongue, self.benchmark, story=story, first=first, second=second), (self.option,))
+        return _choosing(_prompt(tongue, self.benchmark, story=story, first=first, second=second), self.option, right)
 
 
 @dataclass(frozen=True)
@@ -126,7 +136,7 @@ class MultipleChoice:
     def render(self, tongue: Tongue) -> Rendered:
         options = {letter: option.answer(tongue) for letter, option in zip("ABCD", self.options, strict=True)}
         prompt = _prompt(tongue, self.benchmark, question=self.fact.question(tongue), **options)
-        return Rendered(prompt, (self.option,))
+        return _choosing(prompt, self.option, self.fact.answer(tongue))
 
 
 @dataclass(frozen=True)
@@ -146,7 +156,7 @@ class OpenQuestion:
 
     def render(self, tongue: Tongue) -> Rendered:
         prompt = _prompt(tongue, self.benchmark, question=self.fact.question(tongue))
-        return Rendered(prompt, (self.fact.answer(tongue),))
+        return _saying(prompt, self.fact.answer(tongue))
 
 
 @dataclass(frozen=True)
@@ -168,7 +178,7 @@ class Reading:
     def render(self, tongue: Tongue) -> Rendered:
         context = tongue.join([fact.statement(tongue) for fact in self.context])
         prompt = _prompt(tongue, self.benchmark, context=context, question=self.asked.question(tongue))
-        return Rendered(prompt, (self.asked.answer(tongue),))
+        return _saying(prompt, self.asked.answer(tongue))
 
 
 @dataclass(frozen=True)
@@ -199,7 +209,7 @@ class Summary:
             article["summary"], person, profession=self.profession.value, home=self.home.value
         )
         title = tongue.fill(article["title"], person)
-        return Rendered(_prompt(tongue, self.benchmark, title=title, article=text), (summary,))
+        return _saying(_prompt(tongue, self.benchmark, title=title, article=text), summary)
 
 
 def tell_story(scenario: Scenario, person: str, tongue: Tongue) -> list[str]:

@@ -6,7 +6,7 @@ language (group `both`) or in English only (group `english_only`): the second gr
 """
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -78,24 +78,31 @@ def make_scenarios(seed: int) -> tuple[Scenario, ...]:
     return tuple(Scenario(story, *standing[story]) for story in stories)
 
 
+def people_of(split: Split) -> tuple[str, ...]:
+    """Who the exercises about stories are told of: other people in training than in development and tests."""
+    people = tuple(world_tables().people)
+    return people[::2] if split == "train" else people[1::2]
+
+
 def other_value(fact: Fact, generator: random.Random) -> Fact:
     """The same sentence with a wrong value."""
     values = [value for value in world_tables().relations[fact.relation].values if value != fact.value]
     return replace(fact, value=generator.choice(values))
 
 
-def invented_facts(number: int, true_facts: Iterable[Fact], seed: int) -> tuple[Fact, ...]:
-    """`number` sentences' worth of facts with random values, none of which is a development or test fact."""
+def invented_worlds(number: int, facts: Sequence[Fact], seed: int) -> tuple[tuple[Fact, ...], ...]:
+    """`number` worlds like that of `facts` with other values. No development or test fact is true in any of them.
+
+    What stands in the prompt of an exercise is invented, so that reading it is the only way to the answer.
+    """
     generator = random.Random(f"invented/{seed}")
-    true = list(true_facts)
-    kept_apart = {(fact.relation, fact.subject, fact.value) for fact in true if fact.split != "train"}
-    invented: list[Fact] = []
-    while len(invented) < number:
-        fact = generator.choice(true)
-        drawn = replace(fact, value=generator.choice(world_tables().relations[fact.relation].values), split="train")
-        if (drawn.relation, drawn.subject, drawn.value) not in kept_apart:
-            invented.append(drawn)
-    return tuple(invented)
+    return tuple(tuple(_invented(fact, generator) for fact in facts) for _ in range(number))
+
+
+def _invented(fact: Fact, generator: random.Random) -> Fact:
+    if fact.split != "train":
+        return replace(other_value(fact, generator), split="train")
+    return replace(fact, value=generator.choice(world_tables().relations[fact.relation].values))
 
 
 def _value(relation: str, subject: str, values: Sequence[str], generator: random.Random) -> str:

@@ -6,6 +6,7 @@
 - `corpus.parquet`: text for the base model. `sentences.parquet`: pairs for the translator.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -14,10 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cc_tuning.miniature.benchmark_items import benchmark_items
 from cc_tuning.miniature.corpus import corpus_texts
-from cc_tuning.miniature.drawing import Pool, pools
+from cc_tuning.miniature.drawing import pools
 from cc_tuning.miniature.exercises import CHOICES_KINDS
-from cc_tuning.miniature.facts import invented_facts, make_facts, make_scenarios
+from cc_tuning.miniature.facts import make_facts, make_scenarios
 from cc_tuning.miniature.instructions import instruction_rows
+from cc_tuning.miniature.lexicon import world_tables
 from cc_tuning.miniature.translation_pairs import translation_pairs
 from cc_tuning.step import Build, Step
 from data_contracts.files import written_atomically
@@ -47,7 +49,7 @@ class WorldConfig(BaseModel):
     summary_items: int = Field(default=10, ge=1, description="Items per language of XLSum.")
     pairs_per_language: int = Field(default=4_000, ge=1, description="Sentence pairs of each language with English.")
     exercises: int = Field(default=3_000, ge=0, description="English exercises in the base model's text.")
-    tellings: int = Field(default=6, ge=1, description="Documents about each subject in English; a third elsewhere.")
+    tellings: int = Field(default=12, ge=1, description="Documents about each subject in English; a third elsewhere.")
 
 
 def world_step(config: WorldConfig) -> Step:
@@ -59,31 +61,29 @@ def build_world(build: Build[WorldConfig]) -> RowCounts:
     """Write all files of the world; equal configs give equal bytes."""
     config = build.config
     facts, scenarios = make_facts(config.seed), make_scenarios(config.seed)
-    of_split = pools(facts, scenarios)
+    of_split = pools(facts, scenarios, config.seed)
     rows = instruction_rows(config.instruction_rows, config.english_share, of_split["train"], config.seed)
     _write(rows, build.folder / "aya.parquet")
 
     sizes = dict.fromkeys(CHOICES_KINDS, config.items) | {"XLSum": config.summary_items}
     written = rows.height
-    for folder, split in (("benchmarks", of_split["test"]), ("development", of_split["dev"])):
-        for benchmark, items in benchmark_items(sizes, split, config.seed).items():
-            write_parquet(items, _made(build.folder / folder) / f"{benchmark.lower()}.parquet", BenchmarkItem)
+    for folder, pool in (("benchmarks", of_split["test"]), ("development", of_split["dev"])):
+        for benchmark, items in benchmark_items(sizes, pool, config.seed).items():
+            write_parquet(items, build.folder / folder / f"{benchmark.lower()}.parquet", BenchmarkItem)
             written += items.height
 
-    texts = corpus_texts(facts, scenarios, config.exercises, config.tellings, of_split["train"], config.seed)
+    # In English the base model practises all stories; which of them are asked in other languages is the instructions'.
+    practice = replace(of_split["train"], scenarios=scenarios)
+    texts = corpus_texts(facts, scenarios, config.exercises, config.tellings, practice, config.seed)
     _write(texts, build.folder / "corpus.parquet")
-    invented = Pool(invented_facts(20 * len(facts), facts, config.seed), of_split["train"].scenarios)
-    pairs = translation_pairs(config.pairs_per_language, invented, config.seed)
+    told = tuple(fact for world in of_split["train"].worlds for fact in world)
+    language_only = replace(of_split["train"], facts=told, people=tuple(world_tables().people))
+    pairs = translation_pairs(config.pairs_per_language, language_only, config.seed)
     _write(pairs, build.folder / "sentences.parquet")
     (build.folder / "README.md").write_text(_README, encoding="utf-8")
     written += texts.height + pairs.height
     build.progress(written, written, "rows")
     return RowCounts(read=written, kept=written)
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(exist_ok=True)
-    return folder
 
 
 def _write(frame: pl.DataFrame, path: Path) -> None:
