@@ -89,9 +89,7 @@ def test_prompt_longer_than_the_cutoff_is_quarantined_with_its_text(tmp_path: Pa
     long = long.with_columns(
         inputs_en=pl.when(pl.col("pair_id") == "p2").then(pl.lit("yes " * 60)).otherwise("inputs_en")
     )
-    counts, rows, folder = build(
-        tmp_path, tiny_llama_directory, long, cutoff_tokens=100, english_cutoff_tokens=100
-    )
+    counts, rows, folder = build(tmp_path, tiny_llama_directory, long, cutoff_tokens=100, english_cutoff_tokens=100)
     assert counts.quarantined == {"prompt_longer_than_cutoff": 1, "english_prompt_longer_than_cutoff": 1}
     assert rows["pair_id"].to_list() == ["p3"]
     quarantine = read_parquet(folder / "quarantine.parquet", QuarantinedRow)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cc_tuning.devices import limited_threads, resolve_device
@@ -24,9 +24,9 @@ from data_contracts.store import ArtifactRef
 
 logger = logging.getLogger(__name__)
 
-import os
-_FIRST_WEIGHTS_STD = float(os.environ.get("STD","0.02"))
 VERSION = 1
+
+_FIRST_WEIGHTS_STD = 0.02
 _IGNORED_LABEL = -100
 
 
@@ -78,7 +78,8 @@ def build_base_model(build: Build[BaseModelConfig]) -> RowCounts:
     documents = _documents(build)
     tokenizer = _tokenizer(build, documents)
     with limited_threads(build.execution.threads), seeded(config.seed):
-        model = LlamaForCausalLM(_model_config(config, tokenizer)).to(resolve_device(build.execution.device))
+        model = LlamaForCausalLM(_model_config(config, tokenizer))
+        nn.Module.to(model, resolve_device(build.execution.device))
         blocks = pack(documents, tokenizer, config.block_tokens, config.seed)
         batches = shuffled_batches(blocks, config.batch_rows, config.seed)
         training = Training(config.steps, config.learning_rate)
@@ -100,7 +101,7 @@ def pack(documents: list[Document], tokenizer: PreTrainedTokenizerFast, block_to
     """
     order = torch.randperm(len(documents), generator=torch.Generator().manual_seed(seed)).tolist()
     encoded = tokenizer.backend_tokenizer.encode_batch([document.text for document in documents])
-    end = tokenizer.convert_tokens_to_ids(END_OF_TEXT)
+    end = tokenizer.get_vocab()[END_OF_TEXT]
     ids: list[int] = []
     labels: list[int] = []
     for position in order:

@@ -40,7 +40,9 @@ def corpus_texts(
             documents += [(language.code, text, 0) for text in _lives(known_facts, language, generator)]
             documents += [(language.code, text, 0) for text in _stories(known_stories, language, generator)]
         documents += [(language.code, text, 0) for text in _glossary(language, generator)]
-    documents += [(ENGLISH, prompt + response, len(prompt)) for prompt, response in _exercises(exercises, pool, generator)]
+    documents += [
+        (ENGLISH, prompt + response, len(prompt)) for prompt, response in _exercises(exercises, pool, generator)
+    ]
     return pl.DataFrame(
         [
             {

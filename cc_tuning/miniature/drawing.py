@@ -153,7 +153,7 @@ def _draw_summary(pool: Pool, generator: random.Random) -> Exercise:
     of_person: dict[str, dict[str, Fact]] = {}
     for fact in world:
         of_person.setdefault(fact.subject, {})[fact.relation] = fact
-    person = generator.choice([person for person, told in of_person.items() if _SUMMARISED <= told.keys()])
+    person = generator.choice([person for person, told in of_person.items() if told.keys() >= _SUMMARISED])
     further = [fact for fact in of_person[person].values() if fact.relation not in _SUMMARISED]
     others = generator.sample(further, min(1, len(further)))
     told = len(_SUMMARISED) + len(others)

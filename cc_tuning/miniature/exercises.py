@@ -205,9 +205,7 @@ class Summary:
         sentences = [fact.statement(tongue) for fact in (self.profession, self.home, *self.others)]
         sentences += [tongue.fill(filler, person) for filler in article["fillers"]]
         text = tongue.join([sentences[position] for position in self.order])
-        summary = tongue.fill(
-            article["summary"], person, profession=self.profession.value, home=self.home.value
-        )
+        summary = tongue.fill(article["summary"], person, profession=self.profession.value, home=self.home.value)
         title = tongue.fill(article["title"], person)
         return _saying(_prompt(tongue, self.benchmark, title=title, article=text), summary)
 

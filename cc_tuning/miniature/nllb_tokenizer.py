@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable
+from typing import Any
 
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import NllbTokenizer
@@ -31,4 +32,5 @@ def train_nllb_tokenizer(texts: Iterable[str], vocabulary_size: int) -> NllbToke
     learner.train_from_iterator(texts, trainer)
     model = json.loads(learner.to_str())["model"]
     merges = [(left, right) for left, right in model["merges"]]
-    return NllbTokenizer(vocab=model["vocab"], merges=merges, src_lang=ENGLISH_FLORES_CODE, tgt_lang=ENGLISH_FLORES_CODE)
+    english: dict[str, Any] = {"src_lang": ENGLISH_FLORES_CODE, "tgt_lang": ENGLISH_FLORES_CODE}
+    return NllbTokenizer(model["vocab"], **{"merges": merges} | english)

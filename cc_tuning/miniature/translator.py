@@ -8,10 +8,12 @@ from. A recipe with its own rows adds their text to the tokenizer and, where the
 import logging
 import random
 from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
 from cc_tuning.devices import limited_threads, resolve_device
@@ -30,8 +32,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 
-import os
-_FIRST_WEIGHTS_STD = float(os.environ.get("STD","0.02"))
+_FIRST_WEIGHTS_STD = 0.02
 _POSITIONS = 1_024
 _EVALUATED_AT_ONCE = 50
 _LONGEST_TRANSLATION = 48
@@ -81,8 +82,9 @@ def build_translator(build: Build[TranslatorConfig]) -> RowCounts:
     learned = encode_pairs(pairs.join(held_out, on="text", how="anti", maintain_order="left"), tokenizer)
     device = resolve_device(build.execution.device)
     with limited_threads(build.execution.threads), seeded(config.seed):
-        model = M2M100ForConditionalGeneration(_model_config(config, tokenizer))
-        model.to(device=device)
+        # transformers' types hide the methods of a model behind decorators.
+        model: Any = M2M100ForConditionalGeneration(_model_config(config, tokenizer))
+        model.to(device)
         batches = batches_of_pairs(learned, config.batch_pairs, model.config.pad_token_id, config.seed)
         training = Training(config.steps, config.learning_rate)
         loss = optimise(model, batches, training, build.folder / "losses.jsonl", build.progress)
@@ -101,13 +103,13 @@ def build_translator(build: Build[TranslatorConfig]) -> RowCounts:
 
 
 @torch.inference_mode()
-def translate(pairs: pl.DataFrame, model: M2M100ForConditionalGeneration, tokenizer: NllbTokenizer) -> list[str]:
+def translate(pairs: pl.DataFrame, model: Any, tokenizer: NllbTokenizer) -> list[str]:
     """The model's greedy English of column text, whose language is column flores_code."""
     sources = encode_sources(pairs, tokenizer)
     padding, english = model.config.pad_token_id, tokenizer.convert_tokens_to_ids(ENGLISH_FLORES_CODE)
     translations: list[str] = []
     for first in range(0, len(sources), _EVALUATED_AT_ONCE):
-        ids = padded(sources[first : first + _EVALUATED_AT_ONCE], padding).to(model.device)
+        ids: Tensor = padded(sources[first : first + _EVALUATED_AT_ONCE], padding).to(model.device)
         output = model.generate(
             input_ids=ids,
             attention_mask=(ids != padding).long(),

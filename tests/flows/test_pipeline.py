@@ -109,9 +109,7 @@ def test_a_truncated_published_checkpoint_is_named_and_published_again(finished:
 
 
 def test_a_damaged_file_remakes_its_stage_and_what_depends_on_it_only(finished: Plan, store: ArtifactStore) -> None:
-    scores = {
-        run.name: read_parquet(store.path(run.evaluate.ref) / "scores.parquet", Score) for run in finished.runs
-    }
+    scores = {run.name: read_parquet(store.path(run.evaluate.ref) / "scores.parquet", Score) for run in finished.runs}
     transform = finished.runs[1].transform
     assert transform is not None
     path = store.path(transform.ref) / "transform_matrix.safetensors"

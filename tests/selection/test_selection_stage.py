@@ -43,10 +43,14 @@ def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
     return path
 
 
-def select(folder: Path, source: Path | Source, limit: float = 0.05, **config: Any) -> tuple[Outcome, pl.DataFrame, pl.DataFrame]:
+def select(
+    folder: Path, source: Path | Source, limit: float = 0.05, **config: Any
+) -> tuple[Outcome, pl.DataFrame, pl.DataFrame]:
     place = LocalSource.of(source) if isinstance(source, Path) else source
     store = ArtifactStore(folder / "store")
-    outcome = run_step(selection_step(SelectionConfig(**config), place), store, Execution(quarantine_limit=limit), no_progress)
+    outcome = run_step(
+        selection_step(SelectionConfig(**config), place), store, Execution(quarantine_limit=limit), no_progress
+    )
     artifact = store.path(outcome.ref)
     return outcome, read_parquet(artifact / ROWS, AyaRow), read_parquet(artifact / QUARANTINE, QuarantinedRow)
 
