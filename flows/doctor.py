@@ -83,6 +83,7 @@ def _abilities() -> Iterator[str]:
     if enough:
         yield f"{_GOOD} {words}, before activations: one GPU here holds it"
     else:
-        yield f"{_BAD} {words}, before activations; the GPUs here hold {readable_bytes(held)} together"
+        there = f"the GPUs here hold {readable_bytes(held)} together" if held else "there is no GPU here"
+        yield f"{_BAD} {words}, before activations; {there}"
     ray = find_spec("ray") is not None
     yield f"{_GOOD if ray else '    '} Ray: {'installed' if ray else 'not installed; only the extra `ray` needs it'}"
