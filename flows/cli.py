@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from cc_tuning.step import Step, run_step
 from data_contracts.errors import DataContractError
 from data_contracts.store import ArtifactStore
 from flows.doctor import examine
+from flows.session import in_own_session
 from flows.terminal import console, log_to_terminal, show_error, show_plan, show_scores, show_status
 
 MISTAKE, STOPPED = 2, 130
@@ -51,18 +53,18 @@ def _plan(recipe: Path, overrides: list[str], *, sources_may_be_missing: bool = 
 @app.command()
 def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     """Run the whole recipe through Prefect, and print the results."""
-    plan, store = _plan(recipe, overrides)  # a mistake in the recipe shows before anything starts
-    _run_in_prefect(recipe, overrides)
-    show_scores(plan, store)
-    folder = plan.recipe.execution.output / plan.recipe.name
-    console.print(f"\nReport:      {folder / 'report' / 'index.html'}\nCheckpoints: {folder / 'checkpoints'}")
 
+    def reproduce_and_show() -> None:
+        # Prefect sets up its own logging when it is imported, which the other commands must not meet.
+        from flows.embedded_server import run_reproduce
 
-def _run_in_prefect(recipe: Path, overrides: list[str]) -> None:
-    # Prefect starts its server when it is imported and takes seconds, so only `run` imports it.
-    from flows.embedded_server import run_reproduce
+        planned, store = _plan(recipe, overrides)  # a mistake in the recipe shows before anything starts
+        run_reproduce(str(recipe), tuple(overrides))
+        show_scores(planned, store)
+        folder = planned.recipe.execution.output / planned.recipe.name
+        console.print(f"\nReport:      {folder / 'report' / 'index.html'}\nCheckpoints: {folder / 'checkpoints'}")
 
-    run_reproduce(str(recipe), tuple(overrides))
+    raise typer.Exit(in_own_session(lambda: _exit_code_of(reproduce_and_show)))
 
 
 @app.command()
@@ -139,16 +141,23 @@ def doctor() -> None:
 def main() -> None:
     """The entry point: a user's mistake is one red line and exit code 2, a traceback only with --debug."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    sys.exit(_exit_code_of(app))
+
+
+def _exit_code_of(work: Callable[[], object]) -> int:
     try:
-        app(standalone_mode=True)
+        work()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except (CcTuningError, DataContractError) as error:
         if "--debug" in sys.argv:
             raise
         show_error(error)
-        sys.exit(MISTAKE)
+        return MISTAKE
     except KeyboardInterrupt:
         show_error(Exception("stopped; finished stages and shards are kept, run the same command to go on"))
-        sys.exit(STOPPED)
+        return STOPPED
+    return 0
 
 
 if __name__ == "__main__":

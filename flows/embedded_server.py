@@ -5,15 +5,11 @@ import logging
 from flows.reproduce import reproduce
 from flows.terminal import WithoutTraceback
 
+_PREFECT_LOGGERS = ("flow_runs", "task_runs", "engine", "task_engine", "flow_engine")
+
 
 def run_reproduce(recipe: str, overrides: tuple[str, ...]) -> str:
     """The `reproduce` flow in this process; returns the report's path."""
-    for name in (
-        "prefect.flow_runs",
-        "prefect.task_runs",
-        "prefect.engine",
-        "prefect.task_engine",
-        "prefect.flow_engine",
-    ):
-        logging.getLogger(name).addFilter(WithoutTraceback())
+    for name in _PREFECT_LOGGERS:
+        logging.getLogger(f"prefect.{name}").addFilter(WithoutTraceback())
     return reproduce(recipe, overrides)

@@ -41,10 +41,12 @@ def start(folder: Path, log: Path) -> subprocess.Popen[bytes]:
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL the run itself, as the out-of-memory killer does; its workers must follow it by themselves."""
+    """SIGKILL the flow itself, as the out-of-memory killer does; its workers must follow it by themselves."""
     family = psutil.Process(process.pid).children(recursive=True)
+    flow = psutil.Process(process.pid).children()  # the command waits for the process that runs the flow
     servers = [child for child in family if "uvicorn" in " ".join(command_of(child))]
-    os.kill(process.pid, signal.SIGKILL)
+    for victim in flow or [process]:
+        os.kill(victim.pid, signal.SIGKILL)
     process.wait()
     for server in servers:  # Prefect's temporary server outlives a killed flow; it holds none of our files
         server.kill()
@@ -93,6 +95,21 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Pat
     assert len(finished) == len(set(finished)), f"a finished stage ran twice: {finished}"
     assert len(STARTED.findall(log)) > len(finished), "no kill fell into a stage"
     check_equal(undisturbed / "store", killed / "store")
+
+
+def test_ctrl_c_stops_a_run_with_one_line_and_leaves_no_process(tmp_path: Path) -> None:
+    process = start(tmp_path, tmp_path / "log")
+    while "train ml-sft: started" not in (tmp_path / "log").read_text(errors="replace"):
+        assert process.poll() is None
+        time.sleep(0.1)
+    family = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to its whole foreground group
+    assert process.wait(60) == 130
+    _, alive = psutil.wait_procs(family, timeout=10)
+    assert not alive
+    said = " ".join((tmp_path / "log").read_text(errors="replace").split())
+    assert "stopped; finished stages and shards are kept" in said
+    assert "Traceback" not in said
 
 
 def check_equal(one: Path, other: Path) -> None:
