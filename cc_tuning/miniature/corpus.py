@@ -2,57 +2,79 @@
 
 Every fact and story is told in English; those of group `both` are told in the other languages too. A glossary says
 what names and words are in the other languages, so that knowledge has a way across. English exercises of the six
-formats, all about training facts, let the base model practise in English what it will be asked in every language.
+formats, all about training facts, let the base model practise in English what it will be asked in every language, and
+retold sentences teach it to look things up in its own text.
 """
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import polars as pl
 
 from cc_tuning.miniature.drawing import Pool, draw
-from cc_tuning.miniature.exercises import CHOICES_KINDS, tell_ending, tell_story
+from cc_tuning.miniature.exercises import tell_ending, tell_story
 from cc_tuning.miniature.facts import Fact, Scenario
 from cc_tuning.miniature.lexicon import ENGLISH, Tongue, tongue, tongues, world_tables
 
+# Shares of the six formats; a summary costs several times the tokens of a question and is soon learned.
+_PRACTICE = {"XNLI": 5, "XStoryCloze": 5, "MMMLU": 6, "MKQA": 6, "XQuAD": 7, "XLSum": 1}
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Documents of each kind."""
+
+    tellings: int
+    """About each subject and of each story in English; a third as many in another language."""
+    exercises: int
+    """English exercises of the six formats."""
+    retellings: int
+    """Invented English sentences, told again in other words."""
+
 
 def corpus_texts(
-    facts: Sequence[Fact], scenarios: Sequence[Scenario], exercises: int, tellings: int, pool: Pool, seed: int
+    facts: Sequence[Fact],
+    scenarios: Sequence[Scenario],
+    amounts: Amounts,
+    pool: Pool,
+    seed: int,
 ) -> pl.DataFrame:
-    """Columns text_id, language_code, text, given_characters; one row is one document.
+    """Columns text_id, language_code, prompt, text; one row is one document.
 
-    The first `given_characters` of a text are read but not learned to be predicted: the prompt of an exercise, whose
-    names and numbers are chance. All that its one answer can teach would drown in their noise.
+    A row with a prompt is a conversation, whose answer is `text`; it is read in the chat format, and the prompt, whose
+    names and numbers are chance, is not learned to be predicted. In the other rows `prompt` is null.
 
     Args:
-        exercises: English exercises, drawn from `pool`.
-        tellings: documents about each subject and of each story in English; a third as many in another language.
+        facts: all of them; those of other splits are told, but never asked.
+        scenarios: all of them.
+        amounts: how much of each kind of text.
         pool: the training facts, and every story.
     """
     generator = random.Random(f"corpus/{seed}")
-    documents: list[tuple[str, str, int]] = []
+    documents: list[tuple[str, str | None, str]] = []
     for language in tongues():
-        times = tellings if language.code == ENGLISH else max(1, tellings // 3)
+        times = amounts.tellings if language.code == ENGLISH else max(1, amounts.tellings // 3)
         known_facts = [fact for fact in facts if language.code == ENGLISH or fact.group == "both"]
         known_stories = [story for story in scenarios if language.code == ENGLISH or story.group == "both"]
         for _ in range(times):
-            documents += [(language.code, text, 0) for text in _lives(known_facts, language, generator)]
-            documents += [(language.code, text, 0) for text in _stories(known_stories, language, generator)]
-        documents += [(language.code, text, 0) for text in _glossary(language, generator)]
-    documents += [
-        (ENGLISH, prompt + response, len(prompt)) for prompt, response in _exercises(exercises, pool, generator)
-    ]
+            documents += [(language.code, None, text) for text in _lives(known_facts, language, generator)]
+            documents += [(language.code, None, text) for text in _stories(known_stories, language, generator)]
+        documents += [(language.code, None, text) for text in _glossary(language, generator)]
+    conversations = (*_exercises(amounts, pool, generator), *_retellings(amounts, pool, generator))
+    documents += [(ENGLISH, prompt, answer) for prompt, answer in conversations]
     return pl.DataFrame(
         [
             {
                 "text_id": f"text-{number:06d}",
                 "language_code": tongue(code).language.aya_code,
+                "prompt": prompt,
                 "text": text,
-                "given_characters": given,
             }
-            for number, (code, text, given) in enumerate(documents)
-        ]
+            for number, (code, prompt, text) in enumerate(documents)
+        ],
+        schema=dict.fromkeys(("text_id", "language_code", "prompt", "text"), pl.String),
     )
 
 
@@ -87,8 +109,18 @@ def _glossary(language: Tongue, generator: random.Random) -> Iterator[str]:
             yield english.tables["glossary"].format(name=word, language=name_of_language, translation=translation)
 
 
-def _exercises(number: int, pool: Pool, generator: random.Random) -> Iterator[tuple[str, str]]:
-    for position in range(number):
-        benchmark = tuple(CHOICES_KINDS)[position % len(CHOICES_KINDS)]
+def _exercises(amounts: Amounts, pool: Pool, generator: random.Random) -> Iterator[tuple[str, str]]:
+    benchmarks = generator.choices(list(_PRACTICE), weights=list(_PRACTICE.values()), k=amounts.exercises)
+    for benchmark in benchmarks:
         rendered = draw(benchmark, pool, generator).render(tongue(ENGLISH))
-        yield rendered.prompt, f" {rendered.response}"
+        yield rendered.prompt, rendered.response
+
+
+def _retellings(amounts: Amounts, pool: Pool, generator: random.Random) -> Iterator[tuple[str, str]]:
+    english = tongue(ENGLISH)
+    for _ in range(amounts.retellings):
+        told = generator.sample(generator.choice(pool.people_in_worlds), generator.randint(2, 5))
+        first = [fact.statement(english, restated=generator.random() < 0.5) for fact in told]
+        generator.shuffle(told)
+        again = [fact.statement(english, restated=generator.random() < 0.5) for fact in told]
+        yield english.tables["retelling"].format(text=english.join(first)), english.join(again)

@@ -1,19 +1,16 @@
-"""Sentence pairs as token ids, in batches of like lengths."""
+"""Sentence pairs as token ids, in batches."""
 
-import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
-import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 from transformers import NllbTokenizer
 
 from cc_tuning.languages import ENGLISH_FLORES_CODE
+from cc_tuning.miniature.length_batches import IGNORED_LABEL, batches_of_like_length, padded
 
-_IGNORED_LABEL = -100
-# Longer pairs of real rows would fill a batch with padding, and a tiny model could not learn them anyway.
+# Longer pairs of real rows would fill batches by themselves, and a tiny model could not learn them anyway.
 _LONGEST_PAIR = 96
 
 
@@ -49,29 +46,11 @@ def encode_sources(pairs: pl.DataFrame, tokenizer: NllbTokenizer) -> list[list[i
 
 
 def batches_of_pairs(
-    pairs: list[EncodedPair], batch_pairs: int, padding: int, seed: int
+    pairs: list[EncodedPair], batch_tokens: int, padding: int, seed: int
 ) -> Iterator[dict[str, Tensor]]:
-    """Batches without end: input_ids, attention_mask, labels, each [B, T] int64, padded to the longest of the batch.
-
-    Each pass shuffles the pairs, then sorts stretches of several batches by length, then shuffles the batches: little
-    padding, and never the same batches twice.
-    """
-    generator = random.Random(f"batches/{seed}")
-    while True:
-        order = list(range(len(pairs)))
-        generator.shuffle(order)
-        batches = []
-        stretch = 16 * batch_pairs
-        for first in range(0, len(order), stretch):
-            alike = sorted(order[first : first + stretch], key=lambda position: len(pairs[position].source))
-            batches += [alike[start : start + batch_pairs] for start in range(0, len(alike), batch_pairs)]
-        generator.shuffle(batches)
-        for batch in batches:
-            sources = padded([pairs[position].source for position in batch], padding)
-            labels = padded([pairs[position].labels for position in batch], _IGNORED_LABEL)
-            yield {"input_ids": sources, "attention_mask": (sources != padding).long(), "labels": labels}
-
-
-def padded(rows: list[list[int]], filling: int) -> Tensor:
-    """Rows of ids as one tensor [B, T], filled up on the right."""
-    return pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=filling)
+    """Batches without end: input_ids, attention_mask, labels, each [B, T] int64 with its own T."""
+    lengths = [max(len(pair.source), len(pair.labels)) for pair in pairs]
+    for positions in batches_of_like_length(lengths, batch_tokens, seed):
+        sources = padded([pairs[position].source for position in positions], padding)
+        labels = padded([pairs[position].labels for position in positions], IGNORED_LABEL)
+        yield {"input_ids": sources, "attention_mask": (sources != padding).long(), "labels": labels}

@@ -18,9 +18,10 @@ from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbToken
 
 from cc_tuning.devices import limited_threads, resolve_device
 from cc_tuning.languages import ENGLISH_FLORES_CODE, UnknownLanguage, find_language
+from cc_tuning.miniature.length_batches import padded
 from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
 from cc_tuning.miniature.optimisation import Training, optimise, seeded
-from cc_tuning.miniature.pair_batches import batches_of_pairs, encode_pairs, encode_sources, padded
+from cc_tuning.miniature.pair_batches import batches_of_pairs, encode_pairs, encode_sources
 from cc_tuning.miniature.text_sources import sound_rows, texts_of_rows
 from cc_tuning.step import Build, Source, Step
 from data_contracts.files import write_json
@@ -32,7 +33,9 @@ logger = logging.getLogger(__name__)
 
 VERSION = 1
 
-_FIRST_WEIGHTS_STD = 0.02
+# At this width the usual 0.02 leaves cross-attention without preferences: after 300 steps no held-out sentence was
+# translated word for word with it, 81 of 100 with this.
+_FIRST_WEIGHTS_STD = 0.09
 _POSITIONS = 1_024
 _EVALUATED_AT_ONCE = 50
 _LONGEST_TRANSLATION = 48
@@ -54,8 +57,7 @@ class TranslatorConfig(BaseModel):
     heads: int = Field(default=4, ge=1, description="Attention heads.")
     intermediate_size: int = Field(default=256, ge=8, description="Width of the feed-forward blocks.")
     steps: int = Field(default=600, ge=1, description="Training steps.")
-    batch_pairs: int = Field(default=64, ge=1, description="Sentence pairs per step.")
-    learning_rate: float = Field(default=4e-3, gt=0, description="The highest learning rate.")
+    batch_tokens: int = Field(default=1_024, ge=8, description="Tokens per step, padding included.")
     held_out_pairs: int = Field(default=100, ge=1, description="Pairs kept from training to measure by.")
 
 
@@ -85,9 +87,11 @@ def build_translator(build: Build[TranslatorConfig]) -> RowCounts:
         # transformers' types hide the methods of a model behind decorators.
         model: Any = M2M100ForConditionalGeneration(_model_config(config, tokenizer))
         model.to(device)
-        batches = batches_of_pairs(learned, config.batch_pairs, model.config.pad_token_id, config.seed)
-        training = Training(config.steps, config.learning_rate)
-        loss = optimise(model, batches, training, build.folder / "losses.jsonl", build.progress)
+        batches = batches_of_pairs(learned, config.batch_tokens, model.config.pad_token_id, config.seed)
+        losses_file = build.folder / "losses.jsonl"
+        loss = optimise(
+            model, batches, lambda batch: model(**batch).loss, Training(config.steps), losses_file, build.progress
+        )
         exact = sum(
             translation == english
             for translation, english in zip(translate(held_out, model, tokenizer), held_out["english"], strict=True)

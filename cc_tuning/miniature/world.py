@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 from cc_tuning.miniature.benchmark_items import benchmark_items
-from cc_tuning.miniature.corpus import corpus_texts
+from cc_tuning.miniature.corpus import Amounts, corpus_texts
 from cc_tuning.miniature.drawing import pools
 from cc_tuning.miniature.exercises import CHOICES_KINDS
 from cc_tuning.miniature.facts import make_facts, make_scenarios
@@ -48,8 +48,14 @@ class WorldConfig(BaseModel):
     items: int = Field(default=30, ge=1, description="Items per benchmark and language.")
     summary_items: int = Field(default=10, ge=1, description="Items per language of XLSum.")
     pairs_per_language: int = Field(default=4_000, ge=1, description="Sentence pairs of each language with English.")
-    exercises: int = Field(default=3_000, ge=0, description="English exercises in the base model's text.")
-    tellings: int = Field(default=12, ge=1, description="Documents about each subject in English; a third elsewhere.")
+    exercises: int = Field(default=2_400, ge=0, description="English exercises in the base model's text.")
+    retellings: int = Field(default=800, ge=0, description="English texts with sentences told twice, likewise.")
+    tellings: int = Field(default=20, ge=1, description="Documents about each subject in English; a third elsewhere.")
+
+    @property
+    def amounts(self) -> Amounts:
+        """How much of each kind of text the corpus has."""
+        return Amounts(self.tellings, self.exercises, self.retellings)
 
 
 def world_step(config: WorldConfig) -> Step:
@@ -74,7 +80,7 @@ def build_world(build: Build[WorldConfig]) -> RowCounts:
 
     # In English the base model practises all stories; which of them are asked in other languages is the instructions'.
     practice = replace(of_split["train"], scenarios=scenarios)
-    texts = corpus_texts(facts, scenarios, config.exercises, config.tellings, practice, config.seed)
+    texts = corpus_texts(facts, scenarios, config.amounts, practice, config.seed)
     _write(texts, build.folder / "corpus.parquet")
     told = tuple(fact for world in of_split["train"].worlds for fact in world)
     language_only = replace(of_split["train"], facts=told, people=tuple(world_tables().people))
