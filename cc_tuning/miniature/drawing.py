@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import zip_longest
 
 from cc_tuning.miniature.exercises import (
     Exercise,
@@ -24,7 +25,7 @@ from cc_tuning.miniature.lexicon import world_tables
 _FILLERS = 4
 _SUMMARISED = {"profession", "home"}
 _INVENTED_WORLDS = 20
-_TRIES_PER_EXERCISE = 100
+_CANDIDATES_PER_EXERCISE = 20
 _CONTEXT_SENTENCES = 3
 
 
@@ -76,19 +77,13 @@ def draw_all(benchmark: str, number: int, pool: Pool, generator: random.Random) 
     Always answering the same option therefore scores what chance scores. Fewer exercises come back when the pool has no
     more: a small pool holds few different open questions.
     """
-    drawn: list[Exercise] = []
-    stratum_sizes: dict[tuple[str, Group], int] = {}
-    for _ in range(_TRIES_PER_EXERCISE * number):
-        exercise = draw(benchmark, pool, generator)
-        stratum = (exercise.option, exercise.group)
-        # A stratum waits until the others have caught up, as far as chance offers them.
-        if exercise in drawn or stratum_sizes.get(stratum, 0) > min(stratum_sizes.values(), default=0):
-            continue
-        stratum_sizes[stratum] = stratum_sizes.get(stratum, 0) + 1
-        drawn.append(exercise)
-        if len(drawn) == number:
-            break
-    return drawn
+    strata: dict[tuple[str, Group], list[Exercise]] = {}
+    for exercise in dict.fromkeys(draw(benchmark, pool, generator) for _ in range(_CANDIDATES_PER_EXERCISE * number)):
+        strata.setdefault((exercise.option, exercise.group), []).append(exercise)
+    # One from each stratum, again and again; a stratum that is used up leaves its turns to the others.
+    rounds = zip_longest(*(strata[stratum] for stratum in sorted(strata)))
+    in_turn = [exercise for one_each in rounds for exercise in one_each if exercise is not None]
+    return in_turn[:number]
 
 
 def _draw_inference(pool: Pool, generator: random.Random) -> Exercise:
