@@ -46,8 +46,8 @@ class BaseModelConfig(BaseModel):
     heads: int = Field(default=4, ge=1, description="Attention heads.")
     intermediate_size: int = Field(default=384, ge=8, description="Width of the feed-forward blocks.")
     positions: int = Field(default=16_384, ge=64, description="Tokens the model accepts; real prompts are long.")
-    steps: int = Field(default=600, ge=1, description="Training steps.")
-    batch_tokens: int = Field(default=1_280, ge=8, description="Tokens per step, padding included.")
+    steps: int = Field(default=1_800, ge=1, description="Training steps.")
+    batch_tokens: int = Field(default=640, ge=8, description="Tokens per step, padding included.")
     longest_document: int = Field(default=256, ge=8, description="Tokens; a longer text is read in pieces.")
 
 

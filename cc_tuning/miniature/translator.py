@@ -56,7 +56,7 @@ class TranslatorConfig(BaseModel):
     layers: int = Field(default=2, ge=1, description="Layers of the encoder, and of the decoder.")
     heads: int = Field(default=4, ge=1, description="Attention heads.")
     intermediate_size: int = Field(default=256, ge=8, description="Width of the feed-forward blocks.")
-    steps: int = Field(default=600, ge=1, description="Training steps.")
+    steps: int = Field(default=350, ge=1, description="Training steps.")
     batch_tokens: int = Field(default=1_024, ge=8, description="Tokens per step, padding included.")
     held_out_pairs: int = Field(default=100, ge=1, description="Pairs kept from training to measure by.")
 
