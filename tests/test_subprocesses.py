@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -33,15 +34,15 @@ def _run(code: str, *arguments: str, **options: object) -> None:
     run_worker([sys.executable, "-c", code, *arguments], name="worker", failure=EvaluationFailed, **options)
 
 
-def _wait_for(condition: object, seconds: float = 20) -> None:
+def _assert_soon(condition: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         assert time.monotonic() < deadline, "gave up waiting"
         time.sleep(0.02)
 
 
 def _family(path: Path) -> list[int]:
-    _wait_for(lambda: path.exists() and len(path.read_text().split()) == 2)
+    _assert_soon(lambda: path.exists() and len(path.read_text().split()) == 2)
     return [int(part) for part in path.read_text().split()]
 
 
@@ -73,7 +74,7 @@ def test_killed_worker_is_named_by_its_signal() -> None:
 
 def test_a_worker_that_leaves_a_child_behind_has_it_ended(tmp_path: Path) -> None:
     _run(FAMILY.removesuffix("time.sleep(60)\n"), str(tmp_path / "ids"))
-    _wait_for(lambda: all(_is_gone(process_id) for process_id in _family(tmp_path / "ids")))
+    _assert_soon(lambda: all(_is_gone(process_id) for process_id in _family(tmp_path / "ids")))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
@@ -86,11 +87,11 @@ def test_worker_ends_with_its_parent(number: signal.Signals, tmp_path: Path) -> 
     worker, child = _family(tmp_path / "ids")
     parent.send_signal(number)
     parent.wait(timeout=20)
-    _wait_for(lambda: _is_gone(worker))
+    _assert_soon(lambda: _is_gone(worker))
     if number == signal.SIGKILL:
         os.kill(child, signal.SIGKILL)  # the kernel tells the worker only; a worker with children must tell them
     else:
-        _wait_for(lambda: _is_gone(child))
+        _assert_soon(lambda: _is_gone(child))
 
 
 def test_workers_run_from_a_thread(tmp_path: Path) -> None:
