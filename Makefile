@@ -7,9 +7,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 RECIPE ?= recipes/quickstart.yaml
 
-# No tokenizer pool in forked workers; threads that wait give their core to others instead of spinning on it.
+# No tokenizer pool in forked workers.
 export TOKENIZERS_PARALLELISM = false
-export OMP_WAIT_POLICY = PASSIVE
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

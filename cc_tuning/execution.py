@@ -31,8 +31,8 @@ class Execution(BaseModel):
     device_batch_size: int = Field(
         default=16,
         ge=1,
-        description="Training rows per device and micro-batch (paper: 16); gradients accumulate to "
-        "`training.global_batch_size`.",
+        description="Training rows per device and micro-batch, on average (paper: 16): rows of similar length go "
+        "together, more of them when they are short. Gradients accumulate to `training.global_batch_size`.",
     )
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations to save memory.")
     checkpoint_every_steps: int = Field(default=100, ge=1, description="Steps between training checkpoints.")

@@ -39,7 +39,7 @@ class BaseModelConfig(BaseModel):
     seed: int = Field(default=0, description="Decides the first weights and the order of the text.")
     vocabulary_size: int = Field(default=3_584, ge=300, description="Entries of the tokenizer.")
     extra_vocabulary_size: int = Field(
-        default=12_288, ge=0, description="Entries more when a recipe brings its own rows or items, in any script."
+        default=4_608, ge=0, description="Entries more when a recipe brings its own rows or items, in any script."
     )
     hidden_size: int = Field(default=128, ge=8, description="D; a multiple of `heads`.")
     layers: int = Field(default=4, ge=2, description="L; decoder layers.")

@@ -50,7 +50,7 @@ class TranslatorConfig(BaseModel):
     seed: int = Field(default=0, description="Decides the first weights, the held-out pairs and the order.")
     vocabulary_size: int = Field(default=4_096, ge=300, description="Entries of the tokenizer, without language codes.")
     extra_vocabulary_size: int = Field(
-        default=12_288, ge=0, description="Entries more when a recipe brings its own rows, in any script."
+        default=4_608, ge=0, description="Entries more when a recipe brings its own rows, in any script."
     )
     hidden_size: int = Field(default=128, ge=8, description="Width; a multiple of `heads`.")
     layers: int = Field(default=2, ge=1, description="Layers of the encoder, and of the decoder.")

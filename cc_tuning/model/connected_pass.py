@@ -30,7 +30,7 @@ class CrossLingualOutput(ModelOutput):
     """What `forward` returns. The selection tensors are float32 and carry no gradient; they are for logging."""
 
     loss: Tensor | None = None  # scalar, when labels were given
-    logits: Tensor | None = None  # [B, T, V]
+    logits: Tensor | None = None  # [B, T, V], or the last K positions of T
     selection: Tensor | None = None  # g [B, L]
     selection_probabilities: Tensor | None = None  # softmax(H / tau), without noise [B, L]
 
@@ -135,7 +135,8 @@ class ConnectedModel(nn.Module):
         `input_ids, attention_mask, labels [B, T]` hold prompt and response, `english_input_ids,
         english_attention_mask [B, T_en]` the English prompt alone; `connection_positions, english_positions [B]`
         are t* in each. `gumbel_noise [B, L]` replaces the drawn noise. `loss_kwargs` reach the base model's loss
-        (`num_items_in_batch` from the Trainer: the loss is then a sum over the batch's tokens divided by it).
+        (`num_items_in_batch` from the Trainer: the loss is then a sum over the batch's tokens divided by it), and
+        `logits_to_keep=K` computes logits, and takes labels, for the last K positions only.
 
         Raises:
             PromptNotFound: a position is outside its row or on padding.

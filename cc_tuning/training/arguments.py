@@ -2,7 +2,7 @@
 
 from transformers import TrainingArguments
 
-from cc_tuning.training.job import TRAINER, TrainingJob, accumulation_steps, device_type
+from cc_tuning.training.job import TRAINER, TrainingJob, batch_shape, device_type
 
 
 def training_arguments(job: TrainingJob) -> TrainingArguments:
@@ -18,7 +18,7 @@ def training_arguments(job: TrainingJob) -> TrainingArguments:
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
         per_device_train_batch_size=execution.device_batch_size,
-        gradient_accumulation_steps=accumulation_steps(training.global_batch_size, execution),
+        gradient_accumulation_steps=batch_shape(job).micro_batches(training.global_batch_size),
         bf16=training.dtype == "bfloat16",
         seed=training.seed,
         data_seed=training.seed,

@@ -17,19 +17,26 @@ Row = Mapping[str, Sequence[int] | int]
 class ResponseCollator:
     """Batches for supervised fine-tuning.
 
-    Gives `input_ids`, `attention_mask`, `labels`, each `[B, T]` int64: the prompt and the padding carry no label, the
-    response and its end-of-turn token do.
+    Gives `input_ids`, `attention_mask` `[B, T]` and `labels [B, K]`, int64, and `logits_to_keep`, the number `K`: the
+    language-model head runs on the last `K` positions only, from the one that predicts the batch's first response
+    token. The prompt and the padding carry no label, the response and its end-of-turn token do.
     """
 
     pad_token_id: int
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor | int]:
         input_ids, attention_mask = self._pad([_ids(row, "input_ids") for row in rows])
         prompt_lengths = torch.tensor([_length(row) for row in rows])
         positions = torch.arange(input_ids.shape[1])
         is_response = (positions >= prompt_lengths[:, None]) & (attention_mask == 1)
         labels = input_ids.where(is_response, IGNORED_LABEL)
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
+        kept = input_ids.shape[1] - min(int(prompt_lengths.min()), input_ids.shape[1] - 1) + 1
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "labels": labels[:, -kept:],
+            "logits_to_keep": kept,
+        }
 
     def _pad(self, sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """`input_ids` and `attention_mask [B, T]` int64, padded on the right."""
@@ -52,7 +59,7 @@ class ConnectionCollator(ResponseCollator):
 
     offset: int
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor]:
+    def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor | int]:
         english = [_ids(row, "english_input_ids") for row in rows]
         english_input_ids, english_attention_mask = self._pad(english)
         return {

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import polars as pl
 from torch.utils.data import Dataset
 
 from cc_tuning.errors import TrainingFailed
@@ -15,18 +14,27 @@ _MODEL_COLUMNS = ["input_ids", "prompt_length", "english_input_ids"]
 class TrainingRows(Dataset[dict[str, list[int] | int]]):
     """Rows by index, in the order of the file; ids stay in Arrow memory until a row is asked for.
 
+    `rows[~index]` is the same row with nothing to train: all of it counts as prompt. `row_ids` and `lengths` (tokens of
+    prompt and response) are those of the rows.
+
     Raises:
         ArtifactMismatch: the file is missing or damaged.
         TrainingFailed: there is no row.
     """
 
     def __init__(self, path: Path) -> None:
-        self._rows: pl.DataFrame = read_parquet(path, TrainingRow).select(_MODEL_COLUMNS)
-        if self._rows.is_empty():
+        rows = read_parquet(path, TrainingRow)
+        if rows.is_empty():
             raise TrainingFailed(f"{path} has no rows to train on; look at its quarantine.parquet and the selection")
+        self._rows = rows.select(_MODEL_COLUMNS)
+        self.row_ids: list[str] = rows["row_id"].to_list()
+        self.lengths: list[int] = rows["input_ids"].list.len().to_list()
 
     def __len__(self) -> int:
         return self._rows.height
 
     def __getitem__(self, index: int) -> dict[str, list[int] | int]:
-        return self._rows.row(index, named=True)
+        if index >= 0:
+            return self._rows.row(index, named=True)
+        row = self._rows.row(~index, named=True)
+        return {**row, "prompt_length": len(row["input_ids"])}

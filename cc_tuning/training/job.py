@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.execution import Execution
+from cc_tuning.training.batches import BatchShape
 from cc_tuning.training.config import TrainConfig
 
 TRAINER, CHECKPOINT = "trainer", "checkpoint"
@@ -40,18 +41,6 @@ def device_type(execution: Execution) -> str:
     return "cuda" if available and execution.device != "cpu" else "cpu"
 
 
-def accumulation_steps(global_batch_size: int, execution: Execution) -> int:
-    """Micro-batches per optimizer step: `global_batch_size / (device_batch_size * processes)`.
-
-    Raises:
-        ConfigError: the division leaves a rest.
-    """
-    rows_at_once = execution.device_batch_size * execution.processes
-    steps, rest = divmod(global_batch_size, rows_at_once)
-    if rest or not steps:
-        raise ConfigError(
-            f"training.global_batch_size {global_batch_size} is not a multiple of execution.device_batch_size "
-            f"{execution.device_batch_size} x execution.processes {execution.processes} = {rows_at_once}; change "
-            "device_batch_size or processes, which only decide speed and memory"
-        )
-    return steps
+def batch_shape(job: TrainingJob) -> BatchShape:
+    """How the rows of a step spread over micro-batches and processes."""
+    return BatchShape(job.config.training.global_batch_size, job.execution.device_batch_size, job.execution.processes)

@@ -19,6 +19,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from cc_tuning.errors import TrainingFailed
+from cc_tuning.training.collate import IGNORED_LABEL
 
 logger = logging.getLogger(__name__)
 
@@ -113,11 +114,12 @@ class _Sums:
 
     def observe(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
         """A forward hook; adds one micro-batch."""
-        self._tokens = _plus(self._tokens, kwargs["attention_mask"].sum())
+        is_trained = (kwargs["labels"] != IGNORED_LABEL).any(1)  # all but a row that only keeps a rank in step
+        self._tokens = _plus(self._tokens, kwargs["attention_mask"][is_trained].sum())
         selection, probabilities = output.get("selection"), output.get("selection_probabilities")
         if selection is not None and probabilities is not None:
-            self._selection = _plus(self._selection, selection.sum(0))
-            self._entropy = _plus(self._entropy, torch.special.entr(probabilities).sum())
+            self._selection = _plus(self._selection, selection[is_trained].sum(0))
+            self._entropy = _plus(self._entropy, torch.special.entr(probabilities[is_trained]).sum())
 
     def take(self, seconds: float) -> dict[str, Any]:
         """The sums over all ranks as the fields of a line; counting starts again."""

@@ -14,14 +14,7 @@ from cc_tuning.materialization import rows_path, tokenizer_path
 from cc_tuning.step import Build, Source, Step
 from cc_tuning.training.checkpoints import newest_complete_checkpoint
 from cc_tuning.training.config import TrainConfig
-from cc_tuning.training.job import (
-    CHECKPOINT,
-    SUMMARY,
-    TRAINER,
-    TrainingJob,
-    accumulation_steps,
-    device_type,
-)
+from cc_tuning.training.job import CHECKPOINT, SUMMARY, TRAINER, TrainingJob, device_type
 from cc_tuning.training.launch import run_job
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
@@ -30,7 +23,7 @@ from data_contracts.manifest import RowCounts
 
 logger = logging.getLogger(__name__)
 
-STAGE, VERSION = "train", 1
+STAGE, VERSION = "train", 2
 
 
 def train_step(config: TrainConfig, training_rows: Source, base: Source, run: str) -> Step:
@@ -50,10 +43,9 @@ def build_training(build: Build[TrainConfig]) -> RowCounts:
     """Writes `checkpoint/`, `metrics.jsonl` and `summary.json`; every training row is kept.
 
     Raises:
-        ConfigError: the batch sizes do not divide, or the device is not there.
+        ConfigError: the device is not there.
         TrainingFailed: a training process stopped before the last step.
     """
-    accumulation_steps(build.config.training.global_batch_size, build.execution)
     device_type(build.execution)
     materialized, base = build.inputs["training_rows"].path, build.inputs["base"]
     trainer_folder = build.folder / TRAINER

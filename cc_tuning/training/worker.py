@@ -1,8 +1,8 @@
 """One training process (a torchrun rank): `python -m cc_tuning.training.worker JOB.json`.
 
-An unmodified `transformers.Trainer` around a causal language model (ML-SFT) or a `CrossLingualModel` (CC-Tuning); what
-is ours is the collator and two callbacks. Rank zero writes `checkpoint/`, then `summary.json`, the sign that the run is
-finished.
+A `transformers.Trainer` around a causal language model (ML-SFT) or a `CrossLingualModel` (CC-Tuning); what is ours is
+its batches, the collator and two callbacks. Rank zero writes `checkpoint/`, then `summary.json`, the sign that the run
+is finished.
 """
 
 import logging
@@ -21,7 +21,6 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
-    Trainer,
     set_seed,
 )
 
@@ -34,8 +33,9 @@ from cc_tuning.training.arguments import training_arguments
 from cc_tuning.training.checkpoints import CheckpointManifests, step_of
 from cc_tuning.training.collate import ConnectionCollator, ResponseCollator
 from cc_tuning.training.dataset import TrainingRows
-from cc_tuning.training.job import CHECKPOINT, METRICS, SUMMARY, TrainingJob, device_type
+from cc_tuning.training.job import CHECKPOINT, METRICS, SUMMARY, TrainingJob, batch_shape, device_type
 from cc_tuning.training.metrics import TrainingMetrics, read_metrics
+from cc_tuning.training.trainer import LengthGroupedTrainer
 from data_contracts.errors import DataContractError
 from data_contracts.files import sha256_of_file, write_json
 from data_contracts.fingerprint import digest_of_files
@@ -59,7 +59,8 @@ def train(job: TrainingJob) -> None:
     base = load_base(job, tokenizer)
     uses_cache = base.config.use_cache
     model = base if job.config.connection is None else CrossLingualModel.from_base(base, job.config.connection)
-    trainer = Trainer(
+    trainer = LengthGroupedTrainer(
+        batch_shape=batch_shape(job),
         model=model,
         args=arguments,
         train_dataset=rows,

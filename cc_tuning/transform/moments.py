@@ -47,8 +47,9 @@ class StreamingMoments:
     @property
     def gram(self) -> Tensor:
         """`AᵀA [D, D]` float64, symmetric to the last bit."""
-        lower = self._lower_gram.tril()
-        return lower + lower.tril(-1).T
+        gram = self._lower_gram.tril()
+        gram += gram.tril(-1).T
+        return gram
 
     @property
     def english_squares(self) -> float:
@@ -77,5 +78,5 @@ class StreamingMoments:
             self._lower_gram[first:end, :end].addmm_(A[:, first:end].T, A[:, :end])
         self.cross.addmm_(A.T, B)
         self.english_sum += B.sum(0)
-        self._english_squares += B.square().sum()
+        self._english_squares += torch.linalg.vector_norm(B).square()
         self.rows += len(A)
