@@ -27,7 +27,7 @@ def answer_with(
 
 
 def main() -> None:
-    options = parser(__doc__ or "", "generation", pairs=9)
+    options = parser(__doc__ or "", "generation", pairs=15)
     for name, value in {"rows": 1, "prompt": 256, "new-tokens": 40, "layers": 8, "hidden": 512}.items():
         options.add_argument(f"--{name}", type=int, default=value)
     arguments = options.parse_args()

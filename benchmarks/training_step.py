@@ -1,6 +1,7 @@
 """One CC-Tuning step against one step of ordinary fine-tuning of the same model on the same rows.
 
-A step is forward, backward and AdamW. The paper reports 1.12 to 1.16 (Ye et al. 2025, table 3).
+A step is forward, backward and AdamW, on the batches of the training stage. The paper reports 1.12 to 1.16 (Ye et al.
+2025, table 3).
 """
 
 from collections.abc import Callable
@@ -11,6 +12,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
+from cc_tuning.training.collate import ConnectionCollator, ResponseCollator, Row
+
+Batch = dict[str, Tensor | int]
 
 
 def build_model(device: str, layers: int, hidden_size: int) -> LlamaForCausalLM:
@@ -30,25 +34,24 @@ def build_model(device: str, layers: int, hidden_size: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config).to(torch.device(device))
 
 
-def build_batch(device: str, rows: int, prompt: int, response: int, english: int) -> dict[str, Tensor]:
-    """Random rows without padding, as the connected model takes them."""
-    ids = torch.randint(10, 32000, (rows, prompt + response))
-    english_ids = torch.randint(10, 32000, (rows, english))
-    labels = ids.clone()
-    labels[:, :prompt] = -100
-    batch = {
-        "input_ids": ids,
-        "attention_mask": torch.ones_like(ids),
-        "labels": labels,
-        "connection_positions": torch.full((rows,), prompt - 1),
-        "english_input_ids": english_ids,
-        "english_attention_mask": torch.ones_like(english_ids),
-        "english_positions": torch.full((rows,), english - 1),
-    }
-    return {name: tensor.to(device) for name, tensor in batch.items()}
+def draw_rows(rows: int, prompt: int, response: int, english: int) -> list[Row]:
+    """Random rows of equal lengths, so that no batch has padding."""
+
+    def ids(length: int) -> list[int]:
+        return torch.randint(10, 32000, (length,)).tolist()
+
+    return [
+        {"input_ids": ids(prompt + response), "prompt_length": prompt, "english_input_ids": ids(english)}
+        for _ in range(rows)
+    ]
 
 
-def step_of(model: torch.nn.Module, batch: dict[str, Tensor]) -> Callable[[], None]:
+def on_device(batch: Batch, device: str) -> Batch:
+    """The batch's tensors where the model is."""
+    return {name: value.to(device) if isinstance(value, Tensor) else value for name, value in batch.items()}
+
+
+def step_of(model: torch.nn.Module, batch: Batch) -> Callable[[], None]:
     """A function that takes one optimizer step on `batch`."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
     model.train()
@@ -62,15 +65,16 @@ def step_of(model: torch.nn.Module, batch: dict[str, Tensor]) -> Callable[[], No
 
 
 def main() -> None:
-    options = parser(__doc__ or "", "training_step", pairs=9)
+    options = parser(__doc__ or "", "training_step", pairs=15)
     for name, value in {"rows": 1, "prompt": 256, "response": 64, "english": 128, "layers": 8, "hidden": 512}.items():
         options.add_argument(f"--{name}", type=int, default=value)
     arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
 
-    batch = build_batch(arguments.device, arguments.rows, arguments.prompt, arguments.response, arguments.english)
-    plain_batch = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+    rows = draw_rows(arguments.rows, arguments.prompt, arguments.response, arguments.english)
+    plain_batch = on_device(ResponseCollator(pad_token_id=0)(rows), arguments.device)
     plain = step_of(build_model(arguments.device, arguments.layers, arguments.hidden), plain_batch)
+    batch = on_device(ConnectionCollator(pad_token_id=0, offset=0)(rows), arguments.device)
     base = build_model(arguments.device, arguments.layers, arguments.hidden)
     connected = step_of(CrossLingualModel.from_base(base, ConnectionConfig()).to(arguments.device), batch)
 
