@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import polars as pl
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 RECIPE = os.environ.get("CC_TUNING_KILL_RECIPE", "tests/flows/smallest.yaml")
 KILLS = int(os.environ.get("CC_TUNING_KILLS", "10"))
 RESULTS = ("scores.parquet", "predictions.parquet", "pairs.parquet", "training_rows.parquet")
+STARTED_AT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \| (.+): started, fingerprint")
 STARTED, FINISHED = re.compile(r"\| (.+): started, fingerprint"), re.compile(r"\| (.+): finished in")
 
 pytestmark = pytest.mark.slow
@@ -67,30 +69,55 @@ def shard_times(store: Path) -> dict[tuple[str, str], int]:
     return {(path.relative_to(store).parts[1], path.name): path.stat().st_mtime_ns for path in markers}
 
 
+def stage_starts(log: Path, began: datetime) -> list[tuple[float, str]]:
+    """When each stage started, in seconds after the run began, and its label; a log has milliseconds."""
+    lines = STARTED_AT.findall(log.read_text(errors="replace"))
+    return [((datetime.fromisoformat(at.replace(",", ".")) - began).total_seconds(), label) for at, label in lines]
+
+
+def kill_at(moment: float, starts: list[tuple[float, str]], folder: Path) -> None:
+    """Start the run and kill it where an undisturbed one is after `moment` seconds: so long into the same stage."""
+    seen = log_of(folder)
+    process = start(folder, folder / "log")
+    began = time.monotonic()
+    start_of_stage, label = max((entry for entry in starts if entry[0] <= moment), default=(0.0, ""))
+    while label and not re.search(rf"\| {re.escape(label)}: (started|cached|finished)", log_of(folder)[len(seen) :]):
+        assert process.poll() is None, f"the run ended before {label}"
+        time.sleep(0.02)
+        began = time.monotonic()
+    until = began + moment - start_of_stage
+    while time.monotonic() < until and f"| {label}: finished" not in log_of(folder)[len(seen) :]:
+        time.sleep(0.02)
+    assert process.poll() is None, "the run ended before it was killed"
+    kill(process)
+
+
+def log_of(folder: Path) -> str:
+    log = folder / "log"
+    return log.read_text(errors="replace") if log.is_file() else ""
+
+
 def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     for folder in (undisturbed, killed):
         folder.mkdir()
-    began = time.monotonic()
+    began = datetime.now()
     assert start(undisturbed, undisturbed / "log").wait() == 0
-    whole_run = time.monotonic() - began
+    whole_run = (datetime.now() - began).total_seconds()
+    starts = stage_starts(undisturbed / "log", began)
 
     generator = random.Random(20_261_121)
     marked: dict[tuple[str, str], int] = {}
-    for _ in range(KILLS):
-        process = start(killed, killed / "log")
-        until = time.monotonic() + generator.uniform(0.1, 0.6) * whole_run
-        while time.monotonic() < until and process.poll() is None:
-            time.sleep(0.05)
-        if process.poll() is None:
-            kill(process)
+    for moment in sorted(generator.uniform(0, starts[-1][0]) for _ in range(KILLS)):
+        kill_at(moment, starts, killed)
+        print(f"killed {moment:.0f} s into {whole_run:.0f} s")
         now = shard_times(killed / "store")
         redone = [name for name, made in marked.items() if name in now and now[name] != made]
         assert not redone, f"finished shards ran twice: {redone}"
         marked |= now
     assert start(killed, killed / "log").wait() == 0
 
-    log = (killed / "log").read_text(errors="replace")
+    log = log_of(killed)
     finished = FINISHED.findall(log)
     assert len(finished) == len(set(finished)), f"a finished stage ran twice: {finished}"
     assert len(STARTED.findall(log)) > len(finished), "no kill fell into a stage"
