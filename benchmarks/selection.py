@@ -39,6 +39,7 @@ LETTERS = {
 }
 PROMPT_CHARACTERS, RESPONSE_CHARACTERS = 120, 180
 ROW_GROUP_ROWS = 10_000
+TEXT_CHARACTERS = 1_000_000  # per language; every row takes two pieces
 
 
 def words(letters: str, characters: int, draw: random.Random) -> str:
@@ -52,16 +53,23 @@ def words(letters: str, characters: int, draw: random.Random) -> str:
     return " ".join(cuts)
 
 
+def piece(text: str, characters: int, draw: random.Random) -> str:
+    """Some of `text`."""
+    first = draw.randrange(len(text) - characters)
+    return text[first : first + characters]
+
+
 def write_rows(path: Path, rows: int) -> None:
     """A parquet file in Aya's schema."""
     draw = random.Random(0)
+    texts = {code: words(letters, TEXT_CHARACTERS, draw) for code, letters in LETTERS.items()}
     schema = pa.schema([(name, pa.string()) for name in ("inputs", "targets", "language_code", "annotation_type")])
     with pq.ParquetWriter(path, schema, write_page_checksum=True) as writer:
         for first in range(0, rows, ROW_GROUP_ROWS):
             codes = draw.choices(list(LETTERS), k=min(ROW_GROUP_ROWS, rows - first))
             columns = {
-                "inputs": [words(LETTERS[code], PROMPT_CHARACTERS, draw) for code in codes],
-                "targets": [words(LETTERS[code], RESPONSE_CHARACTERS, draw) for code in codes],
+                "inputs": [piece(texts[code], PROMPT_CHARACTERS, draw) for code in codes],
+                "targets": [piece(texts[code], RESPONSE_CHARACTERS, draw) for code in codes],
                 "language_code": codes,
                 "annotation_type": ["original-annotations"] * len(codes),
             }

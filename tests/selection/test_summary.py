@@ -36,14 +36,14 @@ def row(inputs: str | None, targets: str = "Ja, sicher", code: str = "deu", **mo
 ROWS_READ = [
     row("Ist es kalt?"), row("IST ES KALT!!", "ja sicher"), row("Ist es warm?"), row("Ist es kalt?"),
     row(None), row("?"), row("Was?", "x" * 30), row("Ist es spät?", annotation_type="b"),
-    row("你好吗？", "我 很好。", "zho", language="Traditional Chinese"), row("你好吗", "我很好", "zho"), row("Wat?", code="xx"),
-    row("¿Qué es?", "No lo sé", "spa"),
+    row("你好吗？", "我 很好。", "zho", language="Traditional Chinese"), row("你好吗", "我很好", "zho"),
+    row("Wat?", code="xx"), row("¿Qué es?", "No lo sé", "spa"),
 ]  # fmt: skip
 
 
-def select(folder: Path, rows: list[dict[str, Any]], **config: Any) -> tuple[SelectionSummary, pl.DataFrame]:
+def select(folder: Path, source: list[dict[str, Any]], **config: Any) -> tuple[SelectionSummary, pl.DataFrame]:
     path = folder / "rows.jsonl"
-    path.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
+    path.write_text("".join(json.dumps(each) + "\n" for each in source), encoding="utf-8")
     store, place = ArtifactStore(folder / "store"), LocalSource.of(path)
     step = selection_step(SelectionConfig(decontamination="none", **config), place, items=place)
     outcome = run_step(step, store, Execution(quarantine_limit=1), no_progress)
