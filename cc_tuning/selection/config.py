@@ -28,11 +28,13 @@ class SelectionConfig(BaseModel):
         "from all rows alike, 0 gives each language as many.",
     )
     max_rows_per_language: int | None = Field(
-        default=None, ge=1, description="At most this many rows of one language; what it does not take goes to others."
+        default=None,
+        ge=1,
+        description="At most this many rows of one language, the others take the rest; none: no cap.",
     )
     min_characters: int = Field(default=1, ge=1, description="Characters that prompt and response each have at least.")
     max_characters: int | None = Field(
-        default=None, ge=1, description="Characters that prompt and response each have at most."
+        default=None, ge=1, description="Characters that prompt and response each have at most; none: no limit."
     )
     annotation_types: tuple[str, ...] = Field(
         default=(), description="Values of the column `annotation_type` to choose from; none means every type."

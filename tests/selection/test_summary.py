@@ -13,6 +13,7 @@ from cc_tuning.execution import Execution
 from cc_tuning.progress import no_progress
 from cc_tuning.selection import sources
 from cc_tuning.selection.config import SelectionConfig
+from cc_tuning.selection.ledger import read_ledger
 from cc_tuning.selection.stage import ROWS, selection_step
 from cc_tuning.selection.summary import SUMMARY, SelectionSummary
 from cc_tuning.step import LocalSource, run_step
@@ -107,8 +108,6 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, monke
     path = tmp_path / "rows.jsonl"
 
     def read_then_change(*arguments: Any) -> Any:
-        from cc_tuning.selection.ledger import read_ledger
-
         ledger = read_ledger(*arguments)
         path.write_text(path.read_text(encoding="utf-8").replace("warm", "lau"), encoding="utf-8")
         return ledger
