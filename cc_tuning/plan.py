@@ -15,7 +15,8 @@ from cc_tuning.miniature.translator import translator_step
 from cc_tuning.miniature.world import world_step
 from cc_tuning.recipe import MINIATURE, Recipe, identity_of, is_hub_id
 from cc_tuning.report.stage import report_step
-from cc_tuning.selection.stage import SelectionConfig, selection_step
+from cc_tuning.selection.config import SelectionConfig
+from cc_tuning.selection.stage import selection_step
 from cc_tuning.step import HubSource, LocalSource, Source, Step
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.stage import train_step
@@ -103,7 +104,7 @@ def plan_recipe(recipe: Recipe, *, sources_may_be_missing: bool = False) -> Plan
         ConfigError: a local source does not exist or cannot be read.
     """
     places = _Places(recipe, sources_may_be_missing)
-    select = selection_step(identity_of(recipe.data, SelectionConfig), places.rows)
+    select = selection_step(identity_of(recipe.data, SelectionConfig), places.rows, items=places.items)
     translate = translation_step(
         identity_of(recipe.translation, TranslationConfig), rows=select.ref, translator=places.translator
     )

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
@@ -31,6 +32,10 @@ XQuAD, XLSum), `language` (ISO 639-1), `item_id` (equal for the same item in eve
 
 <!-- The rest is made by `make docs` from the code. -->
 """
+_PLAIN_TYPES = {
+    "str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path",
+    "NoneType": "null",
+}  # fmt: skip
 
 
 def recipe_reference() -> str:
@@ -66,9 +71,9 @@ def _type_text(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is tuple:
         return f"list of {_type_text(get_args(annotation)[0])}"
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path"}.get(
-        getattr(annotation, "__name__", ""), str(annotation)
-    )
+    if get_origin(annotation) is UnionType:
+        return " or ".join(map(_type_text, get_args(annotation)))
+    return _PLAIN_TYPES.get(getattr(annotation, "__name__", ""), str(annotation))
 
 
 def _default_text(field: FieldInfo) -> str:
@@ -79,7 +84,7 @@ def _default_text(field: FieldInfo) -> str:
     value = field.default
     if isinstance(value, tuple):
         value = ", ".join(map(str, value))
-    return f"`{value}`" if value not in ("", ()) else "none"
+    return f"`{value}`" if value not in ("", (), None) else "none"
 
 
 def _cell(field: FieldInfo) -> str:

@@ -4,6 +4,8 @@ pyarrow writes and reads because it verifies page checksums; without them most s
 (docs/architecture.md). Bytes depend on the rows only, so equal artifacts have equal sha256.
 """
 
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dataframely as dy
@@ -63,8 +65,35 @@ def read_table(path: Path) -> pa.Table:
     Raises:
         ArtifactMismatch: the file is missing, damaged or not parquet.
     """
-    try:
+    with _damage_is_named(path):
         return pq.read_table(path, page_checksum_verification=True)
+
+
+def read_schema(path: Path) -> pa.Schema:
+    """The columns of any parquet file.
+
+    Raises:
+        ArtifactMismatch: the file is missing, damaged or not parquet.
+    """
+    with _damage_is_named(path):
+        return pq.read_schema(path)
+
+
+def read_table_batches(path: Path, columns: Collection[str], rows: int) -> Iterator[pa.Table]:
+    """As `read_table`, but only some columns and at most `rows` rows at a time, in the file's order.
+
+    Raises:
+        ArtifactMismatch: the file is missing, damaged or not parquet; found when its place is reached.
+    """
+    with _damage_is_named(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(batch_size=rows, columns=list(columns)):
+            yield pa.Table.from_batches([batch])
+
+
+@contextmanager
+def _damage_is_named(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError as error:
         raise ArtifactMismatch(f"{path} is missing") from error
     except (pa.ArrowException, OSError) as error:

@@ -43,6 +43,13 @@ def quarantine_rows(frame: pl.DataFrame, id_column: str, rule: str, detail: str 
     return _frame([_quarantined(row, id_column, rule, detail) for row in frame.to_dicts()])
 
 
+def quarantine_judged(frame: pl.DataFrame, id_column: str) -> pl.DataFrame:
+    """All rows of `frame`, each filed under what its own columns `rule` and `detail` say."""
+    verdicts = frame.select("rule", "detail").iter_rows()
+    rows = frame.drop("rule", "detail").to_dicts()
+    return _frame([_quarantined(row, id_column, *verdict) for row, verdict in zip(rows, verdicts, strict=True)])
+
+
 def write_quarantine(folder: Path, frames: Sequence[pl.DataFrame]) -> dict[str, int]:
     """Write `quarantine.parquet` (also when empty) and return the number of rows by rule."""
     rows = pl.concat([_frame([]), *frames]).sort("rule", "row_id", "row_json")

@@ -44,6 +44,7 @@ def test_changing_worker_count_device_or_place_keeps_every_fingerprint() -> None
         ("connection.selector=mean", {"train cc-tuning", "transform cc-tuning", "evaluate cc-tuning", "report"}),
         ("training.seed=1", EVERY_RUN),
         ("materialization.cutoff_tokens=99", EVERY_RUN | {"materialize plain"}),
+        ("data.decontamination=none", EVERY_RUN | {"materialize plain", "select", "translate"}),
         ("data.seed=1", EVERY_RUN | {"materialize plain", "select", "translate"}),
     ],
 )

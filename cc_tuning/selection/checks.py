@@ -3,14 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import polars as pl
 
 from cc_tuning.languages import UnknownLanguage, find_language
-from cc_tuning.selection.sources import COLUMNS, PROBLEM
-from data_contracts.quarantine import quarantine_rows
+from cc_tuning.selection import contamination
+from cc_tuning.selection.contamination import ContaminationIndex
+from cc_tuning.selection.sources import PROBLEM
 
+DUPLICATE = "duplicate_row"
 RULES = {
     "malformed_line": "the line is not a JSON object, or has not one CSV field per column",
     "not_text": "inputs, targets or language_code is not text",
@@ -19,47 +20,38 @@ RULES = {
     "empty_text": "inputs or targets has no visible character",
     "unknown_language": "language_code is not in cc_tuning/languages.csv",
     "english_incomplete": "only one of inputs_en and targets_en is there",
-    "duplicate_row": "another row has the same language_code, inputs and targets",
+    **contamination.RULES,
+    DUPLICATE: "another row has the same language_code, inputs and targets",
 }
 """What a row must not be, in the order in which rules are tried."""
 
 # Texts of white space of every kind, control characters, and format characters such as U+200F or U+FEFF.
 INVISIBLE = r"^[\s\p{Z}\p{Cc}\p{Cf}]*$"
 
-_RULE = "rule"
 _ROW_ID_DIGITS = 32
 
 
-@dataclass(frozen=True)
-class CheckedRows:
-    """A source's rows, divided."""
-
-    good: pl.DataFrame
-    """Columns `row_id` and `COLUMNS`; the source's order does not show in it."""
-    quarantined: tuple[pl.DataFrame, ...]
-
-
-def check_rows(rows: pl.DataFrame) -> CheckedRows:
-    """Divide what `read_source` gave; every row is in exactly one of the two parts."""
-    columns = ("row_id", *COLUMNS)
+def identify_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """The rows of a source with `row_id` and `flores_code` (null where the language is not known); no blank English."""
     english = [
         pl.when(~pl.col(name).str.contains(INVISIBLE)).then(pl.col(name)).alias(name)
         for name in ("inputs_en", "targets_en")
     ]
-    identified = rows.with_columns(english).with_columns(pl.Series("row_id", _row_ids(rows), pl.String))
-    judged = identified.with_columns(_first_broken_rule(rows["language_code"].unique().to_list()).alias(_RULE))
-    # Sorted by everything, so that among duplicates the same one stays whatever the source's order.
-    sound = judged.filter(pl.col(_RULE).is_null()).select(columns).sort(columns)
-    good = sound.unique("row_id", keep="first", maintain_order=True)
-    repeated = sound.filter(~pl.col("row_id").is_first_distinct())
-    quarantined = [
-        quarantine_rows(part.select(columns), "row_id", rule, RULES[rule])
-        for (rule,), part in judged.filter(pl.col(_RULE).is_not_null()).group_by([_RULE], maintain_order=True)
-        if isinstance(rule, str)
-    ]
-    return CheckedRows(
-        good, (*quarantined, quarantine_rows(repeated, "row_id", "duplicate_row", RULES["duplicate_row"]))
+    return rows.with_columns(
+        *english,
+        pl.Series("row_id", _row_ids(rows), pl.String),
+        pl.Series("flores_code", _flores_codes(rows), pl.String),
     )
+
+
+def judge_rows(identified: pl.DataFrame, normalised: pl.DataFrame, index: ContaminationIndex | None) -> pl.DataFrame:
+    """The columns `rule` and `detail` for rows of one batch, null for sound ones; duplicates are not looked for."""
+    rules = identified.select(rule=_first_broken_rule())["rule"].to_list()
+    details = [rule and RULES[rule] for rule in rules]
+    for row, finding in (index.find(normalised) if index else {}).items():
+        if rules[row] is None:
+            rules[row], details[row] = finding.rule, finding.detail
+    return pl.DataFrame({"rule": rules, "detail": details}, schema={"rule": pl.String, "detail": pl.String})
 
 
 def _row_ids(rows: pl.DataFrame) -> list[str]:
@@ -71,21 +63,24 @@ def _row_ids(rows: pl.DataFrame) -> list[str]:
     ]
 
 
-def _first_broken_rule(codes: Sequence[str | None]) -> pl.Expr:
-    known = [code for code in codes if code is not None and _is_known(code)]
+def _flores_codes(rows: pl.DataFrame) -> list[str | None]:
+    named = rows.select("language_code", pl.col("language", "inputs").fill_null(""))
+    return [_flores_code(code, name, text) for code, name, text in named.iter_rows()]
+
+
+def _flores_code(code: str | None, name: str, text: str) -> str | None:
+    try:
+        return None if code is None else find_language(code, name, text).flores_code
+    except UnknownLanguage:
+        return None
+
+
+def _first_broken_rule() -> pl.Expr:
     text = [pl.col("inputs"), pl.col("targets")]
     broken = {
         "null_text": pl.any_horizontal(column.is_null() for column in text),
         "empty_text": pl.any_horizontal(column.str.contains(INVISIBLE) for column in text),
-        "unknown_language": ~pl.col("language_code").is_in(known).fill_null(False),
+        "unknown_language": pl.col("flores_code").is_null(),
         "english_incomplete": pl.col("inputs_en").is_null() != pl.col("targets_en").is_null(),
     }
     return pl.coalesce(pl.col(PROBLEM), *(pl.when(condition).then(pl.lit(rule)) for rule, condition in broken.items()))
-
-
-def _is_known(code: str) -> bool:
-    try:
-        find_language(code)
-    except UnknownLanguage:
-        return False
-    return True

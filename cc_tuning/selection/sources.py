@@ -1,14 +1,16 @@
 """Rows as their owner keeps them: parquet, JSON Lines or CSV on disk, or a dataset of the hub.
 
 Reading changes nothing and drops nothing: every row comes out as text in the columns below, with the reason beside it
-when it could not be read as it stands. What makes a readable row unfit is for `checks` to say.
+when it could not be read as it stands. What makes a readable row unfit is for `checks` to say. Rows come in batches, so
+that a source may be larger than memory, and in the source's order, so that a row's position finds it again.
 """
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 import pyarrow as pa
@@ -17,8 +19,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.step import Location
-from data_contracts.errors import ContractViolation
-from data_contracts.parquet import read_table
+from data_contracts.errors import ArtifactMismatch, ContractViolation
+from data_contracts.parquet import read_schema, read_table_batches
 
 NEEDED_COLUMNS = ("inputs", "targets", "language_code")
 OPTIONAL_COLUMNS = ("language", "annotation_type", "user_id", "inputs_en", "targets_en")
@@ -30,10 +32,18 @@ _SCHEMA = dict.fromkeys((*COLUMNS, PROBLEM), pl.String)
 # Aya's training split on the hub; its test split and the annotators' data lie beside it.
 _HUB_FILES = "data/train-*.parquet"
 _LONGEST_CSV_FIELD = 1 << 27
+_BATCH_ROWS = 16_384
+
+ItemT = TypeVar("ItemT")
 
 
 def read_source(source: Location) -> pl.DataFrame:
-    """The rows of a source: `COLUMNS` as text (null where the source has none) and `problem`.
+    """All rows of a source at once; raises as `read_batches`."""
+    return pl.concat([pl.DataFrame(schema=_SCHEMA), *read_batches(source)])
+
+
+def read_batches(source: Location) -> Iterator[pl.DataFrame]:
+    """The rows of a source, some thousands at a time: `COLUMNS` as text (null where it has none) and `problem`.
 
     Raises:
         ConfigError: the file's kind is not known, or the hub cannot be reached.
@@ -41,7 +51,9 @@ def read_source(source: Location) -> pl.DataFrame:
         ArtifactMismatch: a parquet file is missing or damaged.
     """
     if not source.is_local:
-        return pl.concat([_read_parquet(path) for path in _hub_files(source)])
+        for path in _hub_files(source):
+            yield from _read_parquet(path)
+        return
     path = source.path
     readers = {".parquet": _read_parquet, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".csv": _read_csv}
     reader = readers.get(path.suffix.lower())
@@ -50,7 +62,29 @@ def read_source(source: Location) -> pl.DataFrame:
             f"{path} is not a source of rows: expected a file that ends in {', '.join(readers)}; "
             "convert it, or set `data.source` to another file"
         )
-    return reader(path)
+    yield from reader(path)
+
+
+def read_rows_at(source: Location, positions: pl.Series) -> pl.DataFrame:
+    """The rows at `positions` of a source, counted from 0 over all of it, in the source's order.
+
+    Raises:
+        ArtifactMismatch: the source has fewer rows than it had; otherwise as `read_batches`.
+    """
+    wanted = positions.sort()
+    found = [pl.DataFrame(schema=_SCHEMA)]
+    start = taken = 0
+    for batch in read_batches(source):
+        end = start + batch.height
+        until = wanted.search_sorted(end)
+        if until > taken:
+            found.append(batch[wanted[taken:until] - start])
+        start, taken = end, until
+    if taken < wanted.len():
+        raise ArtifactMismatch(
+            f"{source.name} has {start} rows now, more when it was first read; leave it alone and run again"
+        )
+    return pl.concat(found)
 
 
 def _hub_files(source: Location) -> list[Path]:
@@ -72,15 +106,19 @@ def _hub_files(source: Location) -> list[Path]:
     return files
 
 
-def _read_parquet(path: Path) -> pl.DataFrame:
-    table = read_table(path)
-    _check_columns(path, table.column_names)
-    table = table.select([name for name in COLUMNS if name in table.column_names])
-    for field in table.schema:
+def _read_parquet(path: Path) -> Iterator[pl.DataFrame]:
+    schema = read_schema(path)
+    _check_columns(path, schema.names)
+    columns = [name for name in COLUMNS if name in schema.names]
+    for field in map(schema.field, columns):
         if pa.types.is_nested(field.type) or (field.name in NEEDED_COLUMNS and not _holds_text(field.type)):
             raise ContractViolation(
                 f"{path}: column {field.name} holds {field.type}, expected text; convert the column"
             )
+    yield from map(_as_frame, read_table_batches(path, columns, _BATCH_ROWS))
+
+
+def _as_frame(table: pa.Table) -> pl.DataFrame:
     try:
         table.validate(full=True)
     except pa.ArrowInvalid:
@@ -110,40 +148,48 @@ def _decoded_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
         }
 
 
-def _read_json_lines(path: Path) -> pl.DataFrame:
+def _read_json_lines(path: Path) -> Iterator[pl.DataFrame]:
+    seen: set[str] = set()
     # Bytes that are not UTF-8 become lone surrogates here, so that they fall under one rule with those in the JSON.
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        lines = [line.rstrip("\r\n") for line in file]
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
+        lines = (line.rstrip("\r\n") for line in file)
+        for batch in _batches(_json_rows((line for line in lines if line.strip()), seen)):
+            yield pl.DataFrame(batch, schema=_SCHEMA)
+    # Which keys the rows have is known after the last one only.
+    _check_columns(path, sorted(seen))
+
+
+def _json_rows(lines: Iterable[str], seen: set[str]) -> Iterator[dict[str, str | None]]:
     for line in lines:
-        if not line.strip():
-            continue
         try:
             row = json.loads(line)
         except ValueError:
             row = None
         if isinstance(row, dict):
-            seen |= row.keys()
-            rows.append(_as_text(row))
+            seen.update(row)
+            yield _as_text(row)
         else:
-            rows.append(_as_text({"inputs": line}) | {PROBLEM: "malformed_line"})
-    _check_columns(path, sorted(seen))
-    return pl.DataFrame(rows, schema=_SCHEMA)
+            yield _as_text({"inputs": line}) | {PROBLEM: "malformed_line"}
 
 
-def _read_csv(path: Path) -> pl.DataFrame:
+def _read_csv(path: Path) -> Iterator[pl.DataFrame]:
     # The default of 128 KiB is shorter than some rows; the limit can be set only for the whole process.
     csv.field_size_limit(_LONGEST_CSV_FIELD)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         try:
             _check_columns(path, list(reader.fieldnames or ()))
-            return pl.DataFrame(list(_csv_rows(reader)), schema=_SCHEMA)
+            for batch in _batches(_csv_rows(reader)):
+                yield pl.DataFrame(batch, schema=_SCHEMA)
         except csv.Error as error:
             raise ContractViolation(
                 f"{path}, line {reader.line_num}: not CSV ({error}); quote fields that hold commas, quotes or line ends"
             ) from error
+
+
+def _batches(items: Iterator[ItemT]) -> Iterator[list[ItemT]]:
+    while batch := list(islice(items, _BATCH_ROWS)):
+        yield batch
 
 
 def _csv_rows(reader: "csv.DictReader[str]") -> Iterator[dict[str, str | None]]:
@@ -166,7 +212,7 @@ def _as_text(row: dict[Any, Any]) -> dict[str, str | None]:
         if value is not None and not isinstance(value, str):
             if name in NEEDED_COLUMNS:
                 problem = problem or "not_text"
-            value = json.dumps(value)
+            value = json.dumps(value, default=str)
         if value is not None and not _is_valid_unicode(value):
             problem = problem or "invalid_unicode"
             # The quarantine file is UTF-8 too; the escape shows which code unit stood there.

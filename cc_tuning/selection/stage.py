@@ -2,20 +2,25 @@
 
 The paper takes 20,236 rows of Aya and does not say how they were chosen. Here a row's place in the draw is the hash of
 the seed and the row's id, so the choice depends on neither the order of the source nor the number of rows around it.
+Rows that repeat a benchmark item are set aside first, unless the recipe says otherwise.
 """
 
-import hashlib
 import logging
 
 import polars as pl
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.languages import UnknownLanguage, find_language
-from cc_tuning.selection.checks import CheckedRows, check_rows
-from cc_tuning.selection.sources import read_source
+from cc_tuning.evaluation.items import load_items
+from cc_tuning.languages import by_flores_code
+from cc_tuning.selection import contamination
+from cc_tuning.selection.config import SelectionConfig
+from cc_tuning.selection.contamination import ContaminationIndex
+from cc_tuning.selection.draw import draw_rows
+from cc_tuning.selection.ledger import UNKNOWN, Ledger, fetch_rows, read_ledger
+from cc_tuning.selection.summary import SUMMARY, SelectionSummary, summarise
 from cc_tuning.step import Build, Source, Step
 from data_contracts.errors import ContractViolation
+from data_contracts.files import write_json
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import write_parquet
 from data_contracts.quarantine import check_quarantine_limit, write_quarantine
@@ -23,104 +28,93 @@ from data_contracts.schemas import AyaRow
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 ROWS = "rows.parquet"
 
 _EXAMPLE_CHARACTERS = 200
 
 
-class SelectionConfig(BaseModel):
-    """How many rows to learn from, and of which languages."""
+def selection_step(config: SelectionConfig, source: Source, items: Source) -> Step:
+    """The step whose artifact holds `rows.parquet` (AyaRow), `quarantine.parquet` and `selection.json`.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    rows: int = Field(
-        default=20236, ge=1, description="Rows to choose (paper: 20,236, appendix A.1); fewer if the source has fewer."
-    )
-    languages: tuple[str, ...] = Field(
-        default=(), description="Codes such as `spa` or `swh`; none means every language."
-    )
-    seed: int = Field(default=0, ge=0, description="Another seed chooses other rows.")
-
-    @field_validator("languages")
-    @classmethod
-    def _languages_are_known(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
-        try:
-            return tuple(sorted({find_language(code).aya_code for code in codes}))
-        except UnknownLanguage as error:
-            raise ValueError(str(error)) from error
-
-
-def selection_step(config: SelectionConfig, source: Source) -> Step:
-    """The step whose artifact holds `rows.parquet` (AyaRow) and `quarantine.parquet`."""
-    return Step("select", VERSION, config, {"source": source}, build_selection, label="select")
+    `items`, a directory of benchmark files, is an input only where the rows are compared with it.
+    """
+    inputs = {"source": source} if config.decontamination == "none" else {"source": source, "items": items}
+    return Step("select", VERSION, config, inputs, build_selection, label="select")
 
 
 def build_selection(build: Build[SelectionConfig]) -> RowCounts:
-    """Write the chosen rows, sorted by id, and the quarantined ones.
+    """Write the chosen rows, sorted by id, the quarantined ones, and what became of each language's.
 
     Raises:
-        ConfigError: the source is of no known kind, or holds no row of the languages asked for.
+        ConfigError: the source is of no known kind, no row is left to choose, or `items` holds no parquet file.
         ContractViolation: columns are missing, or more rows are unfit than the limit allows.
-        ArtifactMismatch: the source is damaged.
+        ArtifactMismatch: the source or a file of items is damaged, or the source changed while it was read.
     """
     config, source = build.config, build.inputs["source"]
-    read = read_source(source)
-    checked = check_rows(read)
-    counts = write_quarantine(build.folder, checked.quarantined)
-    try:
-        check_quarantine_limit("select", read.height, counts, build.execution.quarantine_limit)
-    except ContractViolation as violation:
-        raise ContractViolation(
-            f"{violation}. Source: {source.name}. First of each rule:\n{_examples(checked)}"
-        ) from None
-    chosen = choose_rows(_of_languages(checked.good, config.languages), config.rows, config.seed)
+    ledger = read_ledger(source, config, _contamination_index(build))
+    counts = write_quarantine(build.folder, ledger.quarantined)
+    _check_limit(build, ledger, counts)
+    asked_for = ledger.lines.filter(pl.col("rule").is_null(), pl.col("reason").is_null())
+    chosen = draw_rows(asked_for, config)
+    summary = summarise(ledger.lines, chosen)
     if chosen.is_empty():
-        raise ConfigError(
-            f"{source.name}: none of {read.height} rows was chosen; sound rows: {checked.good.height}, languages asked "
-            f"for: {', '.join(config.languages) or 'all'}. Check `data.languages` against the column language_code"
-        )
+        raise ConfigError(_nothing_chosen(source.name, config, summary))
     if chosen.height < config.rows:
         logger.info(
             "select: %s holds %d of the %d rows asked for; all are taken", source.name, chosen.height, config.rows
         )
-    write_parquet(_completed(chosen), build.folder / ROWS, AyaRow)
+    write_parquet(_completed(fetch_rows(source, chosen)).sort("row_id"), build.folder / ROWS, AyaRow)
+    write_json(build.folder / SUMMARY, summary.model_dump(mode="json"))
     build.progress(chosen.height, chosen.height, "rows")
     return RowCounts(
-        read=read.height,
-        kept=chosen.height,
+        read=summary.total.read,
+        kept=summary.total.kept,
         quarantined=counts,
-        not_selected=checked.good.height - chosen.height,
+        not_selected=sum(summary.total.not_selected.values()),
     )
 
 
-def choose_rows(rows: pl.DataFrame, number: int, seed: int) -> pl.DataFrame:
-    """The `number` rows with the lowest sha256 of seed and `row_id`, sorted by `row_id`."""
-    places = [hashlib.sha256(f"{seed}:{row_id}".encode()).hexdigest() for row_id in rows["row_id"]]
-    drawn = rows.with_columns(pl.Series("place", places, pl.String)).sort("place").head(number)
-    return drawn.drop("place").sort("row_id")
+def _contamination_index(build: Build[SelectionConfig]) -> ContaminationIndex | None:
+    config = build.config
+    if config.decontamination == "none":
+        return None
+    loaded = load_items(build.inputs["items"].path)
+    logger.info("select: rows are compared with %d benchmark items", loaded.items.height)
+    return ContaminationIndex(loaded.items, config.decontamination_ngram if config.decontamination == "ngram" else None)
 
 
-def _of_languages(rows: pl.DataFrame, languages: tuple[str, ...]) -> pl.DataFrame:
-    if not languages:
-        return rows
-    codes = [code for code in rows["language_code"].unique() if find_language(code).aya_code in languages]
-    return rows.filter(pl.col("language_code").is_in(codes))
+def _check_limit(build: Build[SelectionConfig], ledger: Ledger, counts: dict[str, int]) -> None:
+    """Contaminated rows do not count: that a benchmark is in the source is no sign that the source is broken."""
+    unfit = {rule: count for rule, count in counts.items() if rule not in contamination.RULES}
+    try:
+        check_quarantine_limit("select", ledger.lines.height, unfit, build.execution.quarantine_limit)
+    except ContractViolation as violation:
+        source = build.inputs["source"].name
+        raise ContractViolation(f"{violation}. Source: {source}. First of each rule:\n{_examples(ledger)}") from None
 
 
 def _completed(rows: pl.DataFrame) -> pl.DataFrame:
     """The rows with the columns that a source may lack: the language's name from the table, the rest unknown."""
-    names = [
-        name or find_language(code, text=inputs).name
-        for name, code, inputs in rows.select("language", "language_code", "inputs").iter_rows()
-    ]
+    names = [name or by_flores_code(code).name for name, code in rows.select("language", "flores_code").iter_rows()]
     return rows.with_columns(
         pl.Series("language", names, pl.String),
-        pl.col("annotation_type").fill_null("unknown"),
-        pl.col("user_id").fill_null("unknown"),
+        pl.col("annotation_type").fill_null(UNKNOWN),
+        pl.col("user_id").fill_null(UNKNOWN),
     )
 
 
-def _examples(checked: CheckedRows) -> str:
-    first = [part.sort("row_id").row(0, named=True) for part in checked.quarantined if part.height]
-    return "\n".join(f"  {row['rule']} ({row['detail']}): {row['row_json'][:_EXAMPLE_CHARACTERS]}" for row in first)
+def _examples(ledger: Ledger) -> str:
+    rows = pl.concat(ledger.quarantined).sort("rule", "row_id").unique("rule", keep="first", maintain_order=True)
+    examples = rows.select("rule", "detail", pl.col("row_json").str.head(_EXAMPLE_CHARACTERS)).iter_rows()
+    return "\n".join(f"  {rule} ({detail}): {row_json}" for rule, detail, row_json in examples)
+
+
+def _nothing_chosen(source: str, config: SelectionConfig, summary: SelectionSummary) -> str:
+    total = summary.total
+    return (
+        f"{source}: none of {total.read} rows was chosen; sound rows: {total.sound}, not asked for: "
+        f"{total.not_selected}, set aside: {total.quarantined}; languages asked for: "
+        f"{', '.join(config.languages) or 'all'}. Check `data.languages` against the column language_code, and the "
+        "other limits under `data`"
+    )

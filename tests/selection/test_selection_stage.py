@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from cc_tuning.errors import ConfigError
 from cc_tuning.execution import Execution
 from cc_tuning.progress import no_progress
-from cc_tuning.selection.stage import ROWS, SelectionConfig, selection_step
+from cc_tuning.selection.config import SelectionConfig
+from cc_tuning.selection.stage import ROWS, selection_step
 from cc_tuning.step import HubSource, LocalSource, Outcome, Source, run_step
 from data_contracts.errors import ArtifactMismatch, ContractViolation
 from data_contracts.parquet import read_parquet
@@ -46,11 +47,11 @@ def write_jsonl(path: Path, rows: Sequence[Mapping[str, Any]]) -> Path:
 def select(
     folder: Path, source: Path | Source, limit: float = 0.05, **config: Any
 ) -> tuple[Outcome, pl.DataFrame, pl.DataFrame]:
+    """The outcome, the chosen rows and the quarantined ones; compared with no benchmark item."""
     place = LocalSource.of(source) if isinstance(source, Path) else source
     store = ArtifactStore(folder / "store")
-    outcome = run_step(
-        selection_step(SelectionConfig(**config), place), store, Execution(quarantine_limit=limit), no_progress
-    )
+    step = selection_step(SelectionConfig(decontamination="none", **config), place, items=place)
+    outcome = run_step(step, store, Execution(quarantine_limit=limit), no_progress)
     artifact = store.path(outcome.ref)
     return outcome, read_parquet(artifact / ROWS, AyaRow), read_parquet(artifact / QUARANTINE, QuarantinedRow)
 

@@ -16,7 +16,8 @@ import pytest
 from cc_tuning.errors import TranslationFailed
 from cc_tuning.execution import Execution
 from cc_tuning.progress import Progress, no_progress
-from cc_tuning.selection.stage import SelectionConfig, selection_step
+from cc_tuning.selection.config import SelectionConfig
+from cc_tuning.selection.stage import selection_step
 from cc_tuning.step import LocalSource, Outcome, run_step
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.stage import PAIRS, translation_step
@@ -56,7 +57,8 @@ def translate(
     source.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
     store = ArtifactStore(folder / "store")
     execution = Execution(threads=1, translation_shard_rows=shard_rows, quarantine_limit=limit)
-    select = selection_step(SelectionConfig(), LocalSource.of(source))
+    rows_file = LocalSource.of(source)
+    select = selection_step(SelectionConfig(decontamination="none"), rows_file, items=rows_file)
     run_step(select, store, execution, no_progress)
     step = translation_step(config, rows=select.ref, translator=LocalSource.of(model))
     outcome = run_step(step, store, execution, progress)
