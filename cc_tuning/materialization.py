@@ -14,6 +14,9 @@ serves ML-SFT and CC-Tuning of the same setting.
 
 Lengths are settled here, once: a response that passes the cut-off is cut (and then not taught to end there: its
 end-of-turn token is cut too), a prompt that does is quarantined, because its connection position would be lost.
+
+Pairs whose translation is below `min_quality` are set aside here and not where they were made, so that another bound
+translates nothing again. That is a choice and no damage, so the quarantine limit does not count it.
 """
 
 from pathlib import Path
@@ -22,6 +25,7 @@ from typing import Literal
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
+from cc_tuning.errors import ConfigError
 from cc_tuning.prompts import ChatPrompts, ChatTemplate, connection_position, load_tokenizer
 from cc_tuning.step import Build, Source, Step
 from data_contracts.files import write_json
@@ -30,8 +34,9 @@ from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.quarantine import check_quarantine_limit, quarantine_rows, write_quarantine
 from data_contracts.schemas import ParallelPair, TrainingRow
 
-STAGE, VERSION = "materialize", 1
+STAGE, VERSION = "materialize", 2
 ROWS, TOKENIZER, SUMMARY = "training_rows.parquet", "tokenizer", "summary.json"
+BELOW_MIN_QUALITY = "translation_below_min_quality"
 TRANSLATION_INSTRUCTION = "Translate the following sentence from English to {language}."
 
 _BATCH_ROWS = 1_024
@@ -57,6 +62,9 @@ class MaterializationConfig(BaseModel):
     english_cutoff_tokens: int = Field(
         default=1024, ge=8, description="Tokens of the English prompt; a budget of its own, unlike the authors' code."
     )
+    min_quality: float = Field(
+        default=0.0, ge=0, le=1, description="Quality that a translated pair needs to be used; 0 keeps all."
+    )
     offset: int = Field(default=0, ge=0, description="The connection position, in tokens before the prompt's last.")
 
 
@@ -77,13 +85,15 @@ def build_training_rows(build: Build[MaterializationConfig]) -> RowCounts:
 
     Raises:
         ContractViolation: more than `quarantine_limit` of the rows have a prompt that is too long.
+        ConfigError: no pair is as good as `min_quality` asks.
         PromptNotFound: `offset` reaches beyond the beginning of a prompt.
     """
     config = build.config
     pairs = read_parquet(build.inputs["pairs"].path / "pairs.parquet", ParallelPair)
     tokenizer = load_tokenizer(build.inputs["tokenizer"], config.chat_template)
     prompts = ChatPrompts(tokenizer)
-    texts = training_texts(pairs, config.setting)
+    read = training_texts(pairs, config.setting)
+    texts, below = _split_by_quality(read, pairs, config.min_quality)
     kept: list[pl.DataFrame] = []
     quarantined: list[pl.DataFrame] = []
     responses_cut = 0
@@ -94,13 +104,14 @@ def build_training_rows(build: Build[MaterializationConfig]) -> RowCounts:
         responses_cut += good.filter(pl.col("input_ids").list.len() > config.cutoff_tokens).height
         kept.append(good.with_columns(pl.col("input_ids").list.head(config.cutoff_tokens)))
         build.progress(min(first + _BATCH_ROWS, texts.height), texts.height, "rows")
-    counts = write_quarantine(build.folder, quarantined)
-    check_quarantine_limit(STAGE, texts.height, counts, build.execution.quarantine_limit)
+    counts = write_quarantine(build.folder, [below, *quarantined])
+    damaged = {rule: number for rule, number in counts.items() if rule != BELOW_MIN_QUALITY}
+    check_quarantine_limit(STAGE, texts.height, damaged, build.execution.quarantine_limit)
     rows = pl.concat(kept) if kept else _encode(texts, prompts, config.offset)
     write_parquet(rows, build.folder / ROWS, TrainingRow)
     tokenizer.save_pretrained(build.folder / TOKENIZER)
     write_json(build.folder / SUMMARY, _summary(pairs, rows, responses_cut))
-    return RowCounts(read=texts.height, kept=rows.height, quarantined=counts)
+    return RowCounts(read=read.height, kept=rows.height, quarantined=counts)
 
 
 def training_texts(pairs: pl.DataFrame, setting: Literal["plain", "en", "mt"]) -> pl.DataFrame:
@@ -151,6 +162,22 @@ def _encode(texts: pl.DataFrame, prompts: ChatPrompts, offset: int) -> pl.DataFr
         pl.Series("prompt_length", [example.prompt_length for example in examples], dtype=pl.Int32),
         pl.Series("english_input_ids", english, dtype=ids),
     )
+
+
+def _split_by_quality(
+    texts: pl.DataFrame, pairs: pl.DataFrame, min_quality: float
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows whose pair is good enough, and the others as quarantined rows."""
+    is_below = pl.col("quality") < min_quality
+    judged = texts.join(pairs.select("pair_id", "quality", "flags"), on="pair_id", how="left", maintain_order="left")
+    below, enough = judged.filter(is_below), judged.filter(~is_below)
+    if enough.is_empty() and below.height:
+        raise ConfigError(
+            f"none of {pairs.height} pairs has a quality of {min_quality} or more, the best has "
+            f"{max(pairs['quality']):.2f}; lower `data.min_quality`, or use another translator"
+        )
+    detail = f"the translation's quality must be at least {min_quality}"
+    return enough.select(texts.columns), quarantine_rows(below, "row_id", BELOW_MIN_QUALITY, detail)
 
 
 def _split_by_length(encoded: pl.DataFrame, config: MaterializationConfig) -> tuple[pl.DataFrame, list[pl.DataFrame]]:

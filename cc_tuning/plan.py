@@ -166,7 +166,13 @@ def _plan_run(name: str, recipe: Recipe, places: _Places, translate: Step) -> Ru
     connected = method == "cc-tuning"
     setting = added or "plain"
     materialize = materialize_step(
-        identity_of(recipe.materialization, MaterializationConfig, setting=setting, offset=recipe.connection.offset),
+        identity_of(
+            recipe.materialization,
+            MaterializationConfig,
+            setting=setting,
+            offset=recipe.connection.offset,
+            min_quality=recipe.data.min_quality,
+        ),
         pairs=translate.ref,
         tokenizer=places.base,
     )

@@ -43,6 +43,13 @@ class DataSection(SelectionConfig):
         description="The Aya dataset's hub id, or a parquet, JSON Lines or CSV file with its columns, or `miniature`.",
     )
     revision: str = Field(default="", description="Commit of the hub dataset; needed for a hub id.")
+    min_quality: float = Field(
+        default=MaterializationConfig.model_fields["min_quality"].default,
+        ge=0,
+        le=1,
+        description="Quality (0 to 1) that a translated pair needs to become a training row; 0 keeps all. A change "
+        "translates nothing again.",
+    )
 
 
 class TranslationSection(TranslationConfig):

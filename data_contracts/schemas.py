@@ -30,7 +30,11 @@ class AyaRow(dy.Schema):
 
 
 class ParallelPair(dy.Schema):
-    """An instruction and its answer beside their English versions; `pair_id` is the row's `row_id`."""
+    """An instruction and its answer beside their English versions; `pair_id` is the row's `row_id`.
+
+    `quality` is what the checks of translations think of it, 1 without a suspicion; `flags` names the suspicions.
+    Text that nobody translated is not judged.
+    """
 
     pair_id = dy.String(primary_key=True, nullable=False, min_length=1)
     language = dy.String(nullable=False)
@@ -41,6 +45,17 @@ class ParallelPair(dy.Schema):
     inputs_en = dy.String(nullable=False, min_length=1)
     targets_en = dy.String(nullable=False, min_length=1)
     origin = dy.Enum(["english", "given", "translated"], nullable=False)
+    quality = dy.Float64(nullable=False, min=0.0, max=1.0)
+    flags = dy.List(dy.String(nullable=False), nullable=False)
+
+    @dy.rule()
+    def flags_are_sorted_and_distinct(cls) -> pl.Expr:
+        return pl.col("flags") == pl.col("flags").list.unique().list.sort()
+
+    @dy.rule()
+    def only_translations_are_judged(cls) -> pl.Expr:
+        is_unjudged = (pl.col("quality") == 1.0) & (pl.col("flags").list.len() == 0)
+        return (pl.col("origin") == "translated") | is_unjudged
 
 
 class TrainingRow(dy.Schema):

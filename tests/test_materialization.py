@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from cc_tuning.errors import PromptNotFound
+from cc_tuning.errors import ConfigError, PromptNotFound
 from cc_tuning.execution import Execution
 from cc_tuning.materialization import MaterializationConfig, build_training_rows, training_texts
 from cc_tuning.progress import no_progress
@@ -19,9 +19,9 @@ from data_contracts.schemas import ParallelPair, QuarantinedRow, TrainingRow
 
 PAIRS = pl.DataFrame(
     [
-        ("p1", "Swahili", "swh", "swh_Latn", "Habari?", "Nzuri.", "How are you?", "Fine.", "translated"),
-        ("p2", "Hindi", "hin", "hin_Deva", "नमस्ते", "हाँ", "Hello", "Yes", "given"),
-        ("p3", "English", "eng", "eng_Latn", "Who?", "Me.", "Who?", "Me.", "english"),
+        ("p1", "Swahili", "swh", "swh_Latn", "Habari?", "Nzuri.", "How are you?", "Fine.", "translated", 1.0, []),
+        ("p2", "Hindi", "hin", "hin_Deva", "नमस्ते", "हाँ", "Hello", "Yes", "given", 1.0, []),
+        ("p3", "English", "eng", "eng_Latn", "Who?", "Me.", "Who?", "Me.", "english", 1.0, []),
     ],
     schema=ParallelPair.column_names(),
     orient="row",
@@ -115,6 +115,40 @@ def test_long_response_is_cut_counted_and_not_taught_to_end(
     assert len(ids) == 100
     assert tiny_tokenizer.decode(ids).endswith("sana") or "sana" in tiny_tokenizer.decode(ids[-12:])
     assert ids[-1] != tiny_tokenizer.convert_tokens_to_ids("<|eot_id|>")
+
+
+def judged(*qualities: float) -> pl.DataFrame:
+    """The pairs as translations of these qualities; the last pair is English and cannot be judged."""
+    scores = pl.Series([*qualities, 1.0])
+    return PAIRS.with_columns(
+        quality=scores,
+        flags=pl.when(scores < 1).then(pl.lit(["numbers"])).otherwise(pl.lit([], dtype=pl.List(pl.String))),
+        origin=pl.when(pl.col("origin") == "given").then(pl.lit("translated")).otherwise("origin"),
+    )
+
+
+def test_pairs_below_the_quality_bound_are_set_aside_without_counting_as_damage(
+    tmp_path: Path, tiny_llama_directory: Path
+) -> None:
+    counts, rows, folder = build(
+        tmp_path, tiny_llama_directory, judged(0.4, 0.75), limit=0.0, setting="en", min_quality=0.75
+    )
+    assert counts == RowCounts(read=5, kept=3, quarantined={"translation_below_min_quality": 2})
+    assert rows["row_id"].to_list() == ["p2:native", "p3:native", "p2:english"]
+    quarantine = read_parquet(folder / "quarantine.parquet", QuarantinedRow)
+    assert quarantine["row_id"].to_list() == ["p1:english", "p1:native"]
+    assert '"flags": ["numbers"]' in quarantine["row_json"][0]
+
+
+def test_every_pair_is_kept_unless_a_bound_is_set(tmp_path: Path, tiny_llama_directory: Path) -> None:
+    counts, _, _ = build(tmp_path, tiny_llama_directory, judged(0.0, 0.5))
+    assert counts == RowCounts(read=3, kept=3)
+
+
+def test_bound_that_no_pair_reaches_is_an_error(tmp_path: Path, tiny_llama_directory: Path) -> None:
+    foreign = judged(0.4, 0.5).filter(pl.col("origin") != "english")
+    with pytest.raises(ConfigError, match=r"none of 2 pairs .* 0.9 or more, the best has 0.50; lower `data.min_qual"):
+        build(tmp_path, tiny_llama_directory, foreign, min_quality=0.9)
 
 
 def test_offset_beyond_the_prompt_is_an_error(tmp_path: Path, tiny_llama_directory: Path) -> None:

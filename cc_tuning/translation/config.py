@@ -17,6 +17,17 @@ class TranslationConfig(BaseModel):
         ge=0,
         description="Tokens of a sequence that may not come twice in one segment; 0 allows every repeat.",
     )
+    retry: bool = Field(
+        default=True,
+        description="Decode a segment whose English looks wrong once more, with the next two settings; the answer with "
+        "the better score is kept.",
+    )
+    retry_beams: int = Field(default=8, ge=1, description="Beams of the second decoding.")
+    retry_no_repeat_ngram_size: int = Field(
+        default=3,
+        ge=0,
+        description="Tokens of a sequence that may not come twice in one segment of the second decoding.",
+    )
     max_segment_tokens: int = Field(
         default=256, ge=8, le=1000, description="Source tokens of a segment; a longer sentence is cut."
     )

@@ -2,7 +2,8 @@
 
 Segments are sorted by length and batched by padded tokens; identical segments are decoded once. The source language is
 state of the tokenizer, so every call is for one language. Decoding settings come from the recipe and never from the
-model's own generation_config.json, which differs between NLLB releases.
+model's own generation_config.json, which differs between NLLB releases. A batch for which the GPU's memory is too small
+is halved until it fits.
 """
 
 import logging
@@ -41,17 +42,10 @@ class NllbTranslator:
         self._tokenizer = tokenizer
         self._config = config
         self._batch_tokens = batch_tokens
-        self._model.generation_config = GenerationConfig(
-            num_beams=config.beams,
-            do_sample=False,
-            length_penalty=config.length_penalty,
-            no_repeat_ngram_size=config.no_repeat_ngram_size,
-            max_new_tokens=config.max_new_tokens,
-            forced_bos_token_id=tokenizer.convert_tokens_to_ids(ENGLISH_FLORES_CODE),
-            decoder_start_token_id=model.config.decoder_start_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
+        self._first = self._decoding(config.beams, config.no_repeat_ngram_size)
+        self._second = self._decoding(config.retry_beams, config.retry_no_repeat_ngram_size)
+        # What generate() is not told it would take from the model's own settings.
+        self._model.generation_config = self._first
 
     @classmethod
     def load(cls, location: Location, config: TranslationConfig, execution: Execution) -> "NllbTranslator":
@@ -98,8 +92,15 @@ class NllbTranslator:
         """The English of each segment, in the same order.
 
         Raises:
-            TranslationFailed: the tokenizer has no token for this language.
+            TranslationFailed: the tokenizer has no token for this language, or one segment does not fit in memory.
         """
+        return self._translate(segments, flores_code, self._first)
+
+    def translate_again(self, segments: Sequence[str], flores_code: str) -> list[str]:
+        """Like `translate`, with the settings of the second decoding (`retry_beams`, `retry_no_repeat_ngram_size`)."""
+        return self._translate(segments, flores_code, self._second)
+
+    def _translate(self, segments: Sequence[str], flores_code: str, decoding: GenerationConfig) -> list[str]:
         if not self.knows(flores_code):
             raise TranslationFailed(f"the translator has no token for {flores_code}; such rows must not reach it")
         self._tokenizer.src_lang = flores_code
@@ -107,9 +108,22 @@ class NllbTranslator:
         encoded = self._encode(unique) if unique else []
         english: dict[str, str] = {}
         for batch in batches_by_tokens([len(ids) for ids in encoded], self._batch_tokens):
-            for index, text in zip(batch, self._generate([encoded[index] for index in batch]), strict=True):
-                english[unique[index]] = text
+            texts = self._generate_within_memory([encoded[index] for index in batch], decoding)
+            english |= {unique[index]: text for index, text in zip(batch, texts, strict=True)}
         return [english[segment] for segment in segments]
+
+    def _decoding(self, beams: int, no_repeat_ngram_size: int) -> GenerationConfig:
+        return GenerationConfig(
+            num_beams=beams,
+            do_sample=False,
+            length_penalty=self._config.length_penalty,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            max_new_tokens=self._config.max_new_tokens,
+            forced_bos_token_id=self._tokenizer.convert_tokens_to_ids(ENGLISH_FLORES_CODE),
+            decoder_start_token_id=self._model.config.decoder_start_token_id,
+            eos_token_id=self._tokenizer.eos_token_id,
+            pad_token_id=self._tokenizer.pad_token_id,
+        )
 
     def _encode(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[list[int]]:
         # Without `split_special_tokens` a "</s>" or "eng_Latn" that a user typed would become the control token.
@@ -117,8 +131,32 @@ class NllbTranslator:
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
+    def _generate_within_memory(self, batch: Sequence[list[int]], decoding: GenerationConfig) -> list[str]:
+        """`_generate`, in halves and their halves where the GPU's memory is too small for all at once."""
+        try:
+            return self._generate(batch, decoding)
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise TranslationFailed(
+                    f"one segment of {len(batch[0])} tokens with {decoding.num_beams} beams does not fit in the GPU's "
+                    "memory; lower `translation.max_segment_tokens`, or `translation.beams` and "
+                    "`translation.retry_beams`, or set `translation.dtype` to float16"
+                ) from error
+        # Out here the failed attempt's tensors are no longer held by its traceback.
+        torch.cuda.empty_cache()
+        logger.warning(
+            "translate: no memory for %d segments of up to %d tokens; going on with half of them "
+            "(`execution.translation_batch_tokens` is too high for this GPU)",
+            len(batch), max(len(ids) for ids in batch),
+        )  # fmt: skip
+        middle = len(batch) // 2
+        return [
+            *self._generate_within_memory(batch[:middle], decoding),
+            *self._generate_within_memory(batch[middle:], decoding),
+        ]
+
     @torch.inference_mode()
-    def _generate(self, batch: Sequence[list[int]]) -> list[str]:
+    def _generate(self, batch: Sequence[list[int]], decoding: GenerationConfig) -> list[str]:
         lengths = torch.tensor([len(ids) for ids in batch])
         input_ids = torch.full((len(batch), int(lengths.max())), self._tokenizer.pad_token_id)
         for row, ids in enumerate(batch):
@@ -127,10 +165,11 @@ class NllbTranslator:
         limits = (lengths * self._config.max_length_ratio).long() + _EXTRA_TOKENS
         device = self._model.device
         output = self._model.generate(
+            generation_config=decoding,
             input_ids=input_ids.to(device),
             attention_mask=attention_mask.to(device),
             logits_processor=[
-                LengthLimit(limits.repeat_interleave(self._config.beams).to(device), self._tokenizer.eos_token_id)
+                LengthLimit(limits.repeat_interleave(decoding.num_beams).to(device), self._tokenizer.eos_token_id)
             ],
         )
         texts = self._tokenizer.batch_decode(output, skip_special_tokens=True)

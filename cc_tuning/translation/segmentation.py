@@ -2,7 +2,8 @@
 
 A text becomes pieces that, joined, are the text byte for byte. Prose pieces are single sentences without surrounding
 whitespace; everything else is copied and never shown to the translator: line ends, blank lines, indentation, list
-markers, fenced and inline code, URLs, e-mail addresses, and whatever holds no letter (numbers, rules, emoji).
+markers, fenced and inline code, URLs, e-mail addresses, the lines of tables, tags and entities of HTML and XML, LaTeX
+formulas (`translation/copied_spans.py`), and whatever holds no letter (numbers, rules, emoji).
 Placeholders are no alternative, because NLLB drops or translates them (https://github.com/OpenNMT/CTranslate2/issues/1798).
 """
 
@@ -11,21 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cc_tuning.languages import Language
+from cc_tuning.translation.copied_spans import copied_spans, lines_and_blocks
 from cc_tuning.translation.sentences import TokenCounter, fit_token_budget, split_sentences
 
-# Every line boundary of Unicode, so that U+0085 or U+2028 survives as it is.
-_LINE_END = re.compile("(\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029])")
-_FENCE = re.compile(r"[ \t]*(?P<fence>`{3,}(?=[^`]*$)|~{3,})")
 _LINE_START = re.compile(
     r"[ \t]*(?:>[ \t]?)*"  # quotation
     r"(?:(?:[-*+•‣◦●–—]|\#{1,6}|\(?\d{1,3}[.)．]|\(?[A-Za-z]\)|[A-D]\.)[ \t]+|\d{1,3}、[ \t]*)?"  # list item, heading
     r"(?:\[[ xX]\][ \t]+)?"  # check box
-)
-_COPIED = re.compile(
-    r"``(?:[^`]|`(?!`))+``|`[^`]+`"  # inline code
-    r"|(?:(?:https?|ftp)://|\bwww\.)[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]*[A-Za-z0-9/_~%#=&+\-]"
-    # A run of name characters is tried once, at its start: without that, 100 KB of letters take minutes.
-    r"|(?<![A-Za-z0-9._%+\-])[A-Za-z0-9._%+\-]+@[A-Za-z0-9\-]+(?:\.[A-Za-z0-9\-]+)+"
 )
 # Scripts and marks that are written without a space after them.
 _UNSPACED = re.compile(
@@ -54,25 +47,15 @@ class Segmenter:
     def pieces(self, text: str) -> list[Piece]:
         """The pieces of `text`; their texts joined are `text`."""
         pieces: list[Piece] = []
-        fence = ""
-        for line, end in _lines(text):
-            opening = _FENCE.match(line)
-            if fence:
-                pieces.append(Piece(line, is_prose=False))
-                fence = "" if _closes(line, fence) else fence
-            elif opening:
-                pieces.append(Piece(line, is_prose=False))
-                fence = opening["fence"]
-            else:
-                pieces += self._line(line)
-            pieces.append(Piece(end, is_prose=False))
+        for part, is_copied in lines_and_blocks(text):
+            pieces += [Piece(part, is_prose=False)] if is_copied else self._line(part)
         return [piece for piece in pieces if piece.text]
 
     def _line(self, line: str) -> Iterator[Piece]:
         start = _LINE_START.match(line)
         position = start.end() if start else 0
         yield Piece(line[:position], is_prose=False)
-        for copied in _COPIED.finditer(line, position):
+        for copied in copied_spans(line).finditer(line, position):
             yield from self._prose(line[position : copied.start()])
             yield Piece(copied[0], is_prose=False)
             position = copied.end()
@@ -117,16 +100,6 @@ def join_pieces(pieces: Sequence[Piece], translations: Sequence[str]) -> str:
     if next(texts, None) is not None:
         raise ValueError(f"{len(translations)} translations for fewer prose pieces than that")
     return "".join(joined)
-
-
-def _lines(text: str) -> Iterator[tuple[str, str]]:
-    parts = _LINE_END.split(text)
-    yield from zip(parts[::2], [*parts[1::2], ""], strict=True)
-
-
-def _closes(line: str, fence: str) -> bool:
-    mark = line.strip()
-    return len(mark) >= len(fence) and set(mark) == {fence[0]}
 
 
 def _has_letter(text: str) -> bool:

@@ -26,7 +26,7 @@ from data_contracts.schemas import AyaRow, ParallelPair
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 PAIRS = "pairs.parquet"
 SHARDS = "shards"
 
@@ -63,7 +63,7 @@ def build_translation(build: Build[TranslationConfig]) -> RowCounts:
     translated, quarantined = _translate(build, rows.filter(pl.col("origin") == "translated"), limit)
     counts = write_quarantine(build.folder, quarantined)
     limit(counts)
-    pairs = pl.concat([ready, translated]).rename({"row_id": "pair_id"}).sort("pair_id")
+    pairs = pl.concat([_unjudged(ready), translated]).rename({"row_id": "pair_id"}).sort("pair_id")
     _check_union(rows, pairs, sum(counts.values()))
     write_parquet(pairs.select(ParallelPair.column_names()), build.folder / PAIRS, ParallelPair)
     origins = ", ".join(f"{origin} {number}" for origin, number in sorted(pairs["origin"].value_counts().iter_rows()))
@@ -76,7 +76,7 @@ def _translate(
 ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """The waiting rows that got their English, and those to quarantine."""
     if waiting.is_empty():
-        return waiting, []
+        return _unjudged(waiting), []
     with limited_threads(build.execution.threads):
         translator = NllbTranslator.load(build.inputs["translator"], build.config, build.execution)
         codes = [code for code in waiting["flores_code"].unique() if translator.knows(code)]
@@ -85,16 +85,19 @@ def _translate(
         # Said before hours of translation, not after.
         check_limit({"translator_lacks_language": lacking.height})
         planned = list(plan_shards(waiting.filter(is_known), build.execution.translation_shard_rows))
-        translations = translate_shards(
-            planned, translator, build.config.max_segment_tokens, build.folder / SHARDS, build.progress
-        )
+        translations = translate_shards(planned, translator, build.config, build.folder / SHARDS, build.progress)
     joined = waiting.drop("inputs_en", "targets_en").join(
         translations, left_on="row_id", right_on="pair_id", how="inner", validate="1:1"
     )
     english = pl.col("inputs_en", "targets_en")
     is_empty = (pl.col("empty_segments") > 0) | pl.any_horizontal(english.str.contains(INVISIBLE))
     empty = quarantine_rows(joined.filter(is_empty), "row_id", "empty_translation", _SAID_NOTHING)
-    return joined.filter(~is_empty).select(waiting.columns), [lacking, empty]
+    return joined.filter(~is_empty).select(*waiting.columns, "quality", "flags"), [lacking, empty]
+
+
+def _unjudged(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose English no translator wrote: full quality and no flags."""
+    return rows.with_columns(quality=pl.lit(1.0), flags=pl.lit([], dtype=pl.List(pl.String)))
 
 
 def _with_origin(rows: pl.DataFrame) -> pl.DataFrame:

@@ -34,6 +34,8 @@ def materialized(tmp_path_factory: pytest.TempPathFactory, tiny_llama_directory:
             f"Question {i}?",
             "Yes.",
             "given",
+            1.0,
+            [],
         )
         for i in range(ROWS)
     ]

@@ -27,7 +27,7 @@ from tests.reference.least_squares import figures_by_layer, least_squares_matrix
 LAYERS, HIDDEN = 3, 32
 
 
-def _pair(number: int, origin: str = "translated", **changes: str) -> dict[str, str]:
+def _pair(number: int, origin: str = "translated", **changes: str) -> dict[str, object]:
     row = {
         "pair_id": f"pair-{number:03d}",
         "language": "Swahili",
@@ -38,6 +38,8 @@ def _pair(number: int, origin: str = "translated", **changes: str) -> dict[str, 
         "inputs_en": f"What is the capital of {number} or {number + 7}?",
         "targets_en": "I do not know.",
         "origin": origin,
+        "quality": 1.0,
+        "flags": [],
     }
     return {**row, **changes}
 
@@ -51,7 +53,7 @@ def checkpoint(
 
 
 def _build(
-    folder: Path, rows: list[dict[str, str]], checkpoint: Path, batch: int = 4, **config: float
+    folder: Path, rows: list[dict[str, object]], checkpoint: Path, batch: int = 4, **config: float
 ) -> Build[TransformConfig]:
     folder.mkdir()
     write_parquet(pl.DataFrame(rows), folder.with_suffix(".pairs.parquet"), ParallelPair)
@@ -61,7 +63,7 @@ def _build(
 
 
 def _run(
-    folder: Path, rows: list[dict[str, str]], checkpoint: Path, batch: int = 4, **config: float
+    folder: Path, rows: list[dict[str, object]], checkpoint: Path, batch: int = 4, **config: float
 ) -> tuple[RowCounts, torch.Tensor, dict[str, object], dict[str, str]]:
     build = _build(folder, rows, checkpoint, batch, **config)
     counts = build_transform(build)
@@ -71,7 +73,7 @@ def _run(
 
 
 def _one_by_one(
-    checkpoint: Path, tokenizer: PreTrainedTokenizerBase, pairs: list[dict[str, str]], side: str
+    checkpoint: Path, tokenizer: PreTrainedTokenizerBase, pairs: list[dict[str, object]], side: str
 ) -> np.ndarray:
     """Activations `[N, L, D]` float64 of each prompt alone."""
     model, prompts = CrossLingualModel.from_pretrained(checkpoint), ChatPrompts(tokenizer)

@@ -3,19 +3,21 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tiny_nllb import SENTENCES
-from transformers import LlamaConfig
+from tiny_nllb import SENTENCES, make_tokenizer
+from transformers import LlamaConfig, M2M100ForConditionalGeneration, NllbTokenizer
 
 from cc_tuning.errors import TranslationFailed
 from cc_tuning.execution import Execution
 from cc_tuning.languages import find_language
 from cc_tuning.step import Location
 from cc_tuning.translation.config import TranslationConfig
+from cc_tuning.translation.decoding import CheckedDecoder
 from cc_tuning.translation.nllb import LengthLimit, NllbTranslator, batches_by_tokens
 from cc_tuning.translation.texts import translate_texts
 
@@ -73,12 +75,56 @@ def test_unknown_language_is_known_to_be_unknown(tiny_nllb_folder: Path) -> None
 
 def test_text_keeps_its_lines_and_code_around_the_translation(tiny_nllb_folder: Path) -> None:
     text = "- La casa es roja. El perro bebe agua.\r\n\n```\nLa casa es roja.\n```\n  `x` https://a.b 12\n"
-    translated, empty = translate_texts([text, ""], find_language("spa"), load(tiny_nllb_folder), 64)
+    decoder = CheckedDecoder(load(tiny_nllb_folder), retry=True)
+    (translated, empty), decoded = translate_texts([text, ""], find_language("spa"), decoder, 64, {})
     assert translated.text == text.replace("La casa es roja. El", "The house is red. El", 1).replace(
         "El perro bebe agua.", "The dog drinks water."
     )
-    assert (translated.segments, translated.empty_segments) == (2, 0)
-    assert (empty.text, empty.segments) == ("", 0)
+    assert [segment.flags for segment in translated.segments] == [(), ()]
+    assert (empty.text, empty.segments) == ("", ())
+    assert sorted(decoded) == ["El perro bebe agua.", "La casa es roja."]
+
+
+class SmallMemory(M2M100ForConditionalGeneration):
+    """The tiny model on a device with room for so many padded source tokens."""
+
+    room = 0
+
+    def generate(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        if kwargs["input_ids"].numel() > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().generate(*args, **kwargs)
+
+
+def with_small_memory(folder: Path, room: int) -> NllbTranslator:
+    model = SmallMemory.from_pretrained(folder)
+    model.room = room
+    return NllbTranslator(model, NllbTokenizer.from_pretrained(folder), TranslationConfig(beams=2), 4096)
+
+
+def test_batch_too_large_for_the_memory_is_halved_until_it_fits(tiny_nllb_folder: Path) -> None:
+    pairs = SENTENCES["spa_Latn"]
+    longest = max(load(tiny_nllb_folder).count_tokens(list(pairs))) + 2
+    for room in (longest, 2 * longest, 3 * longest):
+        assert with_small_memory(tiny_nllb_folder, room).translate(list(pairs), "spa_Latn") == list(pairs.values())
+
+
+def test_single_segment_too_large_for_the_memory_names_its_length(tiny_nllb_folder: Path) -> None:
+    with pytest.raises(
+        TranslationFailed, match=r"one segment of \d+ tokens with 2 beams .* `translation.max_segment_t"
+    ):
+        with_small_memory(tiny_nllb_folder, 3).translate(list(SENTENCES["spa_Latn"]), "spa_Latn")
+
+
+def test_second_decoding_has_its_own_settings(tiny_nllb_folder: Path) -> None:
+    """Without any repeated token "The dog drinks water." cannot be said twice in one segment."""
+    sentence = "El perro bebe agua. El perro bebe agua."
+    same = load(tiny_nllb_folder, beams=1, retry_beams=1, retry_no_repeat_ngram_size=0)
+    assert same.translate_again([sentence], "spa_Latn") == same.translate([sentence], "spa_Latn")
+    translator = load(tiny_nllb_folder, beams=1, retry_beams=3, retry_no_repeat_ngram_size=1)
+    (again,) = translator.translate_again(list(SENTENCES["spa_Latn"])[:1], "spa_Latn")
+    tokens = make_tokenizer()(again, add_special_tokens=False)["input_ids"]
+    assert len(set(tokens)) == len(tokens)
 
 
 @given(lengths=st.lists(st.integers(1, 60), max_size=40), batch_tokens=st.integers(1, 200))

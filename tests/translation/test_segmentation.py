@@ -20,7 +20,8 @@ FRAGMENTS = [
     "Hello. ", "你好。", "再见", "สวัสดีครับ ", "မင်္ဂလာပါ။", "नमस्ते। ", "مرحبا؟ ", "```\n", "~~~", "`x`", "``", "`",
     "https://a.b/c?d=e. ", "me@example.org", "\n", "\r\n", "\r", "\x85", "\u2028", "\x1c", "\t", "  ", "- ", "1. ",
     "1、", "> ", "# ", "[ ] ", "12 345,6", "🙂", "👩‍👩‍👧", "e\u0301", "\u200f", "\u202b", "\x00", "ﷺ",
-    "www.", "A. ", "ß",
+    "www.", "A. ", "ß", "| a | b |", "|---|:-:|", " | ", "│", "<b>", "</b>", "<a href='x y'>", "<br/>", "<!-- ", "-->",
+    "&amp;", "&#160;", "$x_1$", "$", "$$", "\\(a\\)", "\\[", "\\]", "\\begin{align*}", "\\end{align*}", "$5",
 ]  # fmt: skip
 TEXTS = st.one_of(
     st.text(max_size=80), st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=5)), max_size=30).map("".join)
@@ -93,6 +94,40 @@ def test_list_markers_are_kept_out_of_the_sentence(line: str, prose: list[str]) 
     assert prose_of(line) == prose
 
 
+@pytest.mark.parametrize(
+    ("text", "prose"),
+    [
+        ("| Nombre | Edad |\n|:--|--:|\n| Ana | 12 |", ["Nombre", "Edad", "Ana"]),
+        ("Nombre | Edad\n--- | ---\nAna|Eva | 12", ["Nombre", "Edad", "Ana|Eva"]),
+        ("+-----+\n| Uno |\n+=====+", ["Uno"]),
+        ("│ Uno ║ Dos │", ["Uno", "Dos"]),
+        ('Un <b>gato</b> &amp; <a href="x y">más</a><br/>', ["Un", "gato", "más"]),
+        ("Si a <b y c> d, <!-- no --> sí & no;", ["Si a <b y c> d,", "sí & no;"]),
+        ("Sea $x_1 + y$ igual a \\(z^2\\) o \\[w\\].", ["Sea", "igual a", "o"]),
+        ("Cuesta $5 o $6, y luego $7", ["Cuesta $5 o $6, y luego $7"]),
+        ("Pagan $mucho dinero y poco$ hoy", ["Pagan $mucho dinero y poco$ hoy"]),
+        ("Así:\n$$\nx = y\n$$ donde\n\\begin{align*}\na &= b\n\\end{align*}\nfin", ["Así:", "donde", "fin"]),
+        ("$$ sin fin\n\\[ nunca", ["$$ sin fin", "\\[ nunca"]),
+        ("```\n$$\n```\nuno\n$$ dos", ["uno", "$$ dos"]),
+    ],
+)
+def test_structure_is_copied_and_its_text_is_translated(text: str, prose: list[str]) -> None:
+    assert prose_of(text, "spa") == prose
+
+
+@given(
+    parts=st.lists(
+        st.sampled_from(["<b>", "</i>", "&nbsp;", "$x_1 + b$", "\\(a\\)", "`x`", "https://a.b/c", "│", "a@b.org"]),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_copied_spans_survive_an_upper_casing_translator(parts: list[str]) -> None:
+    pieces = segmenter("spa", 1000).pieces("uno ".join([f"{part} " for part in parts]))
+    upper = join_pieces(pieces, [piece.text.upper() for piece in pieces if piece.is_prose])
+    assert upper == "UNO ".join([f"{part} " for part in parts])
+
+
 def test_text_around_a_url_is_translated_and_its_full_stop_is_not_part_of_it() -> None:
     assert prose_of("请看https://a.org/b。谢谢", "zho") == ["请看", "谢谢"]
     pieces = [piece.text for piece in segmenter("eng").pieces("See https://a.org/b.")]
@@ -160,7 +195,11 @@ def test_identity_translator_gives_every_real_row_back() -> None:
 
 def test_hostile_rows_of_100_kilobytes_take_seconds_not_minutes() -> None:
     started = time.monotonic()
-    for unit in ("a", "`", "` ", "``a", "https://", "a.b@", "> ", "1. ", "!", "w.", "``` ", "[ ] ", "( "):
+    units = (
+        "a", "`", "` ", "``a", "https://", "a.b@", "> ", "1. ", "!", "w.", "``` ", "[ ] ", "( ", "$a", "$a $",
+        "<a b=c ", "<!-- ", "&a", "| ", "a|", "\\(", "\\[", "\\[\n", "$$\n", "\\begin{align}\n", "a<b>", "$a\\",
+    )  # fmt: skip
+    for unit in units:
         text = unit * (100_000 // len(unit))
         pieces = segmenter("eng", 500).pieces(text)
         assert "".join(piece.text for piece in pieces) == text

@@ -29,6 +29,8 @@ from data_contracts.store import ArtifactStore
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = TranslationConfig(beams=1, max_new_tokens=24)
+SHARD = "*-????????.parquet"
+"""Shards' files of rows, without those of segments."""
 
 
 def row(inputs: str, targets: str, code: str, **more: Any) -> dict[str, Any]:
@@ -40,6 +42,12 @@ def rows_of(number: int) -> list[dict[str, Any]]:
     return [row(f"La casa es roja.\n{index}", "El gato come pan.", "spa") for index in range(number)] + [
         row(f"Nyumba ni nyekundu.\n{index}", "Mbwa anakunywa maji.", "swh") for index in range(number // 2)
     ]
+
+
+def files_of(artifact: Path) -> dict[str, bytes]:
+    """Every file of an artifact but its manifest, which holds times."""
+    files = (path for path in artifact.rglob("*") if path.is_file() and path.name != "manifest.json")
+    return {path.relative_to(artifact).as_posix(): path.read_bytes() for path in files}
 
 
 def translate(
@@ -142,7 +150,10 @@ def test_shard_size_changes_no_pair_and_progress_counts_rows(tmp_path: Path, tin
     assert (small / PAIRS).read_bytes() == (large / PAIRS).read_bytes()
     assert told == [(done, 15, "rows") for done in (0, 3, 6, 9, 10, 13, 15)]
     names = sorted(path.name for path in (small / "shards" / "swh_Latn").glob("*.parquet"))
-    assert names == ["00000000-00000002.parquet", "00000003-00000004.parquet"]
+    assert names == [
+        "00000000-00000002.parquet", "00000000-00000002.segments.parquet",
+        "00000003-00000004.parquet", "00000003-00000004.segments.parquet",
+    ]  # fmt: skip
 
 
 def test_interrupted_run_keeps_its_finished_shards(tmp_path: Path, tiny_nllb_folder: Path) -> None:
@@ -152,7 +163,7 @@ def test_interrupted_run_keeps_its_finished_shards(tmp_path: Path, tiny_nllb_fol
 
     with pytest.raises(KeyboardInterrupt):
         translate(tmp_path, rows_of(10), tiny_nllb_folder, 3, progress=interrupt)
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob("*_Latn/*.parquet")}
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob(SHARD)}
     assert len(kept) == 2
     damaged, whole = sorted(kept)
     damaged.write_bytes(b"not what its marker says")
@@ -174,7 +185,52 @@ def test_shards_of_another_size_are_replaced(tmp_path: Path, tiny_nllb_folder: P
         translate(tmp_path, rows_of(10), tiny_nllb_folder, 3, progress=interrupt)
     outcome, artifact = translate(tmp_path, rows_of(10), tiny_nllb_folder, 5)
     assert outcome.manifest.rows.kept == 15
-    assert len(list((artifact / "shards").rglob("*.parquet"))) == 3
+    assert len(list((artifact / "shards").rglob(SHARD))) == 3
+
+
+@pytest.mark.parametrize("lost", ["damaged", "missing", "without marker"])
+def test_lost_memory_of_a_shard_makes_it_anew_with_the_same_bytes(
+    tmp_path: Path, tiny_nllb_folder: Path, lost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def interrupt(done: int, total: int, unit: str) -> None:
+        if done >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        translate(tmp_path, rows_of(10), tiny_nllb_folder, 3, progress=interrupt)
+    first, _ = sorted((tmp_path / "store").rglob("*.segments.parquet"))
+    match lost:
+        case "damaged":
+            first.write_bytes(first.read_bytes()[:-9])
+        case "missing":
+            first.unlink()
+        case "without marker":
+            first.with_name(f"{first.name}.done.json").write_text("{")
+    told: list[int] = []
+    _, artifact = translate(tmp_path, rows_of(10), tiny_nllb_folder, 3, progress=lambda done, *_: told.append(done))
+    assert told[0] == 3
+    assert "segments.parquet is missing or damaged; its 3 rows are translated again" in caplog.text
+    _, undisturbed = translate(tmp_path / "other", rows_of(10), tiny_nllb_folder, 3)
+    assert files_of(artifact) == files_of(undisturbed)
+
+
+def test_only_translated_rows_are_judged(tmp_path: Path, tiny_nllb_folder: Path) -> None:
+    rows = [
+        row("Who?", "1999", "eng"),
+        row("¿Quién?", "1999", "spa", inputs_en="¿Quién?", targets_en="2005"),
+        row("La casa es roja.", "El gato come pan.", "spa"),
+        row("La casa es roja.", "El gato come pan 1999.", "spa"),
+    ]
+    _, artifact = translate(tmp_path, rows, tiny_nllb_folder)
+    pairs = read_parquet(artifact / PAIRS, ParallelPair)
+    judged = {
+        (pair["origin"], pair["targets"]): (pair["quality"], pair["flags"]) for pair in pairs.iter_rows(named=True)
+    }
+    assert judged["english", "1999"] == judged["given", "1999"] == (1.0, [])
+    assert judged["translated", "El gato come pan."] == (1.0, [])
+    quality, flags = judged["translated", "El gato come pan 1999."]
+    # 16 characters are translated well, and the number is lost from the other 22.
+    assert (quality, flags) == (pytest.approx((16 * 1.0 + 22 * 0.75) / 38, abs=1e-6), ["numbers"])
 
 
 KILLED_RUN = textwrap.dedent(
@@ -197,11 +253,11 @@ def test_sigkill_loses_at_most_the_shard_in_flight(tmp_path: Path, tiny_nllb_fol
         stderr=subprocess.DEVNULL,
     ) as process:
         deadline = time.monotonic() + 120
-        while len(list((tmp_path / "store").rglob("*.done.json"))) < 5 and time.monotonic() < deadline:
+        while len(list((tmp_path / "store").rglob(f"{SHARD}.done.json"))) < 5 and time.monotonic() < deadline:
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    kept = len(list((tmp_path / "store").rglob("*.done.json")))
+    kept = len(list((tmp_path / "store").rglob(f"{SHARD}.done.json")))
     assert 5 <= kept < 90
     told: list[int] = []
     _, artifact = translate(
@@ -212,3 +268,5 @@ def test_sigkill_loses_at_most_the_shard_in_flight(tmp_path: Path, tiny_nllb_fol
     assert pairs.height == pairs["pair_id"].n_unique() == 90
     assert pairs.group_by("targets_en").len().sort("len")["len"].to_list() == [30, 60]
     assert pl.Series(pairs["inputs_en"]).str.starts_with("The house is red.\n").all()
+    _, undisturbed = translate(tmp_path / "other", rows_of(60), tiny_nllb_folder, 1)
+    assert files_of(artifact) == files_of(undisturbed)

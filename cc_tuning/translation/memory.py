@@ -1,0 +1,44 @@
+"""The translation memory of an artifact: a segment that stands in many rows is decoded once.
+
+Templates repeat the same instruction in thousands of rows. Each shard writes, beside its rows, the segments that it was
+the first to decode; a shard looks its own up in those of the shards of its language that come before it in the plan,
+whether this run made them or a killed one. A file of segments that is missing or damaged costs its shard, nothing else.
+
+The memory does not reach beyond the artifact, to other recipes. A segment's English depends, in the last bits of its
+scores, on the batch it was decoded in (padding and the number of rows choose other kernels), and a close call between
+two beams may then fall the other way: certainly in half precision, possibly in float32. A memory shared by recipes
+would decide which segments are left to decode, hence the batches, hence possibly an artifact's bytes, by what happened
+to run before; and one fingerprint promises one result. Here the plan alone decides what a shard may know: after a kill,
+or when one shard is made anew, the same segments meet in the same batches.
+"""
+
+from collections.abc import Mapping
+
+import dataframely as dy
+import polars as pl
+
+from cc_tuning.translation.decoding import CheckedSegment
+from data_contracts.parquet import read_parquet, write_parquet
+from data_contracts.shards import Shards
+
+
+class DecodedSegment(dy.Schema):
+    """A segment, its English, and its flags; the language is that of the folder the file is in."""
+
+    source = dy.String(primary_key=True, nullable=False, min_length=1)
+    english = dy.String(nullable=False)
+    flags = dy.List(dy.String(nullable=False), nullable=False)
+
+
+def keep_segments(decoded: Mapping[str, CheckedSegment], shards: Shards, name: str) -> None:
+    """Write what one shard decoded, and its marker."""
+    rows = [(source, decoded[source].english, list(decoded[source].flags)) for source in sorted(decoded)]
+    frame = pl.DataFrame(rows, schema=DecodedSegment.create_empty().schema, orient="row")
+    write_parquet(frame, shards.path(name), DecodedSegment)
+    shards.mark_done(name, segments=len(rows))
+
+
+def recall_segments(shards: Shards, name: str) -> dict[str, CheckedSegment]:
+    """What a finished shard had decoded, by source."""
+    rows = read_parquet(shards.path(name), DecodedSegment).iter_rows()
+    return {source: CheckedSegment(source, english, tuple(flags)) for source, english, flags in rows}
