@@ -14,6 +14,8 @@ serves ML-SFT and CC-Tuning of the same setting.
 
 Lengths are settled here, once: a response that passes the cut-off is cut (and then not taught to end there: its
 end-of-turn token is cut too), a prompt that does is quarantined, because its connection position would be lost.
+
+Pairs are read, encoded and written batch by batch, so memory does not grow with their number.
 """
 
 from pathlib import Path
@@ -23,18 +25,18 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from cc_tuning.prompts import ChatPrompts, ChatTemplate, connection_position, load_tokenizer
+from cc_tuning.row_tally import RowTally
 from cc_tuning.step import Build, Source, Step
 from data_contracts.files import write_json
 from data_contracts.manifest import RowCounts
-from data_contracts.parquet import read_parquet, write_parquet
-from data_contracts.quarantine import check_quarantine_limit, quarantine_rows, write_quarantine
-from data_contracts.schemas import ParallelPair, TrainingRow
+from data_contracts.parquet_stream import read_batches, row_count, written_in_batches
+from data_contracts.quarantine import QUARANTINE, check_quarantine_limit, quarantine_rows
+from data_contracts.schemas import ParallelPair, QuarantinedRow, TrainingRow
 
-STAGE, VERSION = "materialize", 1
+STAGE, VERSION = "materialize", 2
 ROWS, TOKENIZER, SUMMARY = "training_rows.parquet", "tokenizer", "summary.json"
 TRANSLATION_INSTRUCTION = "Translate the following sentence from English to {language}."
 
-_BATCH_ROWS = 1_024
 _TEXT_COLUMNS = ["row_id", "pair_id", "task", "language_code", "prompt", "response", "english_prompt"]
 
 
@@ -79,32 +81,31 @@ def build_training_rows(build: Build[MaterializationConfig]) -> RowCounts:
         ContractViolation: more than `quarantine_limit` of the rows have a prompt that is too long.
         PromptNotFound: `offset` reaches beyond the beginning of a prompt.
     """
-    config = build.config
-    pairs = read_parquet(build.inputs["pairs"].path / "pairs.parquet", ParallelPair)
+    config, source = build.config, build.inputs["pairs"].path / "pairs.parquet"
     tokenizer = load_tokenizer(build.inputs["tokenizer"], config.chat_template)
-    prompts = ChatPrompts(tokenizer)
-    texts = training_texts(pairs, config.setting)
-    kept: list[pl.DataFrame] = []
-    quarantined: list[pl.DataFrame] = []
-    responses_cut = 0
-    for first in range(0, texts.height, _BATCH_ROWS):
-        encoded = _encode(texts.slice(first, _BATCH_ROWS), prompts, config.offset)
-        good, bad = _split_by_length(encoded, config)
-        quarantined += bad
-        responses_cut += good.filter(pl.col("input_ids").list.len() > config.cutoff_tokens).height
-        kept.append(good.with_columns(pl.col("input_ids").list.head(config.cutoff_tokens)))
-        build.progress(min(first + _BATCH_ROWS, texts.height), texts.height, "rows")
-    counts = write_quarantine(build.folder, quarantined)
-    check_quarantine_limit(STAGE, texts.height, counts, build.execution.quarantine_limit)
-    rows = pl.concat(kept) if kept else _encode(texts, prompts, config.offset)
-    write_parquet(rows, build.folder / ROWS, TrainingRow)
+    prompts, tally, total = ChatPrompts(tokenizer), RowTally(), row_count(source)
+    with (
+        written_in_batches(build.folder / ROWS, TrainingRow) as rows,
+        written_in_batches(build.folder / QUARANTINE, QuarantinedRow) as quarantine,
+    ):
+        for pairs in read_batches(source, ParallelPair):
+            encoded = _encode(training_texts(pairs, config.setting), prompts, config.offset)
+            fitting, too_long = _split_by_length(encoded, config)
+            cut = fitting.with_columns(pl.col("input_ids").list.head(config.cutoff_tokens))
+            rows.write(cut)
+            quarantine.write(too_long)
+            tally.add(pairs, fitting, cut, too_long)
+            build.progress(tally.pairs, total, "pairs")
+    counts = dict(sorted(tally.quarantined.items()))
+    check_quarantine_limit(STAGE, rows.rows + quarantine.rows, counts, build.execution.quarantine_limit)
     tokenizer.save_pretrained(build.folder / TOKENIZER)
-    write_json(build.folder / SUMMARY, _summary(pairs, rows, responses_cut))
-    return RowCounts(read=texts.height, kept=rows.height, quarantined=counts)
+    write_json(build.folder / SUMMARY, tally.summary())
+    return RowCounts(read=rows.rows + quarantine.rows, kept=rows.rows, quarantined=counts)
 
 
 def training_texts(pairs: pl.DataFrame, setting: Literal["plain", "en", "mt"]) -> pl.DataFrame:
-    """The rows of a setting as text, before any length is known: `pairs` first, then what the setting adds."""
+    """The rows of a setting as text, before any length is known: each pair, and after it what the setting adds."""
+    pairs = pairs.with_row_index("place")
     is_english = pl.col("origin") == "english"
     native = pairs.select(
         *_identity("native"),
@@ -126,12 +127,14 @@ def training_texts(pairs: pl.DataFrame, setting: Literal["plain", "en", "mt"]) -
             *_identity("translation"), prompt=instruction, response="inputs", english_prompt=instruction
         )
     else:
-        return native
-    return pl.concat([native, added])
+        return native.drop("place")
+    # By pair, so that neither the order of the rows nor the file depends on where a batch of pairs ends.
+    return pl.concat([native, added]).sort("place", maintain_order=True).drop("place")
 
 
 def _identity(task: str, language_code: pl.Expr | None = None) -> list[pl.Expr]:
     return [
+        pl.col("place"),
         pl.format("{}:{}", "pair_id", pl.lit(task)).alias("row_id"),
         pl.col("pair_id"),
         pl.lit(task).alias("task"),
@@ -153,8 +156,8 @@ def _encode(texts: pl.DataFrame, prompts: ChatPrompts, offset: int) -> pl.DataFr
     )
 
 
-def _split_by_length(encoded: pl.DataFrame, config: MaterializationConfig) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    """The rows whose prompts fit, and the others by rule; a prompt that leaves no room for a response does not fit."""
+def _split_by_length(encoded: pl.DataFrame, config: MaterializationConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows whose prompts fit, and the others as QuarantinedRow; a prompt must leave room for a response."""
     english_length = pl.col("english_input_ids").list.len()
     rules = {
         "prompt_longer_than_cutoff": (
@@ -171,21 +174,7 @@ def _split_by_length(encoded: pl.DataFrame, config: MaterializationConfig) -> tu
         broken = encoded.filter(is_too_long)
         encoded = encoded.filter(~is_too_long)
         quarantined.append(quarantine_rows(broken.select(_TEXT_COLUMNS), "row_id", rule, detail))
-    return encoded, quarantined
-
-
-def _summary(pairs: pl.DataFrame, rows: pl.DataFrame, responses_cut: int) -> dict[str, object]:
-    """What the rows amount to; tokens are without padding."""
-    tasks = rows.group_by("task").len().sort("task")
-    return {
-        "pairs": pairs.height,
-        "english_pairs": pairs.filter(pl.col("origin") == "english").height,
-        "rows_by_task": dict(zip(tasks["task"].to_list(), tasks["len"].to_list(), strict=True)),
-        "responses_cut": responses_cut,
-        "tokens": int(rows["input_ids"].list.len().sum()),
-        "prompt_tokens": int(rows["prompt_length"].sum()),
-        "english_tokens": int(rows["english_input_ids"].list.len().sum()),
-    }
+    return encoded, pl.concat(quarantined)
 
 
 def rows_path(folder: Path) -> Path:
