@@ -32,6 +32,16 @@ def row_count(path: Path) -> int:
         return int(file.metadata.num_rows)
 
 
+def column_names(path: Path) -> list[str]:
+    """The columns of the file, in its order.
+
+    Raises:
+        ArtifactMismatch: the file is missing or not parquet.
+    """
+    with _opened(path) as file:
+        return list(file.schema_arrow.names)
+
+
 def read_batches(path: Path, contract: type[dy.Schema], batch_rows: int = BATCH_ROWS) -> Iterator[pl.DataFrame]:
     """The rows of a file that keeps `contract`, at most `batch_rows` at a time, in the file's order.
 
