@@ -12,15 +12,18 @@ from pathlib import Path
 import polars as pl
 
 from cc_tuning.data_card.figures import ALL, LENGTHS, UNKNOWN, DataFigures, Lengths, SetAside
-from cc_tuning.languages import UnknownLanguage, find_language
+from cc_tuning.languages import UnknownLanguage, by_flores_code, find_language
 from cc_tuning.materialization import rows_path
 from cc_tuning.selection.stage import ROWS
 from cc_tuning.step import Location
 from cc_tuning.translation.stage import PAIRS
+from data_contracts.files import read_json
 from data_contracts.parquet_stream import column_names, verified_batches
 from data_contracts.quarantine import QUARANTINE
 
 QUALITY, FLAGS = "quality", "flags"
+SELECTION = "selection.json"
+"""What became of each language's rows, by FLORES code; a selection may come without it."""
 
 _LANGUAGE = pl.col("language")
 _PROMPT, _RESPONSE, _PROMPT_TOKENS, _RESPONSE_TOKENS, _ENGLISH_TOKENS = LENGTHS
@@ -39,6 +42,7 @@ def collect_figures(inputs: Mapping[str, Location]) -> DataFigures:
     rows = _measured_rows(rows_path(materialize.path)) if materialize else None
     stages = {"select": select, "translate": translate, "materialize": materialize}
     return DataFigures(
+        read=_rows_read(select.path / SELECTION) if select else {},
         chosen=_counts(chosen),
         pairs=_counts(pairs),
         origins=_counts_of(pairs, "origin"),
@@ -54,6 +58,14 @@ def language_key(code: object) -> str:
     """Aya's code of the language with this code, or `unknown`."""
     try:
         return find_language(code).aya_code if isinstance(code, str) else UNKNOWN
+    except UnknownLanguage:
+        return UNKNOWN
+
+
+def flores_key(code: str) -> str:
+    """Aya's code of the language with this FLORES code, or `unknown`."""
+    try:
+        return by_flores_code(code).aya_code
     except UnknownLanguage:
         return UNKNOWN
 
@@ -102,6 +114,15 @@ def _read(
 
 def _with_all(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([rows.with_columns(language=pl.lit(ALL)), rows])
+
+
+def _rows_read(path: Path) -> dict[str, int]:
+    if not path.is_file():
+        return {}
+    rows: Counter[str] = Counter()
+    for flores_code, fates in read_json(path)["languages"].items():
+        rows[flores_key(flores_code)] += fates["read"]
+    return {ALL: rows.total(), **rows}
 
 
 def _counts(rows: pl.DataFrame | None) -> dict[str, int]:

@@ -37,6 +37,8 @@ class SetAside:
 class DataFigures:
     """The figures behind the tables; a mapping is by language, with `ALL`, and empty where its stage is missing."""
 
+    read: Mapping[str, int] = field(default_factory=dict)
+    """Rows of the source; only where `select` counted them by language."""
     chosen: Mapping[str, int] = field(default_factory=dict)
     """Rows that `select` kept."""
     pairs: Mapping[str, int] = field(default_factory=dict)
@@ -56,7 +58,13 @@ class DataFigures:
     @property
     def languages(self) -> tuple[str, ...]:
         """Every language of some row, those with most pairs (then chosen rows) first, `unknown` last."""
-        found = {*self.chosen, *self.pairs, *self.training_rows, *(part.language for part in self.set_aside)} - {ALL}
+        found = {
+            *self.read,
+            *self.chosen,
+            *self.pairs,
+            *self.training_rows,
+            *(part.language for part in self.set_aside),
+        } - {ALL}
         return tuple(sorted(found, key=lambda at: (at == UNKNOWN, -self.pairs.get(at, 0), -self.chosen.get(at, 0), at)))
 
     def rows_set_aside(self, stage: str, language: str = ALL) -> int:

@@ -24,14 +24,15 @@ def language_table(figures: DataFigures) -> Table:
     """Rows by language: through the stages, where their English comes from, and what was set aside."""
     has_english = {origin for _, origin in figures.origins}
     origins = [origin for origin in ORIGINS if origin in has_english]
-    has_quality, has_rows = bool(figures.quality), bool(figures.training_rows)
+    has_read, has_quality, has_rows = bool(figures.read), bool(figures.quality), bool(figures.training_rows)
     stages = [stage for stage in _STAGES if figures.rows_set_aside(stage)]
-    columns = ["language", "chosen", "pairs", *(f"English: {origin}" for origin in origins)]
+    columns = ["language", *["read"] * has_read, "chosen", "pairs", *(f"English: {origin}" for origin in origins)]
     columns += ["mean quality"] * has_quality + ["training rows"] * has_rows
     columns += [f"set aside: {stage}" for stage in stages]
     rows = []
     for language in (ALL, *figures.languages):
-        numbers = [figures.chosen.get(language), figures.pairs.get(language)]
+        numbers = [figures.read.get(language)] * has_read
+        numbers += [figures.chosen.get(language), figures.pairs.get(language)]
         numbers += [figures.origins.get((language, origin)) for origin in origins]
         cells = [numeric(count(value or 0)) for value in numbers]
         cells += [numeric(number(figures.quality.get(language)))] * has_quality

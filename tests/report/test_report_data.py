@@ -25,6 +25,7 @@ from cc_tuning.report.document import Document
 from cc_tuning.report.markdown import render_markdown
 from cc_tuning.report.page import render_page
 from cc_tuning.step import Location
+from data_contracts.files import write_json
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import write_parquet
 from data_contracts.store import ArtifactStore
@@ -58,6 +59,14 @@ def test_rows_are_counted_by_language_and_other_codes_count_to_it(figures: DataF
     assert figures.chosen == figures.training_rows == figures.pairs
     assert figures.origins[ALL, "translated"] == 12
     assert (figures.origins["urd", "given"], figures.origins["eng", "english"]) == (1, 5)
+
+
+def test_rows_of_the_source_are_counted_where_the_selection_says_them(tmp_path: Path) -> None:
+    inputs = written(tmp_path, pair_rows())
+    assert collect_figures(inputs).read == {}
+    languages = {"swh_Latn": {"read": 9}, "zho_Hans": {"read": 2}, "zho_Hant": {"read": 3}, "und": {"read": 1}}
+    write_json(inputs["select"].path / "selection.json", {"languages": languages})
+    assert collect_figures(inputs).read == {ALL: 15, "swa": 9, "zho": 5, UNKNOWN: 1}
 
 
 def test_lengths_are_those_of_the_sorted_rows(figures: DataFigures) -> None:
