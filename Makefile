@@ -33,6 +33,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/generation.py
 	$(BIN)/python benchmarks/transform.py
+	$(BIN)/python benchmarks/materialization.py
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m cc_tuning.recipe_reference docs/recipe.md

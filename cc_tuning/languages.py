@@ -47,6 +47,11 @@ class Language:
         return self.script in _RIGHT_TO_LEFT_SCRIPTS
 
     @property
+    def tag(self) -> str:
+        """The language tag of BCP 47, with the script, as in `ur-Arab`; for the attribute `lang` of a page."""
+        return f"{self.iso639_1 or self.flores_code.partition('_')[0]}-{self.script}"
+
+    @property
     def is_english(self) -> bool:
         """Whether a text in it is its own English version."""
         return self.flores_code == ENGLISH_FLORES_CODE

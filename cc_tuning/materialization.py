@@ -17,6 +17,8 @@ end-of-turn token is cut too), a prompt that does is quarantined, because its co
 
 Pairs whose translation is below `min_quality` are set aside here and not where they were made, so that another bound
 translates nothing again. That is a choice and no damage, so the quarantine limit does not count it.
+
+Pairs are read, encoded and written batch by batch, so memory does not grow with their number.
 """
 
 from pathlib import Path
@@ -27,19 +29,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.prompts import ChatPrompts, ChatTemplate, connection_position, load_tokenizer
+from cc_tuning.row_tally import RowTally
 from cc_tuning.step import Build, Source, Step
 from data_contracts.files import write_json
 from data_contracts.manifest import RowCounts
-from data_contracts.parquet import read_parquet, write_parquet
-from data_contracts.quarantine import check_quarantine_limit, quarantine_rows, write_quarantine
-from data_contracts.schemas import ParallelPair, TrainingRow
+from data_contracts.parquet_stream import read_batches, row_count, written_in_batches
+from data_contracts.quarantine import QUARANTINE, check_quarantine_limit, quarantine_rows
+from data_contracts.schemas import ParallelPair, QuarantinedRow, TrainingRow
 
-STAGE, VERSION = "materialize", 2
+STAGE, VERSION = "materialize", 3
 ROWS, TOKENIZER, SUMMARY = "training_rows.parquet", "tokenizer", "summary.json"
 BELOW_MIN_QUALITY = "translation_below_min_quality"
 TRANSLATION_INSTRUCTION = "Translate the following sentence from English to {language}."
 
-_BATCH_ROWS = 1_024
 _TEXT_COLUMNS = ["row_id", "pair_id", "task", "language_code", "prompt", "response", "english_prompt"]
 
 
@@ -88,34 +90,46 @@ def build_training_rows(build: Build[MaterializationConfig]) -> RowCounts:
         ConfigError: no pair is as good as `min_quality` asks.
         PromptNotFound: `offset` reaches beyond the beginning of a prompt.
     """
-    config = build.config
-    pairs = read_parquet(build.inputs["pairs"].path / "pairs.parquet", ParallelPair)
+    config, source = build.config, build.inputs["pairs"].path / "pairs.parquet"
     tokenizer = load_tokenizer(build.inputs["tokenizer"], config.chat_template)
-    prompts = ChatPrompts(tokenizer)
-    read = training_texts(pairs, config.setting)
-    texts, below = _split_by_quality(read, pairs, config.min_quality)
-    kept: list[pl.DataFrame] = []
-    quarantined: list[pl.DataFrame] = []
-    responses_cut = 0
-    for first in range(0, texts.height, _BATCH_ROWS):
-        encoded = _encode(texts.slice(first, _BATCH_ROWS), prompts, config.offset)
-        good, bad = _split_by_length(encoded, config)
-        quarantined += bad
-        responses_cut += good.filter(pl.col("input_ids").list.len() > config.cutoff_tokens).height
-        kept.append(good.with_columns(pl.col("input_ids").list.head(config.cutoff_tokens)))
-        build.progress(min(first + _BATCH_ROWS, texts.height), texts.height, "rows")
-    counts = write_quarantine(build.folder, [below, *quarantined])
-    damaged = {rule: number for rule, number in counts.items() if rule != BELOW_MIN_QUALITY}
-    check_quarantine_limit(STAGE, texts.height, damaged, build.execution.quarantine_limit)
-    rows = pl.concat(kept) if kept else _encode(texts, prompts, config.offset)
-    write_parquet(rows, build.folder / ROWS, TrainingRow)
+    prompts, tally, total = ChatPrompts(tokenizer), RowTally(), row_count(source)
+    with (
+        written_in_batches(build.folder / ROWS, TrainingRow) as rows,
+        written_in_batches(build.folder / QUARANTINE, QuarantinedRow) as quarantine,
+    ):
+        for pairs in read_batches(source, ParallelPair):
+            enough, below = _split_by_quality(training_texts(pairs, config.setting), pairs, config.min_quality)
+            fitting, too_long = _split_by_length(_encode(enough, prompts, config.offset), config)
+            cut = fitting.with_columns(pl.col("input_ids").list.head(config.cutoff_tokens))
+            set_aside = pl.concat([below, too_long])
+            rows.write(cut)
+            quarantine.write(set_aside)
+            tally.add(pairs, fitting, cut, set_aside)
+            build.progress(tally.pairs, total, "pairs")
+    counts = dict(sorted(tally.quarantined.items()))
+    read = rows.rows + quarantine.rows
+    _check_quarantine(read, counts, tally.best_quality, build)
     tokenizer.save_pretrained(build.folder / TOKENIZER)
-    write_json(build.folder / SUMMARY, _summary(pairs, rows, responses_cut))
-    return RowCounts(read=read.height, kept=rows.height, quarantined=counts)
+    write_json(build.folder / SUMMARY, tally.summary())
+    return RowCounts(read=read, kept=rows.rows, quarantined=counts)
+
+
+def _check_quarantine(
+    read: int, counts: dict[str, int], best_quality: float, build: Build[MaterializationConfig]
+) -> None:
+    below = counts.get(BELOW_MIN_QUALITY, 0)
+    if read and below == read:
+        raise ConfigError(
+            f"none of {read} rows has a translation of quality {build.config.min_quality} or more, the best has "
+            f"{best_quality:.2f}; lower `data.min_quality`, or use another translator"
+        )
+    damaged = {rule: number for rule, number in counts.items() if rule != BELOW_MIN_QUALITY}
+    check_quarantine_limit(STAGE, read - below, damaged, build.execution.quarantine_limit)
 
 
 def training_texts(pairs: pl.DataFrame, setting: Literal["plain", "en", "mt"]) -> pl.DataFrame:
-    """The rows of a setting as text, before any length is known: `pairs` first, then what the setting adds."""
+    """The rows of a setting as text, before any length is known: each pair, and after it what the setting adds."""
+    pairs = pairs.with_row_index("place")
     is_english = pl.col("origin") == "english"
     native = pairs.select(
         *_identity("native"),
@@ -137,12 +151,14 @@ def training_texts(pairs: pl.DataFrame, setting: Literal["plain", "en", "mt"]) -
             *_identity("translation"), prompt=instruction, response="inputs", english_prompt=instruction
         )
     else:
-        return native
-    return pl.concat([native, added])
+        return native.drop("place")
+    # By pair, so that neither the order of the rows nor the file depends on where a batch of pairs ends.
+    return pl.concat([native, added]).sort("place", maintain_order=True).drop("place")
 
 
 def _identity(task: str, language_code: pl.Expr | None = None) -> list[pl.Expr]:
     return [
+        pl.col("place"),
         pl.format("{}:{}", "pair_id", pl.lit(task)).alias("row_id"),
         pl.col("pair_id"),
         pl.lit(task).alias("task"),
@@ -167,21 +183,16 @@ def _encode(texts: pl.DataFrame, prompts: ChatPrompts, offset: int) -> pl.DataFr
 def _split_by_quality(
     texts: pl.DataFrame, pairs: pl.DataFrame, min_quality: float
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The rows whose pair is good enough, and the others as quarantined rows."""
+    """The rows whose pair is good enough, and the others as QuarantinedRow."""
     is_below = pl.col("quality") < min_quality
     judged = texts.join(pairs.select("pair_id", "quality", "flags"), on="pair_id", how="left", maintain_order="left")
-    below, enough = judged.filter(is_below), judged.filter(~is_below)
-    if enough.is_empty() and below.height:
-        raise ConfigError(
-            f"none of {pairs.height} pairs has a quality of {min_quality} or more, the best has "
-            f"{max(pairs['quality']):.2f}; lower `data.min_quality`, or use another translator"
-        )
     detail = f"the translation's quality must be at least {min_quality}"
-    return enough.select(texts.columns), quarantine_rows(below, "row_id", BELOW_MIN_QUALITY, detail)
+    below = quarantine_rows(judged.filter(is_below), "row_id", BELOW_MIN_QUALITY, detail)
+    return judged.filter(~is_below).select(texts.columns), below
 
 
-def _split_by_length(encoded: pl.DataFrame, config: MaterializationConfig) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
-    """The rows whose prompts fit, and the others by rule; a prompt that leaves no room for a response does not fit."""
+def _split_by_length(encoded: pl.DataFrame, config: MaterializationConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows whose prompts fit, and the others as QuarantinedRow; a prompt must leave room for a response."""
     english_length = pl.col("english_input_ids").list.len()
     rules = {
         "prompt_longer_than_cutoff": (
@@ -198,21 +209,7 @@ def _split_by_length(encoded: pl.DataFrame, config: MaterializationConfig) -> tu
         broken = encoded.filter(is_too_long)
         encoded = encoded.filter(~is_too_long)
         quarantined.append(quarantine_rows(broken.select(_TEXT_COLUMNS), "row_id", rule, detail))
-    return encoded, quarantined
-
-
-def _summary(pairs: pl.DataFrame, rows: pl.DataFrame, responses_cut: int) -> dict[str, object]:
-    """What the rows amount to; tokens are without padding."""
-    tasks = rows.group_by("task").len().sort("task")
-    return {
-        "pairs": pairs.height,
-        "english_pairs": pairs.filter(pl.col("origin") == "english").height,
-        "rows_by_task": dict(zip(tasks["task"].to_list(), tasks["len"].to_list(), strict=True)),
-        "responses_cut": responses_cut,
-        "tokens": int(rows["input_ids"].list.len().sum()),
-        "prompt_tokens": int(rows["prompt_length"].sum()),
-        "english_tokens": int(rows["english_input_ids"].list.len().sum()),
-    }
+    return encoded, pl.concat(quarantined)
 
 
 def rows_path(folder: Path) -> Path:

@@ -26,10 +26,15 @@ def write_parquet(frame: pl.DataFrame, path: Path, contract: type[dy.Schema]) ->
         ContractViolation: a column is missing or a row breaks a rule; nothing is written.
     """
     checked = conform(frame, contract, str(path))
-    table = checked.to_arrow(compat_level=pl.CompatLevel.oldest())
-    table = table.replace_schema_metadata({"contract": contract.__name__})
+    table = as_table(checked, contract)
     with written_atomically(path) as temporary:
         pq.write_table(table, temporary, compression="zstd", write_page_checksum=True, row_group_size=_ROW_GROUP_ROWS)
+
+
+def as_table(checked: pl.DataFrame, contract: type[dy.Schema]) -> pa.Table:
+    """Rows that keep `contract` in the types they have on disk, with the contract's name beside them."""
+    table = checked.to_arrow(compat_level=pl.CompatLevel.oldest())
+    return table.replace_schema_metadata({"contract": contract.__name__})
 
 
 def read_parquet(path: Path, contract: type[dy.Schema]) -> pl.DataFrame:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from cc_tuning.data_card.card import write_data_card
 from cc_tuning.errors import CcTuningError
 from cc_tuning.estimates import estimate_steps
 from cc_tuning.generation import GenerationRequest, generate_text
@@ -111,6 +112,25 @@ _stage_command("train", "Train the runs of the recipe.")
 _stage_command("transform", "Sample activations and fit the Transform Matrix.")
 _stage_command("evaluate", "Answer and score the benchmark items.")
 _stage_command("report", "Write the report.")
+
+
+@app.command(name="data-card")
+def data_card(
+    recipe: RecipeArgument,
+    overrides: SetOption = [],
+    references: Annotated[
+        Path | None,
+        typer.Option(help="Parquet or JSON Lines: reference_en, with pair_id or language_code and inputs."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The HTML file; Markdown is written beside it. [OUTPUT/RECIPE/data-card.html]")
+    ] = None,
+) -> None:
+    """Describe the data of a recipe from its finished stages: counts, lengths, translations, examples."""
+    planned, store = _plan(recipe, overrides)
+    default = planned.recipe.execution.output / planned.recipe.name / "data-card.html"
+    page, markdown = write_data_card(planned, store, references, output or default)
+    console.print(f"Data card: {page}\nMarkdown:  {markdown}", soft_wrap=True)
 
 
 @app.command()

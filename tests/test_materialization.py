@@ -15,6 +15,7 @@ from data_contracts.errors import ContractViolation
 from data_contracts.files import read_json
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
+from data_contracts.parquet_stream import BATCH_ROWS
 from data_contracts.schemas import ParallelPair, QuarantinedRow, TrainingRow
 
 PAIRS = pl.DataFrame(
@@ -147,7 +148,7 @@ def test_every_pair_is_kept_unless_a_bound_is_set(tmp_path: Path, tiny_llama_dir
 
 def test_bound_that_no_pair_reaches_is_an_error(tmp_path: Path, tiny_llama_directory: Path) -> None:
     foreign = judged(0.4, 0.5).filter(pl.col("origin") != "english")
-    with pytest.raises(ConfigError, match=r"none of 2 pairs .* 0.9 or more, the best has 0.50; lower `data.min_qual"):
+    with pytest.raises(ConfigError, match=r"none of 2 rows .* 0.9 or more, the best has 0.50; lower `data.min_qual"):
         build(tmp_path, tiny_llama_directory, foreign, min_quality=0.9)
 
 
@@ -163,3 +164,15 @@ def test_equal_inputs_give_equal_bytes(tmp_path: Path, tiny_llama_directory: Pat
         folders.append(build(tmp_path / name, tiny_llama_directory, setting="mt")[2])
     files = [{p.relative_to(f): p.read_bytes() for p in f.rglob("*") if p.is_file()} for f in folders]
     assert files[0] == files[1]
+
+
+def test_rows_do_not_depend_on_where_a_batch_of_pairs_ends(tmp_path: Path, tiny_llama_directory: Path) -> None:
+    ids = [f"p{index}" for index in range(2 * BATCH_ROWS + 3)]
+    pairs = pl.DataFrame({"pair_id": ids}).join(PAIRS.slice(1, 1).drop("pair_id"), how="cross")
+    pairs = pairs.select(ParallelPair.column_names())
+    counts, rows, folder = build(tmp_path, tiny_llama_directory, pairs, setting="en")
+    assert rows["row_id"].to_list() == [f"{pair_id}:{task}" for pair_id in ids for task in ("native", "english")]
+    assert counts.kept == 2 * len(ids)
+    summary = read_json(folder / "summary.json")
+    assert summary["rows_by_task"] == {"english": len(ids), "native": len(ids)}
+    assert summary["tokens"] == sum(map(len, rows["input_ids"].to_list()))

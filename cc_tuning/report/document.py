@@ -84,7 +84,37 @@ class Listing:
     language: str
 
 
-Block = Table | Figure | Sample | Listing
+@dataclass(frozen=True)
+class Passage:
+    """A text with what a browser must know to set it. The text is hostile until escaped."""
+
+    label: str
+    text: str
+    language: str
+    """BCP 47, as in `ur-Arab`; empty when it is not known."""
+    direction: Direction
+
+
+@dataclass(frozen=True)
+class Example:
+    """A row of the data: passages that stand side by side, two and two."""
+
+    heading: str
+    passages: Sequence[Passage]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows of the data under one title."""
+
+    title: str
+    examples: Sequence[Example]
+    is_folded: bool = False
+    """Folded examples are closed at first in HTML."""
+
+
+Block = Table | Figure | Sample | Listing | Examples
 
 
 @dataclass(frozen=True)

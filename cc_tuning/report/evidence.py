@@ -13,10 +13,14 @@ from typing import Any
 import polars as pl
 from pydantic import ValidationError
 
+from cc_tuning.data_card.collecting import collect_figures
+from cc_tuning.data_card.examples import PairExample, draw_examples
+from cc_tuning.data_card.figures import DataFigures
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.items import load_items
 from cc_tuning.step import Location
 from cc_tuning.training.metrics import read_metrics
+from cc_tuning.translation.stage import PAIRS
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
 from data_contracts.manifest import Manifest
@@ -95,10 +99,14 @@ class Evidence:
     stages: tuple[StageRecord, ...]
     items: pl.DataFrame | None
     """BenchmarkItem rows, for the samples; None when they were not given."""
+    data: DataFigures
+    """Empty where a data stage is missing."""
+    pairs: tuple[PairExample, ...]
+    """A few pairs of each language."""
 
 
-def collect_evidence(runs: Sequence[str], inputs: Mapping[str, Location]) -> Evidence:
-    """Read every input of a report.
+def collect_evidence(runs: Sequence[str], inputs: Mapping[str, Location], seed: int = 0) -> Evidence:
+    """Read every input of a report; `seed` draws the examples of the data.
 
     Raises:
         ConfigError: an input belongs to a run that is not in `runs`.
@@ -109,11 +117,13 @@ def collect_evidence(runs: Sequence[str], inputs: Mapping[str, Location]) -> Evi
         _, _, run = name.partition("/")
         if run and run not in runs:
             raise ConfigError(f"report: input {name} belongs to no run of this report; its runs are {', '.join(runs)}")
-    items = inputs.get("items")
+    items, translate = inputs.get("items"), inputs.get("translate")
     return Evidence(
         runs=tuple(_read_run(run, inputs) for run in runs),
         stages=_read_stages(inputs),
         items=load_items(items.path).items if items is not None and items.is_local else None,
+        data=collect_figures(inputs),
+        pairs=draw_examples(translate.path / PAIRS, seed) if translate else (),
     )
 
 

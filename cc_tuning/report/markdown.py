@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cc_tuning.report.document import Block, Cell, Document, Figure, Listing, Sample, Section, Table
+from cc_tuning.report.document import Block, Cell, Document, Examples, Figure, Listing, Sample, Section, Table
 from cc_tuning.report.visible import visible
 
 _ESCAPES = str.maketrans(
@@ -52,6 +52,8 @@ def _block(block: Block) -> list[str]:
             return _sample(block)
         case Listing():
             return _listing(block)
+        case Examples():
+            return _examples(block)
 
 
 def _table(table: Table) -> list[str]:
@@ -95,6 +97,15 @@ def _sample(sample: Sample) -> list[str]:
         label = "<br>".join(escape_markdown(part) for part in (answer.label, answer.note) if part)
         rows.append([label, escape_markdown(answer.text), escape_markdown(answer.score)])
     return [f"### {escape_markdown(sample.heading)}", "", *_grid(["", "text", "score"], rows)]
+
+
+def _examples(examples: Examples) -> list[str]:
+    lines = [f"### {escape_markdown(examples.title)}", ""]
+    for example in examples.examples:
+        lines += [escape_markdown(" | ".join(part for part in (example.heading, example.note) if part)), ""]
+        passages = [[escape_markdown(at.label), escape_markdown(at.text)] for at in example.passages]
+        lines += _grid(["", "text"], passages)
+    return lines
 
 
 def _listing(listing: Listing) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 import yaml
 
+from cc_tuning.data_card.sections import compact_section
 from cc_tuning.report.document import Block, Document, Listing, Section, count
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.inside import learning_section, transform_section
@@ -38,6 +39,7 @@ def compose_document(
         *transform_section(evidence),
         *learning_section(evidence),
         *_sample_sections(evidence, results, per_benchmark),
+        *compact_section(evidence.data, evidence.pairs),
         _rows_section(evidence),
         _making_section(evidence, recipe),
     ]

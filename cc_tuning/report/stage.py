@@ -21,7 +21,7 @@ from cc_tuning.step import Build, Source, Step
 from data_contracts.files import written_atomically
 from data_contracts.manifest import RowCounts
 
-STAGE, VERSION = "report", 1
+STAGE, VERSION = "report", 2
 PAGE, MARKDOWN, SCORES, FIGURES = "index.html", "report.md", "scores.csv", "figures"
 
 
@@ -71,7 +71,7 @@ def build_report(build: Build[ReportConfig]) -> RowCounts:
         ContractViolation: an input's rows do not keep their contract.
     """
     config = build.config
-    evidence = collect_evidence(config.runs, build.inputs)
+    evidence = collect_evidence(config.runs, build.inputs, config.seed)
     results = Results(evidence, Bootstrap(config.bootstrap_samples, config.confidence, config.seed))
     document = compose_document(
         config.name, config.base_model, config.recipe, evidence, results, config.samples_per_benchmark

@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
+import polars as pl
 from torch.utils.data import Dataset
 
 from cc_tuning.errors import TrainingFailed
-from data_contracts.parquet import read_parquet
+from data_contracts.parquet_stream import read_batches
 from data_contracts.schemas import TrainingRow
 
 _MODEL_COLUMNS = ["input_ids", "prompt_length", "english_input_ids"]
+_NO_ROWS = TrainingRow.create_empty().select("row_id", *_MODEL_COLUMNS)
 
 
 class TrainingRows(Dataset[dict[str, list[int] | int]]):
@@ -23,7 +25,9 @@ class TrainingRows(Dataset[dict[str, list[int] | int]]):
     """
 
     def __init__(self, path: Path) -> None:
-        rows = read_parquet(path, TrainingRow)
+        # Batch by batch, so that the texts of all rows are never in memory together.
+        batches = read_batches(path, TrainingRow)
+        rows = pl.concat([_NO_ROWS, *(batch.select(_NO_ROWS.columns) for batch in batches)], rechunk=True)
         if rows.is_empty():
             raise TrainingFailed(f"{path} has no rows to train on; look at its quarantine.parquet and the selection")
         self._rows = rows.select(_MODEL_COLUMNS)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+from data_artifacts import data_files, pair_rows
 
 from data_contracts.manifest import Manifest, RowCounts
 from data_contracts.parquet import write_parquet
@@ -51,14 +52,17 @@ class World:
 def made_world(store: ArtifactStore, world: World) -> dict[str, ArtifactRef]:
     """All inputs of a report, by the names of the plan."""
     selected = RowCounts(read=100, kept=90, quarantined={"blank": 4}, not_selected=6)
+    translated = RowCounts(read=90, kept=88, quarantined={"too_long": 2})
+    pairs = pair_rows()
     refs = {
-        "select": _made(store, "select", "", {}, selected),
-        "translate": _made(store, "translate", "", {}, RowCounts(read=90, kept=88, quarantined={"too_long": 2})),
+        "select": _made(store, "select", "", data_files("select", pairs), selected),
+        "translate": _made(store, "translate", "", data_files("translate", pairs), translated),
         "items": _made(store, "world", "", _items_files(world), RowCounts(read=1, kept=1)).at("benchmarks"),
     }
     for run in world.runs:
         setting = run.partition("+")[2] or "plain"
-        refs[f"materialize/{run}"] = _made(store, "materialize", setting, {}, RowCounts(read=88, kept=88))
+        rows = data_files("materialize", pairs)
+        refs[f"materialize/{run}"] = _made(store, "materialize", setting, rows, RowCounts(read=88, kept=88))
         refs[f"train/{run}"] = _made(store, "train", run, _training_files(run, world), RowCounts(read=88, kept=88))
         if run.startswith("cc-tuning"):
             counts = RowCounts(read=88, kept=40, not_selected=48)
@@ -190,8 +194,13 @@ def _evaluation_files(run: str, world: World) -> dict[str, Any]:
 def _made(store: ArtifactStore, stage: str, run: str, files: Mapping[str, Any], rows: RowCounts) -> ArtifactRef:
     """A finished artifact whose fingerprint is made from its name."""
     ref = ArtifactRef(stage, f"{stage}{run}".encode().hex().ljust(64, "0")[:64])
-    if store.folder(ref).is_dir():
-        return ref  # runs with the same training data share it
+    if not store.folder(ref).is_dir():  # runs with the same training data share it
+        finish(store, ref, f"{stage} {run}".strip(), files, rows)
+    return ref
+
+
+def finish(store: ArtifactStore, ref: ArtifactRef, label: str, files: Mapping[str, Any], rows: RowCounts) -> None:
+    """Put an artifact into the store."""
     folder = store.open_partial(ref, {}, keep=False)
     for name, content in files.items():
         path = folder / name
@@ -200,12 +209,11 @@ def _made(store: ArtifactStore, stage: str, run: str, files: Mapping[str, Any], 
     store.finish(
         ref,
         Manifest(
-            stage=stage, version=1, fingerprint=ref.fingerprint, label=f"{stage} {run}".strip(), config={}, inputs={},
+            stage=ref.stage, version=1, fingerprint=ref.fingerprint, label=label, config={}, inputs={},
             files=file_records(folder), rows=rows, commit="0123456789abcdef", versions={"torch": "2.13.0"},
             seconds=12.5, peak_memory_bytes=300 << 20, finished_at="2026-01-01T00:00:00+00:00",
         ),
     )  # fmt: skip
-    return ref
 
 
 def _write(path: Path, content: Any) -> None:

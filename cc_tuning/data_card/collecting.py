@@ -1,0 +1,178 @@
+"""The figures of finished artifacts: read batch by batch, so that texts and token ids are never all in memory.
+
+Inputs are named as in the report: `select`, `translate` and `materialize/<run>`. Any may be missing, and of several
+`materialize` artifacts the first is read, because the rows of the task `native` are the same in all.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+
+from cc_tuning.data_card.figures import ALL, LENGTHS, UNKNOWN, DataFigures, Lengths, SetAside
+from cc_tuning.languages import UnknownLanguage, by_flores_code, find_language
+from cc_tuning.materialization import rows_path
+from cc_tuning.selection.stage import ROWS
+from cc_tuning.step import Location
+from cc_tuning.translation.stage import PAIRS
+from data_contracts.files import read_json
+from data_contracts.parquet_stream import column_names, verified_batches
+from data_contracts.quarantine import QUARANTINE
+
+QUALITY, FLAGS = "quality", "flags"
+SELECTION = "selection.json"
+"""What became of each language's rows, by FLORES code; a selection may come without it."""
+
+_LANGUAGE = pl.col("language")
+_PROMPT, _RESPONSE, _PROMPT_TOKENS, _RESPONSE_TOKENS, _ENGLISH_TOKENS = LENGTHS
+
+
+def collect_figures(inputs: Mapping[str, Location]) -> DataFigures:
+    """The figures of the artifacts in `inputs`.
+
+    Raises:
+        ArtifactMismatch: a file of an artifact is missing or damaged.
+    """
+    select, translate = inputs.get("select"), inputs.get("translate")
+    materialize = next((inputs[name] for name in sorted(inputs) if name.startswith("materialize/")), None)
+    chosen = _read(select.path / ROWS, ["language_code"]) if select else None
+    pairs = _measured_pairs(translate.path / PAIRS) if translate else None
+    rows = _measured_rows(rows_path(materialize.path)) if materialize else None
+    stages = {"select": select, "translate": translate, "materialize": materialize}
+    return DataFigures(
+        read=_rows_read(select.path / SELECTION) if select else {},
+        chosen=_counts(chosen),
+        pairs=_counts(pairs),
+        origins=_counts_of(pairs, "origin"),
+        training_rows=_counts(rows),
+        lengths=_lengths(pairs) | _lengths(rows),
+        quality=_mean_quality(pairs),
+        flags=_counts_of(pairs, FLAGS),
+        set_aside=[part for stage, at in stages.items() if at for part in _set_aside(stage, at.path / QUARANTINE)],
+    )
+
+
+def language_key(code: object) -> str:
+    """Aya's code of the language with this code, or `unknown`."""
+    try:
+        return find_language(code).aya_code if isinstance(code, str) else UNKNOWN
+    except UnknownLanguage:
+        return UNKNOWN
+
+
+def flores_key(code: str) -> str:
+    """Aya's code of the language with this FLORES code, or `unknown`."""
+    try:
+        return by_flores_code(code).aya_code
+    except UnknownLanguage:
+        return UNKNOWN
+
+
+def with_language(frame: pl.DataFrame) -> pl.DataFrame:
+    """`frame` with the column `language`, the key of its `language_code`."""
+    keys = {code: language_key(code) for code in frame["language_code"].unique().to_list()}
+    return frame.with_columns(pl.col("language_code").replace_strict(keys, return_dtype=pl.String).alias("language"))
+
+
+def _measured_pairs(path: Path) -> pl.DataFrame | None:
+    judged = [name for name in (QUALITY, FLAGS) if name in column_names(path)]
+    measures = [
+        pl.col("origin").cast(pl.String),
+        pl.col("inputs").str.len_chars().alias(_PROMPT),
+        pl.col("targets").str.len_chars().alias(_RESPONSE),
+    ]
+    return _read(
+        path,
+        ["language_code", "origin", "inputs", "targets", *judged],
+        lambda batch: batch.select(_LANGUAGE, *measures, *judged),
+    )
+
+
+def _measured_rows(path: Path) -> pl.DataFrame | None:
+    lengths = [
+        pl.col("prompt_length").alias(_PROMPT_TOKENS),
+        (pl.col("input_ids").list.len() - pl.col("prompt_length")).alias(_RESPONSE_TOKENS),
+        pl.col("english_input_ids").list.len().alias(_ENGLISH_TOKENS),
+    ]
+    is_native = pl.col("task").cast(pl.String) == "native"
+    return _read(
+        path,
+        ["language_code", "task", "prompt_length", "input_ids", "english_input_ids"],
+        lambda batch: batch.filter(is_native).select(_LANGUAGE, *lengths),
+    )
+
+
+def _read(
+    path: Path, columns: Sequence[str], measure: Callable[[pl.DataFrame], pl.DataFrame] = lambda batch: batch
+) -> pl.DataFrame | None:
+    """What `measure` makes of each batch (its `columns` and `language`); None when there is no row."""
+    measured = [measure(with_language(batch)) for batch in verified_batches(path, columns)]
+    return pl.concat(measured) if measured else None
+
+
+def _with_all(rows: pl.DataFrame) -> pl.DataFrame:
+    return pl.concat([rows.with_columns(language=pl.lit(ALL)), rows])
+
+
+def _rows_read(path: Path) -> dict[str, int]:
+    if not path.is_file():
+        return {}
+    rows: Counter[str] = Counter()
+    for flores_code, fates in read_json(path)["languages"].items():
+        rows[flores_key(flores_code)] += fates["read"]
+    return {ALL: rows.total(), **rows}
+
+
+def _counts(rows: pl.DataFrame | None) -> dict[str, int]:
+    if rows is None:
+        return {}
+    return dict(_with_all(rows.select("language")).group_by("language").len().iter_rows())
+
+
+def _counts_of(rows: pl.DataFrame | None, column: str) -> dict[tuple[str, str], int]:
+    """Rows by language and value of a column; of a column of lists, by each value."""
+    if rows is None or column not in rows.columns:
+        return {}
+    values = rows.select("language", column)
+    values = values.explode(column).drop_nulls() if values[column].dtype == pl.List else values
+    counted = _with_all(values).group_by("language", column).len()
+    return {(language, value): number for language, value, number in counted.iter_rows()}
+
+
+def _lengths(rows: pl.DataFrame | None) -> dict[str, dict[str, Lengths]]:
+    found: dict[str, dict[str, Lengths]] = {}
+    for name in LENGTHS if rows is not None else ():
+        assert rows is not None
+        if name in rows.columns:
+            ranks = [_nearest_rank(name, share).alias(str(share)) for share in (0.5, 0.9, 1.0)]
+            by_language = _with_all(rows.select("language", name)).group_by("language").agg(ranks)
+            found[name] = {str(language): Lengths(*values) for language, *values in by_language.iter_rows()}
+    return found
+
+
+def _nearest_rank(column: str, share: float) -> pl.Expr:
+    """The value that `share` of the rows do not pass: at place ⌈share · N⌉ of the sorted ones."""
+    place = (pl.len() * share).ceil().cast(pl.Int64)
+    return pl.col(column).sort().get(place - 1)
+
+
+def _mean_quality(pairs: pl.DataFrame | None) -> dict[str, float]:
+    if pairs is None or QUALITY not in pairs.columns:
+        return {}
+    translated = pairs.filter(pl.col("origin") == "translated").select("language", QUALITY)
+    return dict(_with_all(translated).group_by("language").agg(pl.col(QUALITY).mean()).iter_rows())
+
+
+def _set_aside(stage: str, path: Path) -> list[SetAside]:
+    counts: Counter[tuple[str, str]] = Counter()
+    for batch in verified_batches(path, ["rule", "row_json"]):
+        counts.update((rule, language_key(_code(row_json))) for rule, row_json in batch.iter_rows())
+    return [SetAside(stage, rule, language, rows) for (rule, language), rows in sorted(counts.items())]
+
+
+def _code(row_json: str) -> object:
+    """The language code of a quarantined row, if the row is one that has it."""
+    row = json.loads(row_json)
+    return row.get("language_code") if isinstance(row, dict) else None
