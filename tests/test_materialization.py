@@ -135,9 +135,9 @@ def test_pairs_below_the_quality_bound_are_set_aside_without_counting_as_damage(
         tmp_path, tiny_llama_directory, judged(0.4, 0.75), limit=0.0, setting="en", min_quality=0.75
     )
     assert counts == RowCounts(read=5, kept=3, quarantined={"translation_below_min_quality": 2})
-    assert rows["row_id"].to_list() == ["p2:native", "p3:native", "p2:english"]
+    assert rows["row_id"].to_list() == ["p2:native", "p2:english", "p3:native"]
     quarantine = read_parquet(folder / "quarantine.parquet", QuarantinedRow)
-    assert quarantine["row_id"].to_list() == ["p1:english", "p1:native"]
+    assert quarantine["row_id"].to_list() == ["p1:native", "p1:english"]
     assert '"flags": ["numbers"]' in quarantine["row_json"][0]
 
 

@@ -15,16 +15,14 @@ from cc_tuning.data_card.figures import ALL, LENGTHS, UNKNOWN, DataFigures, Leng
 from cc_tuning.languages import UnknownLanguage, by_flores_code, find_language
 from cc_tuning.materialization import rows_path
 from cc_tuning.selection.stage import ROWS
+from cc_tuning.selection.summary import SUMMARY
 from cc_tuning.step import Location
 from cc_tuning.translation.stage import PAIRS
 from data_contracts.files import read_json
-from data_contracts.parquet_stream import column_names, verified_batches
+from data_contracts.parquet_stream import verified_batches
 from data_contracts.quarantine import QUARANTINE
 
-QUALITY, FLAGS = "quality", "flags"
-SELECTION = "selection.json"
-"""What became of each language's rows, by FLORES code; a selection may come without it."""
-
+_QUALITY, _FLAGS = "quality", "flags"
 _LANGUAGE = pl.col("language")
 _PROMPT, _RESPONSE, _PROMPT_TOKENS, _RESPONSE_TOKENS, _ENGLISH_TOKENS = LENGTHS
 
@@ -42,14 +40,15 @@ def collect_figures(inputs: Mapping[str, Location]) -> DataFigures:
     rows = _measured_rows(rows_path(materialize.path)) if materialize else None
     stages = {"select": select, "translate": translate, "materialize": materialize}
     return DataFigures(
-        read=_rows_read(select.path / SELECTION) if select else {},
+        read=_from_selection(select, "read"),
+        near_duplicates=_from_selection(select, "near_duplicates_kept"),
         chosen=_counts(chosen),
         pairs=_counts(pairs),
         origins=_counts_of(pairs, "origin"),
         training_rows=_counts(rows),
         lengths=_lengths(pairs) | _lengths(rows),
         quality=_mean_quality(pairs),
-        flags=_counts_of(pairs, FLAGS),
+        flags=_counts_of(pairs, _FLAGS),
         set_aside=[part for stage, at in stages.items() if at for part in _set_aside(stage, at.path / QUARANTINE)],
     )
 
@@ -77,7 +76,6 @@ def with_language(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _measured_pairs(path: Path) -> pl.DataFrame | None:
-    judged = [name for name in (QUALITY, FLAGS) if name in column_names(path)]
     measures = [
         pl.col("origin").cast(pl.String),
         pl.col("inputs").str.len_chars().alias(_PROMPT),
@@ -85,8 +83,8 @@ def _measured_pairs(path: Path) -> pl.DataFrame | None:
     ]
     return _read(
         path,
-        ["language_code", "origin", "inputs", "targets", *judged],
-        lambda batch: batch.select(_LANGUAGE, *measures, *judged),
+        ["language_code", "origin", "inputs", "targets", _QUALITY, _FLAGS],
+        lambda batch: batch.select(_LANGUAGE, *measures, _QUALITY, _FLAGS),
     )
 
 
@@ -116,12 +114,13 @@ def _with_all(rows: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([rows.with_columns(language=pl.lit(ALL)), rows])
 
 
-def _rows_read(path: Path) -> dict[str, int]:
-    if not path.is_file():
+def _from_selection(select: Location | None, count: str) -> dict[str, int]:
+    """One of the counts by language that `select` leaves beside its rows."""
+    if select is None:
         return {}
     rows: Counter[str] = Counter()
-    for flores_code, fates in read_json(path)["languages"].items():
-        rows[flores_key(flores_code)] += fates["read"]
+    for flores_code, fates in read_json(select.path / SUMMARY)["languages"].items():
+        rows[flores_key(flores_code)] += fates[count]
     return {ALL: rows.total(), **rows}
 
 
@@ -133,7 +132,7 @@ def _counts(rows: pl.DataFrame | None) -> dict[str, int]:
 
 def _counts_of(rows: pl.DataFrame | None, column: str) -> dict[tuple[str, str], int]:
     """Rows by language and value of a column; of a column of lists, by each value."""
-    if rows is None or column not in rows.columns:
+    if rows is None:
         return {}
     values = rows.select("language", column)
     values = values.explode(column).drop_nulls() if values[column].dtype == pl.List else values
@@ -159,10 +158,10 @@ def _nearest_rank(column: str, share: float) -> pl.Expr:
 
 
 def _mean_quality(pairs: pl.DataFrame | None) -> dict[str, float]:
-    if pairs is None or QUALITY not in pairs.columns:
+    if pairs is None:
         return {}
-    translated = pairs.filter(pl.col("origin") == "translated").select("language", QUALITY)
-    return dict(_with_all(translated).group_by("language").agg(pl.col(QUALITY).mean()).iter_rows())
+    translated = pairs.filter(pl.col("origin") == "translated").select("language", _QUALITY)
+    return dict(_with_all(translated).group_by("language").agg(pl.col(_QUALITY).mean()).iter_rows())
 
 
 def _set_aside(stage: str, path: Path) -> list[SetAside]:

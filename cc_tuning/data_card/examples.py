@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from cc_tuning.data_card.collecting import FLAGS, QUALITY, with_language
+from cc_tuning.data_card.collecting import with_language
 from cc_tuning.data_card.figures import ALL
 from cc_tuning.languages import UnknownLanguage, by_flores_code
 from cc_tuning.report.document import Direction, Example, Examples, Passage, number
@@ -32,8 +32,8 @@ class PairExample:
     targets: str
     inputs_en: str
     targets_en: str
-    quality: float | None = None
-    flags: tuple[str, ...] = ()
+    quality: float
+    flags: tuple[str, ...]
 
 
 def draw_examples(path: Path, seed: int, per_language: int = EXAMPLES_PER_LANGUAGE) -> tuple[PairExample, ...]:
@@ -72,10 +72,9 @@ def _lot(seed: int, pair_id: str) -> str:
 
 
 def _example(row: Mapping[str, Any]) -> PairExample:
-    same = ("language", "pair_id", "flores_code", "inputs", "targets", "inputs_en", "targets_en")
+    same = ("language", "pair_id", "flores_code", "inputs", "targets", "inputs_en", "targets_en", "quality")
     values: dict[str, Any] = {name: row[name] for name in same}
-    judged: dict[str, Any] = {QUALITY: row.get(QUALITY), FLAGS: tuple(row.get(FLAGS) or ())}
-    return PairExample(origin=str(row["origin"]), **values, **judged)
+    return PairExample(origin=str(row["origin"]), flags=tuple(row["flags"]), **values)
 
 
 def _side_by_side(example: PairExample, longest: int) -> Example:
@@ -89,8 +88,8 @@ def _side_by_side(example: PairExample, longest: int) -> Example:
         if example.origin != "english":
             label = f"English {name}, {example.origin}"
             passages.append(Passage(label, _beginning(english, longest), _ENGLISH_TAG, "ltr"))
-    judged = [] if example.quality is None else [f"quality {number(example.quality)}", *example.flags]
-    return Example(example.pair_id, passages, ", ".join(judged) if example.origin == "translated" else "")
+    judged = [f"quality {number(example.quality)}", *example.flags] if example.origin == "translated" else []
+    return Example(example.pair_id, passages, ", ".join(judged))
 
 
 def _setting_of(flores_code: str) -> tuple[str, Direction]:

@@ -38,9 +38,11 @@ class DataFigures:
     """The figures behind the tables; a mapping is by language, with `ALL`, and empty where its stage is missing."""
 
     read: Mapping[str, int] = field(default_factory=dict)
-    """Rows of the source; only where `select` counted them by language."""
+    """Rows of the source."""
     chosen: Mapping[str, int] = field(default_factory=dict)
     """Rows that `select` kept."""
+    near_duplicates: Mapping[str, int] = field(default_factory=dict)
+    """Chosen rows whose prompt and response have the words of another chosen row."""
     pairs: Mapping[str, int] = field(default_factory=dict)
     """Rows that `translate` kept."""
     origins: Mapping[tuple[str, str], int] = field(default_factory=dict)
@@ -50,7 +52,7 @@ class DataFigures:
     lengths: Mapping[str, Mapping[str, Lengths]] = field(default_factory=dict)
     """By one of `LENGTHS`, then by language. Tokens of a prompt include the chat template."""
     quality: Mapping[str, float] = field(default_factory=dict)
-    """Mean over translated pairs; empty when pairs carry no quality."""
+    """Mean over translated pairs; empty when there are none."""
     flags: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Pairs by language and flag of their translation."""
     set_aside: Sequence[SetAside] = ()

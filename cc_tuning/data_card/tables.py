@@ -26,13 +26,14 @@ def language_table(figures: DataFigures) -> Table:
     origins = [origin for origin in ORIGINS if origin in has_english]
     has_read, has_quality, has_rows = bool(figures.read), bool(figures.quality), bool(figures.training_rows)
     stages = [stage for stage in _STAGES if figures.rows_set_aside(stage)]
-    columns = ["language", *["read"] * has_read, "chosen", "pairs", *(f"English: {origin}" for origin in origins)]
+    columns = ["language", *["read"] * has_read, "chosen", "near-duplicates", "pairs"]
+    columns += [f"English: {origin}" for origin in origins]
     columns += ["mean quality"] * has_quality + ["training rows"] * has_rows
     columns += [f"set aside: {stage}" for stage in stages]
     rows = []
     for language in (ALL, *figures.languages):
         numbers = [figures.read.get(language)] * has_read
-        numbers += [figures.chosen.get(language), figures.pairs.get(language)]
+        numbers += [at.get(language) for at in (figures.chosen, figures.near_duplicates, figures.pairs)]
         numbers += [figures.origins.get((language, origin)) for origin in origins]
         cells = [numeric(count(value or 0)) for value in numbers]
         cells += [numeric(number(figures.quality.get(language)))] * has_quality
@@ -44,7 +45,8 @@ def language_table(figures: DataFigures) -> Table:
 
 def _language_note(has_quality: bool, has_rows: bool) -> str:
     sentences = [
-        "Chosen rows came from the source into the experiment, pairs have their English too. English is that of the "
+        "Chosen rows came from the source into the experiment; near-duplicates among them differ from another one in "
+        "case, punctuation and blanks only. Pairs have their English too. English is that of the "
         "row itself (english), came with the source (given), or was made by the translator (translated)."
     ]
     if has_quality:

@@ -44,6 +44,12 @@ def data_files(stage: str, pairs: pl.DataFrame) -> dict[str, Any]:
         unknown = {"annotation_type": pl.lit("made"), "user_id": pl.lit("u")}
         rows = pairs.rename({"pair_id": "row_id"}).with_columns(**unknown)
         files["rows.parquet"] = (rows, AyaRow)
+        by_language = {"swh_Latn": (9, 1), "zho_Hans": (2, 0), "zho_Hant": (3, 2), "und": (1, 0)}
+        files["selection.json"] = {
+            "languages": {
+                code: {"read": read, "near_duplicates_kept": twins} for code, (read, twins) in by_language.items()
+            }
+        }
     elif stage == "translate":
         files["pairs.parquet"] = (pairs, ParallelPair)
     else:

@@ -204,8 +204,7 @@ def finish(store: ArtifactStore, ref: ArtifactRef, label: str, files: Mapping[st
     folder = store.open_partial(ref, {}, keep=False)
     for name, content in files.items():
         path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write(path, content)
+        write_file(path, content)
     store.finish(
         ref,
         Manifest(
@@ -216,7 +215,9 @@ def finish(store: ArtifactStore, ref: ArtifactRef, label: str, files: Mapping[st
     )  # fmt: skip
 
 
-def _write(path: Path, content: Any) -> None:
+def write_file(path: Path, content: Any) -> None:
+    """Text, JSON of a dict, or the rows of a frame under its contract."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     match content:
         case str():
             path.write_text(content, encoding="utf-8")

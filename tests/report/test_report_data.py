@@ -9,7 +9,7 @@ import pytest
 from built_report import Built
 from data_artifacts import LANGUAGES, SET_ASIDE, data_files, pair_rows
 from page_reader import PageReader
-from report_artifacts import finish
+from report_artifacts import finish, write_file
 from sacrebleu import corpus_bleu, corpus_chrf
 from typer.testing import CliRunner
 
@@ -25,9 +25,7 @@ from cc_tuning.report.document import Document
 from cc_tuning.report.markdown import render_markdown
 from cc_tuning.report.page import render_page
 from cc_tuning.step import Location
-from data_contracts.files import write_json
 from data_contracts.manifest import RowCounts
-from data_contracts.parquet import write_parquet
 from data_contracts.store import ArtifactStore
 from flows.cli import app
 
@@ -37,8 +35,8 @@ HOSTILE = "<script>alert(1)</script> & <img src=x onerror=alert(1)>\n| `x` \u202
 
 def written(folder: Path, pairs: pl.DataFrame) -> dict[str, Location]:
     for stage in ("select", "translate", "materialize"):
-        for name, (frame, contract) in data_files(stage, pairs).items():
-            write_parquet(frame, folder / stage / name, contract)
+        for name, content in data_files(stage, pairs).items():
+            write_file(folder / stage / name, content)
     names = {"select": "select", "translate": "translate", "materialize/ml-sft": "materialize"}
     return {name: Location(str(folder / stage)) for name, stage in names.items()}
 
@@ -61,12 +59,9 @@ def test_rows_are_counted_by_language_and_other_codes_count_to_it(figures: DataF
     assert (figures.origins["urd", "given"], figures.origins["eng", "english"]) == (1, 5)
 
 
-def test_rows_of_the_source_are_counted_where_the_selection_says_them(tmp_path: Path) -> None:
-    inputs = written(tmp_path, pair_rows())
-    assert collect_figures(inputs).read == {}
-    languages = {"swh_Latn": {"read": 9}, "zho_Hans": {"read": 2}, "zho_Hant": {"read": 3}, "und": {"read": 1}}
-    write_json(inputs["select"].path / "selection.json", {"languages": languages})
-    assert collect_figures(inputs).read == {ALL: 15, "swa": 9, "zho": 5, UNKNOWN: 1}
+def test_rows_of_the_source_and_near_duplicates_are_those_of_the_selection(figures: DataFigures) -> None:
+    assert figures.read == {ALL: 15, "swa": 9, "zho": 5, UNKNOWN: 1}
+    assert figures.near_duplicates == {ALL: 3, "swa": 1, "zho": 2, UNKNOWN: 0}
 
 
 def test_lengths_are_those_of_the_sorted_rows(figures: DataFigures) -> None:
@@ -93,20 +88,19 @@ def test_rows_set_aside_are_counted_by_stage_rule_and_language(figures: DataFigu
     assert figures.languages[-1] == UNKNOWN
 
 
-def test_quality_and_flags_are_shown_only_where_pairs_have_them(tmp_path: Path) -> None:
-    plain = collect_figures(written(tmp_path, pair_rows()))
-    assert (plain.quality, plain.flags) == ({}, {})
+def test_quality_is_that_of_translated_pairs_and_flags_are_counted_by_language(tmp_path: Path) -> None:
     is_translated = pl.col("origin") == "translated"
     judged = pair_rows().with_columns(
         quality=pl.when(is_translated).then(0.5).otherwise(1.0),
         flags=pl.when(is_translated).then(pl.lit(["a", "b"], dtype=pl.List(pl.String))).otherwise([]),
     )
-    path = tmp_path / "translate" / "pairs.parquet"
+    inputs = written(tmp_path, pair_rows())
+    path = inputs["translate"].path / "pairs.parquet"
     judged.write_parquet(path)
-    figures = collect_figures({"translate": Location(str(path.parent))})
+    figures = collect_figures(inputs)
     assert figures.quality[ALL] == figures.quality["urd"] == 0.5
     assert (figures.flags[ALL, "a"], figures.flags["arb", "b"]) == (12, 4)
-    assert draw_examples(path, seed=0)[0].quality is not None
+    assert {at.quality for at in draw_examples(path, seed=0)} <= {0.5, 1.0}
 
 
 def test_examples_are_the_same_for_the_same_seed_and_two_of_each_language(tmp_path: Path) -> None:
@@ -141,7 +135,7 @@ def test_hostile_text_stays_text_on_the_card(tmp_path: Path) -> None:
 def test_report_has_the_data_in_short_with_folded_examples(built: Built) -> None:
     page = PageReader(built.text("index.html"))
     table = {row[0]: row[1:] for row in page.tables["data-languages"]}
-    assert table["all languages"][:5] == ["20", "20", "5", "3", "12"]
+    assert table["all languages"][:7] == ["15", "20", "3", "20", "5", "3", "12"]
     assert table["swa Swahili"][:5] == ["5", "5", "0", "1", "4"]
     assert "2 rows were set aside as a benchmark item or a part of one" in page.text
     summaries = built.text("index.html").count("<details>")
@@ -201,7 +195,7 @@ def test_command_reads_what_is_finished_and_computes_nothing(tmp_path: Path) -> 
     result = CliRunner().invoke(app, ["data-card", str(SMALLEST), *options])
     assert result.exit_code == 0, result.output
     page = PageReader((tmp_path / "runs" / "smallest" / "data-card.html").read_text(encoding="utf-8"))
-    assert page.tables["data-languages"][1][:3] == ["all languages", "20", "20"]
+    assert page.tables["data-languages"][1][:5] == ["all languages", "15", "20", "3", "20"]
     assert "training rows" not in page.tables["data-languages"][0]
     assert (
         (tmp_path / "runs" / "smallest" / "data-card.md").read_text(encoding="utf-8").startswith("# Data card: small")
