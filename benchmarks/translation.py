@@ -1,0 +1,129 @@
+"""Source tokens per second of the translator: one by one, in fixed batches as they come, and as the stage does it.
+
+A model of NLLB's architecture with random weights and about 60 million parameters; it never ends a sentence, so every
+segment is decoded to the same limit (its own length and 16 more tokens) by all three. Segments are those of real rows,
+cut as the stage cuts them. The one-by-one way takes every tenth row, the others all.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import torch
+from timing import Comparison, parser, report
+from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
+
+from cc_tuning.languages import ENGLISH_FLORES_CODE, by_flores_code, find_language
+from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
+from cc_tuning.translation.config import TranslationConfig
+from cc_tuning.translation.nllb import NllbTranslator
+from cc_tuning.translation.segmentation import Segmenter
+
+FIXED_BATCH = 16
+ONE_BY_ONE_SHARE = 10
+WHOLE_BATCHES = 1 << 40
+
+Segments = Mapping[str, Sequence[str]]  # by FLORES code
+
+
+def build_model(tokenizer: NllbTokenizer, device: str) -> M2M100ForConditionalGeneration:
+    """Six layers on each side, 512 wide."""
+    torch.manual_seed(0)
+    config = M2M100Config(
+        vocab_size=len(tokenizer), d_model=512, encoder_layers=6, decoder_layers=6, encoder_ffn_dim=2048,
+        decoder_ffn_dim=2048, encoder_attention_heads=8, decoder_attention_heads=8, encoder_layerdrop=0.0,
+        decoder_layerdrop=0.0, max_position_embeddings=1024, pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id, decoder_start_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    model: Any = M2M100ForConditionalGeneration(config)
+    return model.to(device)  # type: ignore[no-any-return]
+
+
+def read_segments(path: Path, rows: int, translator: NllbTranslator, max_tokens: int) -> list[tuple[str, list[str]]]:
+    """The segments of each of the first `rows` rows that are not English, with the row's FLORES code."""
+    found: list[tuple[str, list[str]]] = []
+    for code, name, *texts in (
+        pl.read_parquet(path).select("language_code", "language", "inputs", "targets").iter_rows()
+    ):
+        language = find_language(code, name, texts[0])
+        if language.flores_code == ENGLISH_FLORES_CODE or len(found) == rows:
+            continue
+        segmenter = Segmenter(by_flores_code(language.flores_code), max_tokens, translator.count_tokens)
+        pieces = (piece for text in texts for piece in segmenter.pieces(text) if piece.is_prose)
+        found.append((language.flores_code, [piece.text for piece in pieces]))
+    return found
+
+
+def by_language(rows: Sequence[tuple[str, list[str]]]) -> Segments:
+    """Distinct segments in the order of the rows: the saving of identical ones is not what is measured."""
+    segments: dict[str, dict[str, None]] = {}
+    for code, of_row in rows:
+        segments.setdefault(code, {}).update(dict.fromkeys(of_row))
+    return {code: list(distinct) for code, distinct in segments.items()}
+
+
+def chunks(segments: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """`size` segments at a time, as they come."""
+    for first in range(0, len(segments), size):
+        yield segments[first : first + size]
+
+
+def tokens_per_second(translator: NllbTranslator, segments: Segments, size: int | None) -> float:
+    """Source tokens per second in batches of `size` segments, or, without a size, in the stage's batches."""
+    tokens = sum(sum(translator.count_tokens(list(of_language))) for of_language in segments.values())
+    began = time.perf_counter()
+    for code, of_language in segments.items():
+        for chunk in chunks(of_language, size or len(of_language)):
+            translator.translate(chunk, code)
+    return tokens / (time.perf_counter() - began)
+
+
+def compared(base: Sequence[float], new: Sequence[float]) -> Comparison:
+    """Seconds per 1,000 source tokens, round by round."""
+    ratios = [base_speed / new_speed for base_speed, new_speed in zip(base, new, strict=True)]
+    low, ratio, high = statistics.quantiles(ratios, n=4)
+    slow, fast = (1000 / statistics.median(speeds) for speeds in (base, new))
+    return Comparison(len(ratios), slow, fast, ratio, low, high, float("nan"))
+
+
+def main() -> None:
+    options = parser(__doc__ or "", "translation", pairs=3)
+    options.add_argument("source", type=Path, help="parquet file with Aya's columns")
+    options.add_argument("--rows", type=int, default=2000)
+    options.add_argument("--beams", type=int, default=1)
+    options.add_argument("--batch-tokens", type=int, default=4096, help="padded source tokens per batch of the stage")
+    arguments = options.parse_args()
+    torch.set_num_threads(arguments.threads)
+
+    rows = pl.read_parquet(arguments.source)
+    tokenizer = train_nllb_tokenizer([*rows["inputs"], *rows["targets"]], 30_000)
+    model = build_model(tokenizer, arguments.device)
+    config = TranslationConfig(beams=arguments.beams, max_length_ratio=1.0, max_new_tokens=300)
+    stage = NllbTranslator(model, tokenizer, config, arguments.batch_tokens)
+    fixed = NllbTranslator(model, tokenizer, config, WHOLE_BATCHES)
+    cut = read_segments(arguments.source, arguments.rows, stage, config.max_segment_tokens)
+    everything, some = by_language(cut), by_language(cut[::ONE_BY_ONE_SHARE])
+
+    ways: dict[str, Callable[[], float]] = {
+        "one by one": lambda: tokens_per_second(fixed, some, 1),
+        f"{FIXED_BATCH} as they come": lambda: tokens_per_second(fixed, everything, FIXED_BATCH),
+        "stage": lambda: tokens_per_second(stage, everything, None),
+    }
+    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(arguments.pairs):
+        for name, way in ways.items():
+            speeds[name].append(way())
+    print(f"{model.num_parameters():,} parameters, {len(cut)} rows, {sum(map(len, everything.values()))} segments")
+    for name, of_way in speeds.items():
+        print(f"{name:<28}{statistics.median(of_way):>9.0f} source tokens/s")
+    names = list(ways)
+    figures = {f"stage / {name}": compared(speeds[name], speeds["stage"]) for name in names[:-1]}
+    settings = {name: str(value) for name, value in vars(arguments).items()}
+    report("Translation: seconds per 1,000 source tokens", figures, settings, arguments.output)
+
+
+if __name__ == "__main__":
+    main()
