@@ -71,22 +71,23 @@ def chunks(segments: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield segments[first : first + size]
 
 
-def tokens_per_second(translator: NllbTranslator, segments: Segments, size: int | None) -> float:
-    """Source tokens per second in batches of `size` segments, or, without a size, in the stage's batches."""
+def seconds_per_token(translator: NllbTranslator, segments: Segments, size: int | None) -> tuple[float, float]:
+    """Wall and CPU seconds per source token in batches of `size` segments, or, without a size, in the stage's."""
     tokens = sum(sum(translator.count_tokens(list(of_language))) for of_language in segments.values())
-    began = time.perf_counter()
+    wall, cpu = time.perf_counter(), time.process_time()
     for code, of_language in segments.items():
         for chunk in chunks(of_language, size or len(of_language)):
             translator.translate(chunk, code)
-    return tokens / (time.perf_counter() - began)
+    return (time.perf_counter() - wall) / tokens, (time.process_time() - cpu) / tokens
 
 
-def compared(base: Sequence[float], new: Sequence[float]) -> Comparison:
-    """Seconds per 1,000 source tokens, round by round."""
-    ratios = [base_speed / new_speed for base_speed, new_speed in zip(base, new, strict=True)]
-    low, ratio, high = statistics.quantiles(ratios, n=4)
-    slow, fast = (1000 / statistics.median(speeds) for speeds in (base, new))
-    return Comparison(len(ratios), slow, fast, ratio, low, high, float("nan"))
+def compared(base: Sequence[tuple[float, float]], new: Sequence[tuple[float, float]]) -> Comparison:
+    """Seconds per 1,000 source tokens, round by round; each round has wall and CPU seconds per token."""
+    rounds = list(zip(base, new, strict=True))
+    low, ratio, high = statistics.quantiles([later[0] / earlier[0] for earlier, later in rounds], n=4)
+    slow, fast = (1000 * statistics.median(wall for wall, _ in way) for way in (base, new))
+    cpu_ratio = statistics.median(later[1] / earlier[1] for earlier, later in rounds)
+    return Comparison(len(rounds), slow, fast, ratio, low, high, cpu_ratio)
 
 
 def main() -> None:
@@ -107,20 +108,20 @@ def main() -> None:
     cut = read_segments(arguments.source, arguments.rows, stage, config.max_segment_tokens)
     everything, some = by_language(cut), by_language(cut[::ONE_BY_ONE_SHARE])
 
-    ways: dict[str, Callable[[], float]] = {
-        "one by one": lambda: tokens_per_second(fixed, some, 1),
-        f"{FIXED_BATCH} as they come": lambda: tokens_per_second(fixed, everything, FIXED_BATCH),
-        "stage": lambda: tokens_per_second(stage, everything, None),
+    ways: dict[str, Callable[[], tuple[float, float]]] = {
+        "one by one": lambda: seconds_per_token(fixed, some, 1),
+        f"{FIXED_BATCH} as they come": lambda: seconds_per_token(fixed, everything, FIXED_BATCH),
+        "stage": lambda: seconds_per_token(stage, everything, None),
     }
-    speeds: dict[str, list[float]] = {name: [] for name in ways}
+    timings: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(arguments.pairs):
         for name, way in ways.items():
-            speeds[name].append(way())
+            timings[name].append(way())
     print(f"{model.num_parameters():,} parameters, {len(cut)} rows, {sum(map(len, everything.values()))} segments")
-    for name, of_way in speeds.items():
-        print(f"{name:<28}{statistics.median(of_way):>9.0f} source tokens/s")
+    for name, of_way in timings.items():
+        print(f"{name:<28}{1 / statistics.median(wall for wall, _ in of_way):>9.0f} source tokens/s")
     names = list(ways)
-    figures = {f"stage / {name}": compared(speeds[name], speeds["stage"]) for name in names[:-1]}
+    figures = {f"stage / {name}": compared(timings[name], timings["stage"]) for name in names[:-1]}
     settings = {name: str(value) for name, value in vars(arguments).items()}
     report("Translation: seconds per 1,000 source tokens", figures, settings, arguments.output)
 
