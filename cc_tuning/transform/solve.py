@@ -51,16 +51,17 @@ def fit_transform_matrix(moments: StreamingMoments, ridge: float = DEFAULT_RIDGE
     gram = moments.gram
     _check(moments, gram)
     penalty = ridge * float(gram.diagonal().mean())
-    rank = _rank(gram)
-    if ridge > 0 or rank == len(gram):
+    if ridge > 0 or _rank(gram) == len(gram):
         system = _plus_diagonal(gram, penalty)
         factor, failed = torch.linalg.cholesky_ex(system)
         if not failed:
             matrix = torch.cholesky_solve(moments.cross, factor)
-            condition_number = _largest_eigenvalue(lambda v: system @ v, system) * _largest_eigenvalue(
-                lambda v: _solve_with(factor, v), system
-            )
-            return TransformFit(matrix, moments.rows, rank, penalty, "cholesky", condition_number)
+            largest = _largest_eigenvalue(lambda v: system @ v, system)
+            smallest = 1 / _largest_eigenvalue(lambda v: _solve_with(factor, v), system)
+            # clear of rounding by far more than the estimate is off: no factorisation needed to tell
+            clear = smallest - penalty > max(penalty, 10 * _noise(gram))
+            rank = len(gram) if clear else _rank(gram)
+            return TransformFit(matrix, moments.rows, rank, penalty, "cholesky", largest / smallest)
     return _truncated_fit(moments, gram, penalty)
 
 

@@ -39,7 +39,7 @@ from data_contracts.schemas import ParallelPair
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 MATRIX_FILE = "transform_matrix.safetensors"
 MATRIX_KEY = "transform_matrix"
 DIAGNOSTICS_FILE = "diagnostics.json"

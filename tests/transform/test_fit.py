@@ -81,14 +81,32 @@ def test_fewer_rows_than_dimensions_are_fitted_exactly_and_the_rank_is_told() ->
 
 @settings(max_examples=25, deadline=None)
 @given(batch=st.integers(1, 120), seed=st.integers(0, 3))
-def test_any_split_into_batches_gives_the_same_fit(batch: int, seed: int) -> None:
+def test_any_split_into_batches_gives_the_same_bits(batch: int, seed: int) -> None:
     A, B = _rows(120, seed=seed)
     whole, split = _moments(A, B), _moments(A, B, batch)
-    torch.testing.assert_close(split.gram, whole.gram, rtol=1e-12, atol=1e-11)
     torch.testing.assert_close(split.gram, A.T @ A, rtol=1e-12, atol=1e-11)
-    torch.testing.assert_close(
-        fit_transform_matrix(split).matrix, fit_transform_matrix(whole).matrix, rtol=1e-9, atol=1e-10
-    )
+    assert torch.equal(split.gram, whole.gram)
+    assert torch.equal(fit_transform_matrix(split).matrix, fit_transform_matrix(whole).matrix)
+
+
+def test_rows_that_fill_more_than_a_block_are_all_summed() -> None:
+    A, B = _rows(10_000)
+    moments = _moments(A, B, 999)
+    torch.testing.assert_close(moments.gram, A.T @ A)
+    torch.testing.assert_close(moments.cross, A.T @ B)
+    assert torch.equal(moments.gram, moments.gram.T)
+    assert moments.rows == 10_000
+
+
+@pytest.mark.parametrize("smallest", [1e-9, 1e-5, 1e-1])
+def test_the_ridge_hides_no_lost_rank(smallest: float) -> None:
+    """Directions of size `smallest` beside ones of size 1: above 1e-5 or so they count, whatever λ was added."""
+    A, B = _rows(200)
+    left, _, right = torch.linalg.svd(A, full_matrices=False)
+    sizes = torch.ones(D)
+    sizes[-3:] = smallest
+    fit = fit_transform_matrix(_moments(left @ torch.diag(sizes).to(left) @ right, B))
+    assert fit.rank == (D - 3 if smallest < 1e-7 else D)
 
 
 def test_error_from_moments_equals_error_on_the_rows() -> None:
