@@ -29,10 +29,6 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# OpenBLAS 0.3.31 (numpy 2.4) takes a Zen 5 for a Haswell, which halves numpy's speed (OpenMathLib/OpenBLAS issue 6029)
-ifeq ($(shell grep -qs 'cpu family.*: 26$$' /proc/cpuinfo && grep -qs avx512f /proc/cpuinfo && echo Zen 5),Zen 5)
-bench: export OPENBLAS_CORETYPE ?= SkylakeX
-endif
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/generation.py

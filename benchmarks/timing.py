@@ -88,7 +88,7 @@ def report(title: str, comparisons: dict[str, Comparison], settings: dict[str, A
             f"{quartiles:>16}{figures.cpu_ratio:>10.3f}{figures.pairs:>7}"
         )
     machine = {"cpu_count": os.cpu_count(), "processor": platform.machine(), "torch": torch.__version__}
-    machine |= {"load_average": os.getloadavg()}
+    machine |= {"load_average": os.getloadavg(), "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE")}
     figures_by_name = {name: asdict(figures) for name, figures in comparisons.items()}
     output.parent.mkdir(parents=True, exist_ok=True)
     content = {"title": title, "settings": settings, "machine": machine, "comparisons": figures_by_name}
