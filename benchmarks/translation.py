@@ -1,8 +1,9 @@
 """Source tokens per second of the translator: one by one, in fixed batches as they come, and as the stage does it.
 
-A model of NLLB's architecture with random weights and about 60 million parameters; it never ends a sentence, so every
-segment is decoded to the same limit (its own length and 16 more tokens) by all three. Segments are those of real rows,
-cut as the stage cuts them. The one-by-one way takes every tenth row, the others all.
+The first two are plain loops around transformers' `generate`. A model of NLLB's architecture with random weights and
+about 60 million parameters; it never ends a sentence, so a batch is decoded to the length of its longest segment and 16
+more tokens by all three. Segments are those of real rows, cut as the stage cuts them. The one-by-one way takes every
+tenth row, the others all.
 """
 
 import statistics
@@ -14,17 +15,17 @@ from typing import Any
 import polars as pl
 import torch
 from timing import Comparison, parser, report
-from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
+from transformers import GenerationConfig, M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
 from cc_tuning.languages import ENGLISH_FLORES_CODE, by_flores_code, find_language
 from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
+from cc_tuning.translation.batching import EXTRA_TOKENS
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.nllb import NllbTranslator
 from cc_tuning.translation.segmentation import Segmenter
 
 FIXED_BATCH = 16
 ONE_BY_ONE_SHARE = 10
-WHOLE_BATCHES = 1 << 40
 
 Segments = Mapping[str, Sequence[str]]  # by FLORES code
 
@@ -71,14 +72,38 @@ def chunks(segments: Sequence[str], size: int) -> Iterator[Sequence[str]]:
         yield segments[first : first + size]
 
 
-def seconds_per_token(translator: NllbTranslator, segments: Segments, size: int | None) -> tuple[float, float]:
-    """Wall and CPU seconds per source token in batches of `size` segments, or, without a size, in the stage's."""
-    tokens = sum(sum(translator.count_tokens(list(of_language))) for of_language in segments.values())
+Translate = Callable[[Sequence[str], str], object]  # segments and their FLORES code
+
+
+def plain_translate(model: M2M100ForConditionalGeneration, tokenizer: NllbTokenizer) -> Translate:
+    """The segments as one batch, the way transformers' documentation does it."""
+    english = tokenizer.convert_tokens_to_ids(ENGLISH_FLORES_CODE)
+
+    def translate(segments: Sequence[str], code: str) -> list[str]:
+        tokenizer.src_lang = code
+        batch = tokenizer(list(segments), return_tensors="pt", padding=True).to(model.device)
+        settings = GenerationConfig(
+            num_beams=1, do_sample=False, max_new_tokens=batch["input_ids"].shape[1] + EXTRA_TOKENS,
+            forced_bos_token_id=english, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+            decoder_start_token_id=tokenizer.eos_token_id,
+        )  # fmt: skip
+        with torch.inference_mode():
+            output = model.generate(**batch, generation_config=settings)
+        return tokenizer.batch_decode(output, skip_special_tokens=True)  # type: ignore[no-any-return]
+
+    return translate
+
+
+def seconds_per_token(
+    translate: Translate, tokens: Mapping[str, int], segments: Segments, size: int | None
+) -> tuple[float, float]:
+    """Wall and CPU seconds per source token, given `size` segments at a time, or without a size all of a language."""
     wall, cpu = time.perf_counter(), time.process_time()
     for code, of_language in segments.items():
         for chunk in chunks(of_language, size or len(of_language)):
-            translator.translate(chunk, code)
-    return (time.perf_counter() - wall) / tokens, (time.process_time() - cpu) / tokens
+            translate(chunk, code)
+    total = sum(tokens[segment] for of_language in segments.values() for segment in of_language)
+    return (time.perf_counter() - wall) / total, (time.process_time() - cpu) / total
 
 
 def compared(base: Sequence[tuple[float, float]], new: Sequence[tuple[float, float]]) -> Comparison:
@@ -104,20 +129,25 @@ def main() -> None:
     model = build_model(tokenizer, arguments.device)
     config = TranslationConfig(beams=arguments.beams, max_length_ratio=1.0, max_new_tokens=300)
     stage = NllbTranslator(model, tokenizer, config, arguments.batch_tokens)
-    fixed = NllbTranslator(model, tokenizer, config, WHOLE_BATCHES)
     cut = read_segments(arguments.source, arguments.rows, stage, config.max_segment_tokens)
     everything, some = by_language(cut), by_language(cut[::ONE_BY_ONE_SHARE])
+    distinct = [segment for of_language in everything.values() for segment in of_language]
+    tokens = dict(zip(distinct, stage.count_tokens(distinct), strict=True))
+    plain = plain_translate(model, tokenizer)
 
     ways: dict[str, Callable[[], tuple[float, float]]] = {
-        "one by one": lambda: seconds_per_token(fixed, some, 1),
-        f"{FIXED_BATCH} as they come": lambda: seconds_per_token(fixed, everything, FIXED_BATCH),
-        "stage": lambda: seconds_per_token(stage, everything, None),
+        "one by one": lambda: seconds_per_token(plain, tokens, some, 1),
+        f"{FIXED_BATCH} as they come": lambda: seconds_per_token(plain, tokens, everything, FIXED_BATCH),
+        "stage": lambda: seconds_per_token(stage.translate, tokens, everything, None),
     }
     timings: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(arguments.pairs):
         for name, way in ways.items():
             timings[name].append(way())
-    print(f"{model.num_parameters():,} parameters, {len(cut)} rows, {sum(map(len, everything.values()))} segments")
+    print(
+        f"{model.num_parameters():,} parameters, {len(cut)} rows, {len(distinct)} segments, "
+        f"{sum(tokens.values()):,} source tokens"
+    )
     for name, of_way in timings.items():
         print(f"{name:<28}{1 / statistics.median(wall for wall, _ in of_way):>9.0f} source tokens/s")
     names = list(ways)

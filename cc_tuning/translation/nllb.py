@@ -1,13 +1,13 @@
 """Any translation model of the NLLB family, through transformers.
 
-Segments are sorted by length and batched by padded tokens; identical segments are decoded once. The source language is
-state of the tokenizer, so every call is for one language. Decoding settings come from the recipe and never from the
-model's own generation_config.json, which differs between NLLB releases. A batch for which the GPU's memory is too small
-is halved until it fits.
+Segments of similar length are decoded together; identical segments once. The source language is state of the tokenizer,
+so every call is for one language. Decoding settings come from the recipe and never from the model's own
+generation_config.json, which differs between NLLB releases. A batch for which the GPU's memory is too small is halved
+until it fits.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from transformers import AutoConfig, GenerationConfig, LogitsProcessor, M2M100Fo
 from cc_tuning.devices import resolve_device
 from cc_tuning.errors import TranslationFailed
 from cc_tuning.execution import Execution
+from cc_tuning.growing_cache import growing_encoder_decoder_cache
 from cc_tuning.languages import ENGLISH_FLORES_CODE
 from cc_tuning.step import Location
+from cc_tuning.translation.batching import EXTRA_TOKENS, STEP_ROWS, batches_by_cost
 from cc_tuning.translation.config import TranslationConfig
 
 logger = logging.getLogger(__name__)
 
 _TOKENIZER_FILES = ("tokenizer.json", "sentencepiece.bpe.model")
-_EXTRA_TOKENS = 16
 
 
 class NllbTranslator:
@@ -107,7 +108,8 @@ class NllbTranslator:
         unique = sorted(set(segments))
         encoded = self._encode(unique) if unique else []
         english: dict[str, str] = {}
-        for batch in batches_by_tokens([len(ids) for ids in encoded], self._batch_tokens):
+        step_rows = -(-STEP_ROWS[self._model.device.type] // decoding.num_beams)
+        for batch in batches_by_cost([len(ids) for ids in encoded], self._batch_tokens, step_rows):
             texts = self._generate_within_memory([encoded[index] for index in batch], decoding)
             english |= {unique[index]: text for index, text in zip(batch, texts, strict=True)}
         return [english[segment] for segment in segments]
@@ -162,12 +164,13 @@ class NllbTranslator:
         for row, ids in enumerate(batch):
             input_ids[row, : len(ids)] = torch.tensor(ids)
         attention_mask = (torch.arange(input_ids.shape[1]) < lengths[:, None]).long()
-        limits = (lengths * self._config.max_length_ratio).long() + _EXTRA_TOKENS
+        limits = (lengths * self._config.max_length_ratio).long() + EXTRA_TOKENS
         device = self._model.device
         output = self._model.generate(
             generation_config=decoding,
             input_ids=input_ids.to(device),
             attention_mask=attention_mask.to(device),
+            past_key_values=growing_encoder_decoder_cache(),
             logits_processor=[
                 LengthLimit(limits.repeat_interleave(decoding.num_beams).to(device), self._tokenizer.eos_token_id)
             ],
@@ -189,24 +192,11 @@ class LengthLimit(LogitsProcessor):
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         # The decoder starts with its start token and the language token.
         is_over = input_ids.shape[1] - 2 >= self._limits
+        if not is_over.any():
+            return scores
         ended = torch.full_like(scores, -torch.inf)
         ended[:, self._end_token_id] = 0.0
         return torch.where(is_over[:, None], ended, scores)
-
-
-def batches_by_tokens(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
-    """Indices in batches of similar length, the longest first; padded, a batch holds at most `batch_tokens`.
-
-    A segment that is longer than that is a batch of its own.
-    """
-    batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        if batch and lengths[batch[0]] * (len(batch) + 1) > batch_tokens:
-            yield batch
-            batch = []
-        batch.append(index)
-    if batch:
-        yield batch
 
 
 def _check_directory(folder: Path) -> None:

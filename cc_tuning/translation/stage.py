@@ -26,7 +26,7 @@ from data_contracts.schemas import AyaRow, ParallelPair
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 PAIRS = "pairs.parquet"
 SHARDS = "shards"
 

@@ -7,8 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny_nllb import SENTENCES, make_tokenizer
 from transformers import LlamaConfig, M2M100ForConditionalGeneration, NllbTokenizer
 
@@ -18,7 +16,7 @@ from cc_tuning.languages import find_language
 from cc_tuning.step import Location
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import CheckedDecoder
-from cc_tuning.translation.nllb import LengthLimit, NllbTranslator, batches_by_tokens
+from cc_tuning.translation.nllb import LengthLimit, NllbTranslator
 from cc_tuning.translation.texts import translate_texts
 
 EXECUTION = Execution(threads=1, device="cpu")
@@ -125,14 +123,6 @@ def test_second_decoding_has_its_own_settings(tiny_nllb_folder: Path) -> None:
     (again,) = translator.translate_again(list(SENTENCES["spa_Latn"])[:1], "spa_Latn")
     tokens = make_tokenizer()(again, add_special_tokens=False)["input_ids"]
     assert len(set(tokens)) == len(tokens)
-
-
-@given(lengths=st.lists(st.integers(1, 60), max_size=40), batch_tokens=st.integers(1, 200))
-def test_batches_hold_each_segment_once_within_the_budget(lengths: list[int], batch_tokens: int) -> None:
-    batches = list(batches_by_tokens(lengths, batch_tokens))
-    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or max(lengths[index] for index in batch) * len(batch) <= batch_tokens
 
 
 @pytest.mark.parametrize("missing", ["config.json", "tokenizer.json", "model.safetensors"])
