@@ -20,7 +20,7 @@ from cc_tuning.selection.stage import selection_step
 from cc_tuning.step import HubSource, LocalSource, Source, Step
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.stage import train_step
-from cc_tuning.transform.stage import transform_step
+from cc_tuning.transform.stage import TransformConfig, transform_step
 from cc_tuning.translation.stage import TranslationConfig, translation_step
 from data_contracts.store import ArtifactRef
 
@@ -185,8 +185,16 @@ def _plan_run(name: str, recipe: Recipe, places: _Places, translate: Step) -> Ru
     checkpoint = train.ref.at("checkpoint")
     transform = None
     if connected:
+        min_quality = recipe.transform.min_quality
         transform = transform_step(
-            recipe.transform, run=name, pairs=translate.ref.at("pairs.parquet"), checkpoint=checkpoint
+            identity_of(
+                recipe.transform,
+                TransformConfig,
+                min_quality=recipe.data.min_quality if min_quality is None else min_quality,
+            ),
+            run=name,
+            pairs=translate.ref.at("pairs.parquet"),
+            checkpoint=checkpoint,
         )
     evaluate = evaluation_step(
         identity_of(recipe.evaluation, EvaluationConfig),

@@ -64,6 +64,13 @@ class TransformConfig(BaseModel):
         description="Added to the diagonal of AᵀA, relative to its mean; the paper has none (0).",
     )
     seed: int = Field(default=0, ge=0, description="Which pairs are sampled and which of them are held out.")
+    min_quality: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Quality that a translated pair needs to be sampled; unset, that of the training rows "
+        "(`data.min_quality`).",
+    )
 
 
 class TransformPair(dy.Schema):
@@ -92,14 +99,14 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
     model = CrossLingualModel.from_pretrained(checkpoint).to(device)
     tokenizer = load_tokenizer(checkpoint)
     sample = draw_pairs(
-        pairs,
+        pairs.filter(pl.col("quality") >= (config.min_quality or 0)),
         ChatPrompts(tokenizer),
         count=config.pairs,
         held_out_fraction=config.held_out_fraction,
         seed=config.seed,
         context_tokens=model.config.max_position_embeddings,
     )
-    _require_pairs(sample, pairs)
+    _require_pairs(sample, pairs, config.min_quality or 0)
     padding_id = tokenizer.pad_token_id
     assert isinstance(padding_id, int)
     with limited_threads(build.execution.threads):
@@ -185,11 +192,13 @@ def _rounded(figure: float | None) -> str:
     return "not measured" if figure is None else f"{figure:.4f}"
 
 
-def _require_pairs(sample: Sample, pairs: pl.DataFrame) -> None:
+def _require_pairs(sample: Sample, pairs: pl.DataFrame, min_quality: float) -> None:
     if not sample.fit:
         english = pairs.filter(pl.col("origin") == "english").height
+        below = pairs.filter(pl.col("origin") != "english", pl.col("quality") < min_quality).height
         raise TransformFailed(
-            f"no Transform Matrix: of {pairs.height} pairs, {english} are English (both sides equal) and "
-            f"{sample.quarantined.height} have a prompt longer than the model's context; at least one other is needed. "
-            "Choose rows in other languages, or shorter ones"
+            f"no Transform Matrix: of {pairs.height} pairs, {english} are English (both sides equal), {below} are "
+            f"below the quality of {min_quality} and {sample.quarantined.height} have a prompt longer than the model's "
+            "context; at least one other is needed. Choose rows in other languages, shorter ones, or a lower "
+            "`transform.min_quality`"
         )

@@ -27,7 +27,7 @@ from tests.reference.least_squares import figures_by_layer, least_squares_matrix
 LAYERS, HIDDEN = 3, 32
 
 
-def _pair(number: int, origin: str = "translated", **changes: str) -> dict[str, object]:
+def _pair(number: int, origin: str = "translated", **changes: object) -> dict[str, object]:
     row = {
         "pair_id": f"pair-{number:03d}",
         "language": "Swahili",
@@ -138,6 +138,15 @@ def test_english_rows_are_never_sampled_and_others_up_to_the_number_asked_for(tm
     assert all(int(pair_id[-3:]) % 3 for pair_id in splits)
     other = _run(tmp_path / "u", pairs, checkpoint, pairs=12, seed=1)[3]
     assert set(other) != set(splits)
+
+
+def test_pairs_below_the_quality_are_not_sampled(tmp_path: Path, checkpoint: Path) -> None:
+    rows = [_pair(number, quality=quality) for number, quality in enumerate([0.2, 0.5, 0.8, 1.0])]
+    counts, _, _, splits = _run(tmp_path / "some", rows, checkpoint, min_quality=0.5)
+    assert set(splits) == {"pair-001", "pair-002", "pair-003"}
+    assert (counts.read, counts.kept, counts.not_selected) == (4, 3, 1)
+    with pytest.raises(TransformFailed, match=r"of 2 pairs, .* 2 are below the quality of 0\.9"):
+        build_transform(_build(tmp_path / "none", rows[:2], checkpoint, min_quality=0.9))
 
 
 def test_fewer_pairs_than_asked_for_are_fitted_and_the_rank_is_told(tmp_path: Path, checkpoint: Path) -> None:
