@@ -16,7 +16,7 @@ import torch
 from timing import Comparison, parser, report
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
-from cc_tuning.languages import ENGLISH_FLORES_CODE, by_flores_code, find_language
+from cc_tuning.languages import ENGLISH, ENGLISH_FLORES_CODE, by_flores_code, find_language
 from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.nllb import NllbTranslator
@@ -77,7 +77,7 @@ def seconds_per_token(translator: NllbTranslator, segments: Segments, size: int 
     wall, cpu = time.perf_counter(), time.process_time()
     for code, of_language in segments.items():
         for chunk in chunks(of_language, size or len(of_language)):
-            translator.translate(chunk, code)
+            translator.translate(chunk, by_flores_code(code), ENGLISH)
     return (time.perf_counter() - wall) / tokens, (time.process_time() - cpu) / tokens
 
 
