@@ -17,7 +17,7 @@ import torch
 from timing import Comparison, parser, report
 from transformers import GenerationConfig, M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
-from cc_tuning.languages import ENGLISH_FLORES_CODE, by_flores_code, find_language
+from cc_tuning.languages import ENGLISH, ENGLISH_FLORES_CODE, by_flores_code, find_language
 from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
 from cc_tuning.translation.batching import EXTRA_TOKENS
 from cc_tuning.translation.config import TranslationConfig
@@ -135,10 +135,13 @@ def main() -> None:
     tokens = dict(zip(distinct, stage.count_tokens(distinct), strict=True))
     plain = plain_translate(model, tokenizer)
 
+    def by_stage(segments: Sequence[str], code: str) -> list[str]:
+        return stage.translate(segments, by_flores_code(code), ENGLISH)
+
     ways: dict[str, Callable[[], tuple[float, float]]] = {
         "one by one": lambda: seconds_per_token(plain, tokens, some, 1),
         f"{FIXED_BATCH} as they come": lambda: seconds_per_token(plain, tokens, everything, FIXED_BATCH),
-        "stage": lambda: seconds_per_token(stage.translate, tokens, everything, None),
+        "stage": lambda: seconds_per_token(by_stage, tokens, everything, None),
     }
     timings: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
     for _ in range(arguments.pairs):

@@ -146,3 +146,7 @@ def _is_mostly_in(text: str, script: str) -> bool:
         return False
     inside = sum(unicodedata.name(letter, "").startswith(letter_name) for letter in letters)
     return 2 * inside > len(letters)
+
+
+ENGLISH = by_flores_code(ENGLISH_FLORES_CODE)
+"""The language that most of the pipeline translates into."""

@@ -1,4 +1,4 @@
-"""Segments in English, checked: what looks wrong is decoded a second time and the better answer is kept."""
+"""Translated segments, checked: what looks wrong is decoded a second time and the better answer is kept."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,31 +10,31 @@ from cc_tuning.translation.quality import Segment, flags_of, segment_score
 
 
 class Translator(Protocol):
-    """Turns segments of one language into English. The seam for other engines."""
+    """Turns segments of one language into another. The seam for other engines."""
 
-    def knows(self, flores_code: str) -> bool:
-        """Whether it was made for this language."""
+    def knows(self, language: Language) -> bool:
+        """Whether it was made for this language, as source and as target."""
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text, without language and end tokens."""
         ...
 
-    def translate(self, segments: Sequence[str], flores_code: str) -> list[str]:
-        """The English of each segment, in the same order; empty where the model said nothing."""
+    def translate(self, segments: Sequence[str], source: Language, target: Language) -> list[str]:
+        """Each segment in the target language, in the same order; empty where the model said nothing."""
         ...
 
-    def translate_again(self, segments: Sequence[str], flores_code: str) -> list[str]:
-        """Another attempt at segments whose first English looks wrong; it may say the same again."""
+    def translate_again(self, segments: Sequence[str], source: Language, target: Language) -> list[str]:
+        """Another attempt at segments whose first translation looks wrong; it may say the same again."""
         ...
 
 
 @dataclass(frozen=True)
 class CheckedSegment:
-    """A segment, its English, and what the checks say of it."""
+    """A segment, its translation, and what the checks say of it."""
 
     source: str
-    english: str
+    translation: str
     flags: tuple[str, ...]
 
     @property
@@ -66,15 +66,14 @@ class CheckedDecoder:
     """Whether segments with a flag are decoded again."""
     tally: Tally = field(default_factory=Tally)
 
-    def decode(self, segments: Iterable[str], language: Language) -> dict[str, CheckedSegment]:
-        """The checked English of each different segment; a second answer is kept only where its score is higher."""
+    def decode(self, segments: Iterable[str], source: Language, target: Language) -> dict[str, CheckedSegment]:
+        """The checked translation of each different segment; a second answer stays only where its score is higher."""
         distinct = sorted(set(segments))
         if not distinct:
             return {}
-        answers = self.translator.translate(distinct, language.flores_code)
-        checked = {source: _check(source, english, language) for source, english in zip(distinct, answers, strict=True)}
-        suspicious = [source for source in distinct if checked[source].flags] if self.retry else []
-        improved = self._better(suspicious, checked, language) if suspicious else {}
+        checked = _check(distinct, self.translator.translate(distinct, source, target), source, target)
+        suspicious = [segment for segment in distinct if checked[segment].flags] if self.retry else []
+        improved = self._better(suspicious, checked, source, target) if suspicious else {}
         checked |= improved
         self.tally.segments += len(distinct)
         self.tally.tokens += sum(self.translator.count_tokens([*distinct, *suspicious]))
@@ -84,12 +83,17 @@ class CheckedDecoder:
         return checked
 
     def _better(
-        self, suspicious: Sequence[str], first: dict[str, CheckedSegment], language: Language
+        self, suspicious: Sequence[str], first: dict[str, CheckedSegment], source: Language, target: Language
     ) -> dict[str, CheckedSegment]:
-        answers = self.translator.translate_again(suspicious, language.flores_code)
-        again = [_check(source, english, language) for source, english in zip(suspicious, answers, strict=True)]
-        return {segment.source: segment for segment in again if segment.score > first[segment.source].score}
+        answers = self.translator.translate_again(suspicious, source, target)
+        again = _check(suspicious, answers, source, target)
+        return {segment: checked for segment, checked in again.items() if checked.score > first[segment].score}
 
 
-def _check(source: str, english: str, language: Language) -> CheckedSegment:
-    return CheckedSegment(source, english, flags_of(Segment(source, english, language)))
+def _check(
+    segments: Sequence[str], answers: Sequence[str], source: Language, target: Language
+) -> dict[str, CheckedSegment]:
+    return {
+        segment: CheckedSegment(segment, answer, flags_of(Segment(segment, answer, source, target)))
+        for segment, answer in zip(segments, answers, strict=True)
+    }

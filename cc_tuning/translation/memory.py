@@ -32,7 +32,7 @@ class DecodedSegment(dy.Schema):
 
 def keep_segments(decoded: Mapping[str, CheckedSegment], shards: Shards, name: str) -> None:
     """Write what one shard decoded, and its marker."""
-    rows = [(source, decoded[source].english, list(decoded[source].flags)) for source in sorted(decoded)]
+    rows = [(source, decoded[source].translation, list(decoded[source].flags)) for source in sorted(decoded)]
     frame = pl.DataFrame(rows, schema=DecodedSegment.create_empty().schema, orient="row")
     write_parquet(frame, shards.path(name), DecodedSegment)
     shards.mark_done(name, segments=len(rows))

@@ -1,9 +1,9 @@
 """Any translation model of the NLLB family, through transformers.
 
 Segments of similar length are decoded together; identical segments once. The source language is state of the tokenizer,
-so every call is for one language. Decoding settings come from the recipe and never from the model's own
-generation_config.json, which differs between NLLB releases. A batch for which the GPU's memory is too small is halved
-until it fits.
+and the target language's token is forced to come first, so every call is for one pair of languages. Decoding settings
+come from the recipe and never from the model's own generation_config.json, which differs between NLLB releases. A batch
+for which the GPU's memory is too small is halved until it fits.
 """
 
 import logging
@@ -19,7 +19,7 @@ from cc_tuning.devices import resolve_device
 from cc_tuning.errors import TranslationFailed
 from cc_tuning.execution import Execution
 from cc_tuning.growing_cache import growing_encoder_decoder_cache
-from cc_tuning.languages import ENGLISH_FLORES_CODE
+from cc_tuning.languages import ENGLISH, Language
 from cc_tuning.step import Location
 from cc_tuning.translation.batching import EXTRA_TOKENS, STEP_ROWS, batches_by_cost
 from cc_tuning.translation.config import TranslationConfig
@@ -43,10 +43,8 @@ class NllbTranslator:
         self._tokenizer = tokenizer
         self._config = config
         self._batch_tokens = batch_tokens
-        self._first = self._decoding(config.beams, config.no_repeat_ngram_size)
-        self._second = self._decoding(config.retry_beams, config.retry_no_repeat_ngram_size)
         # What generate() is not told it would take from the model's own settings.
-        self._model.generation_config = self._first
+        self._model.generation_config = self._decoding(ENGLISH, config.beams, config.no_repeat_ngram_size)
 
     @classmethod
     def load(cls, location: Location, config: TranslationConfig, execution: Execution) -> "NllbTranslator":
@@ -81,47 +79,55 @@ class NllbTranslator:
         _check_fit(location.name, tokenizer, model, loading["missing_keys"])
         return cls(model.to(resolve_device(execution.device)), tokenizer, config, execution.translation_batch_tokens)
 
-    def knows(self, flores_code: str) -> bool:
+    def knows(self, language: Language) -> bool:
         """Whether the tokenizer has a token for this language."""
-        return _has_token(self._tokenizer, flores_code)
+        return _has_token(self._tokenizer, language.flores_code)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text, without language and end tokens."""
         return [len(ids) for ids in self._encode(texts, add_special_tokens=False)] if texts else []
 
-    def translate(self, segments: Sequence[str], flores_code: str) -> list[str]:
-        """The English of each segment, in the same order.
+    def translate(self, segments: Sequence[str], source: Language, target: Language) -> list[str]:
+        """Each segment in the target language, in the same order.
 
         Raises:
-            TranslationFailed: the tokenizer has no token for this language, or one segment does not fit in memory.
+            TranslationFailed: the tokenizer has no token for a language, or one segment does not fit in memory.
         """
-        return self._translate(segments, flores_code, self._first)
+        config = self._config
+        return self._translate(segments, source, self._decoding(target, config.beams, config.no_repeat_ngram_size))
 
-    def translate_again(self, segments: Sequence[str], flores_code: str) -> list[str]:
+    def translate_again(self, segments: Sequence[str], source: Language, target: Language) -> list[str]:
         """Like `translate`, with the settings of the second decoding (`retry_beams`, `retry_no_repeat_ngram_size`)."""
-        return self._translate(segments, flores_code, self._second)
+        config = self._config
+        decoding = self._decoding(target, config.retry_beams, config.retry_no_repeat_ngram_size)
+        return self._translate(segments, source, decoding)
 
-    def _translate(self, segments: Sequence[str], flores_code: str, decoding: GenerationConfig) -> list[str]:
-        if not self.knows(flores_code):
-            raise TranslationFailed(f"the translator has no token for {flores_code}; such rows must not reach it")
-        self._tokenizer.src_lang = flores_code
+    def _translate(self, segments: Sequence[str], source: Language, decoding: GenerationConfig) -> list[str]:
+        self._tokenizer.src_lang = self._code(source)
         unique = sorted(set(segments))
         encoded = self._encode(unique) if unique else []
-        english: dict[str, str] = {}
+        answers: dict[str, str] = {}
         step_rows = -(-STEP_ROWS[self._model.device.type] // decoding.num_beams)
         for batch in batches_by_cost([len(ids) for ids in encoded], self._batch_tokens, step_rows):
             texts = self._generate_within_memory([encoded[index] for index in batch], decoding)
-            english |= {unique[index]: text for index, text in zip(batch, texts, strict=True)}
-        return [english[segment] for segment in segments]
+            answers |= {unique[index]: text for index, text in zip(batch, texts, strict=True)}
+        return [answers[segment] for segment in segments]
 
-    def _decoding(self, beams: int, no_repeat_ngram_size: int) -> GenerationConfig:
+    def _code(self, language: Language) -> str:
+        if not self.knows(language):
+            raise TranslationFailed(
+                f"the translator has no token for {language.flores_code}; such rows must not reach it"
+            )
+        return language.flores_code
+
+    def _decoding(self, target: Language, beams: int, no_repeat_ngram_size: int) -> GenerationConfig:
         return GenerationConfig(
             num_beams=beams,
             do_sample=False,
             length_penalty=self._config.length_penalty,
             no_repeat_ngram_size=no_repeat_ngram_size,
             max_new_tokens=self._config.max_new_tokens,
-            forced_bos_token_id=self._tokenizer.convert_tokens_to_ids(ENGLISH_FLORES_CODE),
+            forced_bos_token_id=self._tokenizer.convert_tokens_to_ids(self._code(target)),
             decoder_start_token_id=self._model.config.decoder_start_token_id,
             eos_token_id=self._tokenizer.eos_token_id,
             pad_token_id=self._tokenizer.pad_token_id,
@@ -222,8 +228,8 @@ def _check_fit(name: str, tokenizer: NllbTokenizer, model: M2M100ForConditionalG
             f"translator {name}: the weights lack {len(missing)} tensors, first {sorted(missing)[:3]}; "
             "they would be random. Download or save the model again"
         )
-    if not _has_token(tokenizer, ENGLISH_FLORES_CODE):
-        raise TranslationFailed(f"translator {name}: the tokenizer has no token {ENGLISH_FLORES_CODE}, so no English")
+    if not _has_token(tokenizer, ENGLISH.flores_code):
+        raise TranslationFailed(f"translator {name}: the tokenizer has no token {ENGLISH.flores_code}, so no English")
     if len(tokenizer) > model.config.vocab_size:
         raise TranslationFailed(
             f"translator {name}: the tokenizer has {len(tokenizer)} tokens and the model {model.config.vocab_size}; "

@@ -1,4 +1,4 @@
-"""The numbers of a text and of its English, in one form, so that they can be compared across scripts and habits.
+"""The numbers of a text and of its translation, in one form, so that they can be compared across scripts and habits.
 
     "10,000" = "10.000" = "10 000" = "१०,०००" = "1万" = 1        "3,5" = "3.5" = 35
 
@@ -13,24 +13,27 @@ import unicodedata
 _NUMBER = re.compile(r"\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)|\d+(?:[.,'’٫٬]\d+)*")
 _SEPARATOR = re.compile(r"[.,'’٫٬ \u00a0\u202f]")
 _COUNTED_IN_WORDS = 12
-"""Months, hours and small counts, which many languages write with a digit and English with a word, or the reverse."""
+"""Months, hours and small counts, which one language writes with a digit and another with a word."""
 _HAN_NUMERALS = re.compile("[〇零一二三四五六七八九十百千万萬亿億两兩廿卅]{2}")
 _ROMAN_NUMERALS = re.compile(r"\b[IVXLCDM]{2,}")
 
 
-def lost_numbers(source: str, english: str) -> set[str]:
-    """The numbers of the source that its English does not have, save those that are often written as words."""
-    return _telling(source) - _all(english)
+def lost_numbers(source: str, translation: str) -> set[str]:
+    """The numbers of the source that its translation does not have, save those that are often written as words."""
+    return _telling(source) - _all(translation)
 
 
-def invented_numbers(source: str, english: str) -> set[str]:
-    """The numbers of the English that the source does not have, save those that are often written as words.
+def invented_numbers(source: str, translation: str) -> set[str]:
+    """The numbers of the translation that the source does not have, save those that are often written as words.
 
-    Where the source has Han or Roman numerals nothing is said: they become digits in English.
+    Where the source has Han or Roman numerals nothing is said: they become digits in many languages.
     """
-    if _HAN_NUMERALS.search(source) or _ROMAN_NUMERALS.search(source):
-        return set()
-    return _telling(english) - _all(source)
+    return set() if has_numerals_of_letters(source) else _telling(translation) - _all(source)
+
+
+def has_numerals_of_letters(text: str) -> bool:
+    """Whether some letters may be a number: two Han numerals in a row, or a word of Roman ones."""
+    return bool(_HAN_NUMERALS.search(text) or _ROMAN_NUMERALS.search(text))
 
 
 def _all(text: str) -> set[str]:

@@ -16,7 +16,7 @@ import dataframely as dy
 import polars as pl
 
 from cc_tuning.errors import TranslationFailed
-from cc_tuning.languages import Language, by_flores_code
+from cc_tuning.languages import ENGLISH, Language, by_flores_code
 from cc_tuning.progress import Progress
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import CheckedDecoder, CheckedSegment, Tally, Translator
@@ -107,7 +107,9 @@ def _make(
 ) -> dict[str, CheckedSegment]:
     """Translate and write one shard; the segments that `memory` did not have."""
     prompts, responses = shard.rows["inputs"].to_list(), shard.rows["targets"].to_list()
-    english, decoded = translate_texts([*prompts, *responses], shard.language, decoder, max_segment_tokens, memory)
+    english, decoded = translate_texts(
+        [*prompts, *responses], shard.language, ENGLISH, decoder, max_segment_tokens, memory
+    )
     english_prompts, english_responses = english[: len(prompts)], english[len(prompts) :]
     both = [
         prompt.segments + response.segments for prompt, response in zip(english_prompts, english_responses, strict=True)

@@ -12,7 +12,7 @@ import polars as pl
 
 from cc_tuning.devices import limited_threads
 from cc_tuning.errors import TranslationFailed
-from cc_tuning.languages import ENGLISH_FLORES_CODE, find_language
+from cc_tuning.languages import ENGLISH_FLORES_CODE, by_flores_code, find_language
 from cc_tuning.selection.checks import INVISIBLE
 from cc_tuning.selection.stage import ROWS
 from cc_tuning.step import Build, Source, Step
@@ -79,7 +79,7 @@ def _translate(
         return _unjudged(waiting), []
     with limited_threads(build.execution.threads):
         translator = NllbTranslator.load(build.inputs["translator"], build.config, build.execution)
-        codes = [code for code in waiting["flores_code"].unique() if translator.knows(code)]
+        codes = [code for code in waiting["flores_code"].unique() if translator.knows(by_flores_code(code))]
         is_known = pl.col("flores_code").is_in(codes)
         lacking = quarantine_rows(waiting.filter(~is_known), "row_id", "translator_lacks_language", _NO_TOKEN)
         # Said before hours of translation, not after.

@@ -12,7 +12,7 @@ from cc_tuning.translation.segmentation import Segmenter, join_pieces
 
 @dataclass(frozen=True)
 class TranslatedText:
-    """A text in English, and the segments it was made of."""
+    """A text in another language, and the segments it was made of."""
 
     text: str
     segments: tuple[CheckedSegment, ...]
@@ -20,25 +20,27 @@ class TranslatedText:
 
 def translate_texts(
     texts: Sequence[str],
-    language: Language,
+    source: Language,
+    target: Language,
     decoder: CheckedDecoder,
     max_segment_tokens: int,
     memory: dict[str, CheckedSegment],
 ) -> tuple[list[TranslatedText], dict[str, CheckedSegment]]:
-    """Each text in English, its lines, list markers, code and addresses as they were; and the segments decoded for it.
+    """Each text in the target language, its lines, list markers, code and addresses as they were; and what was decoded.
 
-    Those that `memory` does not have go to the translator in one call, so that it can batch them by length.
+    Segments that `memory` does not have go to the translator in one call, so that it can batch them by length. The
+    memory must be of the same two languages.
     """
-    segmenter = Segmenter(language, max_segment_tokens, decoder.translator.count_tokens)
+    segmenter = Segmenter(source, max_segment_tokens, decoder.translator.count_tokens)
     texts_pieces = [segmenter.pieces(text) for text in texts]
     prose = [[piece.text for piece in pieces if piece.is_prose] for pieces in texts_pieces]
     unknown = {segment for segments in prose for segment in segments if segment not in memory}
-    decoded = decoder.decode(unknown, language)
+    decoded = decoder.decode(unknown, source, target)
     known = ChainMap(decoded, memory)
     translated = []
     for pieces, segments in zip(texts_pieces, prose, strict=True):
         answers = tuple(known[segment] for segment in segments)
-        text = join_pieces(pieces, [answer.english for answer in answers])
+        text = join_pieces(pieces, [answer.translation for answer in answers])
         translated.append(TranslatedText(text, answers))
     return translated, decoded
 

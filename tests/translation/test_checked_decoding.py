@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cc_tuning.languages import find_language
+from cc_tuning.languages import ENGLISH, Language, find_language
 from cc_tuning.progress import no_progress
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import CheckedDecoder
@@ -24,17 +24,17 @@ class WordBook:
         self.asked: list[str] = []
         self.asked_again: list[str] = []
 
-    def knows(self, flores_code: str) -> bool:
+    def knows(self, language: Language) -> bool:
         return True
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
-    def translate(self, segments: Sequence[str], flores_code: str) -> list[str]:
+    def translate(self, segments: Sequence[str], source: Language, target: Language) -> list[str]:
         self.asked += segments
         return [self._first[segment] for segment in segments]
 
-    def translate_again(self, segments: Sequence[str], flores_code: str) -> list[str]:
+    def translate_again(self, segments: Sequence[str], source: Language, target: Language) -> list[str]:
         self.asked_again += segments
         return [self._second[segment] for segment in segments]
 
@@ -55,10 +55,10 @@ def test_only_what_looks_wrong_is_decoded_again_and_the_better_answer_stays() ->
     }
     book = WordBook(first, second)
     decoder = CheckedDecoder(book, retry=True)
-    decoded = decoder.decode([*first, *first], HINDI)
+    decoded = decoder.decode([*first, *first], HINDI, ENGLISH)
     assert book.asked == sorted(first)
     assert book.asked_again == sorted(second)
-    assert {source: (segment.english, segment.flags) for source, segment in decoded.items()} == {
+    assert {source: (segment.translation, segment.flags) for source, segment in decoded.items()} == {
         "नमस्ते": ("Hello", ()),
         "घर लाल है": ("The house is red", ()),
         # As bad as the first, which stays.
@@ -74,7 +74,7 @@ def test_only_what_looks_wrong_is_decoded_again_and_the_better_answer_stays() ->
 
 def test_without_retry_nothing_is_decoded_again() -> None:
     book = WordBook({"घर लाल है": "घर लाल है"})
-    decoded = CheckedDecoder(book, retry=False).decode(["घर लाल है"], HINDI)
+    decoded = CheckedDecoder(book, retry=False).decode(["घर लाल है"], HINDI, ENGLISH)
     assert decoded["घर लाल है"].flags == ("copied", "not_english")
     assert book.asked_again == []
 

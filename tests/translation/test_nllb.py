@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_nllb import SENTENCES, make_tokenizer
+from tiny_nllb import FROM_ENGLISH, SENTENCES, make_tokenizer
 from transformers import LlamaConfig, M2M100ForConditionalGeneration, NllbTokenizer
 
 from cc_tuning.errors import TranslationFailed
 from cc_tuning.execution import Execution
-from cc_tuning.languages import find_language
+from cc_tuning.languages import ENGLISH, by_flores_code
 from cc_tuning.step import Location
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import CheckedDecoder
 from cc_tuning.translation.nllb import LengthLimit, NllbTranslator
 from cc_tuning.translation.texts import translate_texts
 
+SPANISH = by_flores_code("spa_Latn")
 EXECUTION = Execution(threads=1, device="cpu")
 
 
@@ -31,15 +32,30 @@ def load(folder: Path, batch_tokens: int = 4096, **config: object) -> NllbTransl
 def test_source_language_decides_the_translation(tiny_nllb_folder: Path, beams: int) -> None:
     translator = load(tiny_nllb_folder, beams=beams)
     for code, pairs in SENTENCES.items():
-        assert translator.translate(list(pairs), code) == list(pairs.values())
+        assert translator.translate(list(pairs), by_flores_code(code), ENGLISH) == list(pairs.values())
+
+
+@pytest.mark.parametrize("beams", [1, 4])
+def test_target_language_decides_the_translation(tiny_nllb_folder: Path, beams: int) -> None:
+    translator = load(tiny_nllb_folder, beams=beams)
+    for code, pairs in FROM_ENGLISH.items():
+        assert translator.translate(list(pairs), ENGLISH, by_flores_code(code)) == list(pairs.values())
+
+
+def test_english_text_becomes_spanish_around_its_code(tiny_nllb_folder: Path) -> None:
+    decoder = CheckedDecoder(load(tiny_nllb_folder), retry=True)
+    text = "- The house is red. The dog drinks water.\n`The house is red.`"
+    ((translated,), _) = translate_texts([text], ENGLISH, SPANISH, decoder, 64, {})
+    assert translated.text == "- La casa es roja. El perro bebe agua.\n`The house is red.`"
+    assert [segment.flags for segment in translated.segments] == [(), ()]
 
 
 def test_translation_depends_on_neither_order_nor_batch_nor_repetition(tiny_nllb_folder: Path) -> None:
     segments = [*SENTENCES["spa_Latn"], "Hola el perro y la casa roja y el gato y el pan.", "pan", "0123 agua?"]
-    expected = dict(zip(segments, load(tiny_nllb_folder).translate(segments, "spa_Latn"), strict=True))
+    expected = dict(zip(segments, load(tiny_nllb_folder).translate(segments, SPANISH, ENGLISH), strict=True))
     one_by_one = load(tiny_nllb_folder, batch_tokens=1)
     asked = [*reversed(segments), *segments]
-    assert one_by_one.translate(asked, "spa_Latn") == [expected[segment] for segment in asked]
+    assert one_by_one.translate(asked, SPANISH, ENGLISH) == [expected[segment] for segment in asked]
 
 
 def test_each_segment_ends_at_its_own_limit() -> None:
@@ -52,7 +68,7 @@ def test_each_segment_ends_at_its_own_limit() -> None:
 
 @pytest.mark.parametrize("beams", [1, 3])
 def test_translation_is_cut_at_the_most_new_tokens(tiny_nllb_folder: Path, beams: int) -> None:
-    (cut,) = load(tiny_nllb_folder, beams=beams, max_new_tokens=4).translate(["El gato come pan."], "spa_Latn")
+    (cut,) = load(tiny_nllb_folder, beams=beams, max_new_tokens=4).translate(["El gato come pan."], SPANISH, ENGLISH)
     assert len(cut) < len("The cat eats bread.")
 
 
@@ -65,16 +81,16 @@ def test_control_tokens_in_user_text_stay_text(tiny_nllb_folder: Path) -> None:
 
 def test_unknown_language_is_known_to_be_unknown(tiny_nllb_folder: Path) -> None:
     translator = load(tiny_nllb_folder)
-    assert translator.knows("spa_Latn")
-    assert not translator.knows("deu_Latn")
+    assert translator.knows(SPANISH)
+    assert not translator.knows(by_flores_code("deu_Latn"))
     with pytest.raises(TranslationFailed, match="no token for deu_Latn"):
-        translator.translate(["Hallo"], "deu_Latn")
+        translator.translate(["Hallo"], by_flores_code("deu_Latn"), ENGLISH)
 
 
 def test_text_keeps_its_lines_and_code_around_the_translation(tiny_nllb_folder: Path) -> None:
     text = "- La casa es roja. El perro bebe agua.\r\n\n```\nLa casa es roja.\n```\n  `x` https://a.b 12\n"
     decoder = CheckedDecoder(load(tiny_nllb_folder), retry=True)
-    (translated, empty), decoded = translate_texts([text, ""], find_language("spa"), decoder, 64, {})
+    (translated, empty), decoded = translate_texts([text, ""], SPANISH, ENGLISH, decoder, 64, {})
     assert translated.text == text.replace("La casa es roja. El", "The house is red. El", 1).replace(
         "El perro bebe agua.", "The dog drinks water."
     )
@@ -104,23 +120,25 @@ def test_batch_too_large_for_the_memory_is_halved_until_it_fits(tiny_nllb_folder
     pairs = SENTENCES["spa_Latn"]
     longest = max(load(tiny_nllb_folder).count_tokens(list(pairs))) + 2
     for room in (longest, 2 * longest, 3 * longest):
-        assert with_small_memory(tiny_nllb_folder, room).translate(list(pairs), "spa_Latn") == list(pairs.values())
+        assert with_small_memory(tiny_nllb_folder, room).translate(list(pairs), SPANISH, ENGLISH) == list(
+            pairs.values()
+        )
 
 
 def test_single_segment_too_large_for_the_memory_names_its_length(tiny_nllb_folder: Path) -> None:
     with pytest.raises(
         TranslationFailed, match=r"one segment of \d+ tokens with 2 beams .* `translation.max_segment_t"
     ):
-        with_small_memory(tiny_nllb_folder, 3).translate(list(SENTENCES["spa_Latn"]), "spa_Latn")
+        with_small_memory(tiny_nllb_folder, 3).translate(list(SENTENCES["spa_Latn"]), SPANISH, ENGLISH)
 
 
 def test_second_decoding_has_its_own_settings(tiny_nllb_folder: Path) -> None:
     """Without any repeated token "The dog drinks water." cannot be said twice in one segment."""
     sentence = "El perro bebe agua. El perro bebe agua."
     same = load(tiny_nllb_folder, beams=1, retry_beams=1, retry_no_repeat_ngram_size=0)
-    assert same.translate_again([sentence], "spa_Latn") == same.translate([sentence], "spa_Latn")
+    assert same.translate_again([sentence], SPANISH, ENGLISH) == same.translate([sentence], SPANISH, ENGLISH)
     translator = load(tiny_nllb_folder, beams=1, retry_beams=3, retry_no_repeat_ngram_size=1)
-    (again,) = translator.translate_again(list(SENTENCES["spa_Latn"])[:1], "spa_Latn")
+    (again,) = translator.translate_again(list(SENTENCES["spa_Latn"])[:1], SPANISH, ENGLISH)
     tokens = make_tokenizer()(again, add_special_tokens=False)["input_ids"]
     assert len(set(tokens)) == len(tokens)
 

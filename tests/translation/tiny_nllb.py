@@ -23,6 +23,8 @@ SENTENCES = {
         "Mbwa anakunywa maji.": "The dog drinks water.",
     },
 }
+FROM_ENGLISH = {code: {english: text for text, english in pairs.items()} for code, pairs in SENTENCES.items()}
+"""The other direction; where two texts have one English, the later one."""
 
 
 def make_tokenizer() -> NllbTokenizer:
@@ -47,12 +49,13 @@ def make_model(tokenizer: NllbTokenizer) -> M2M100ForConditionalGeneration:
 
 
 def train(model: M2M100ForConditionalGeneration, tokenizer: NllbTokenizer, steps: int) -> None:
-    """Fit the eight sentences, with the source prefix and target labels that NLLB was trained with."""
+    """Fit the sentences in both directions, with the source prefix and target labels that NLLB was trained with."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     batches = []
-    for code, pairs in SENTENCES.items():
-        tokenizer.src_lang = code
-        tokenizer.tgt_lang = "eng_Latn"
+    directions = [(code, "eng_Latn", pairs) for code, pairs in SENTENCES.items()]
+    directions += [("eng_Latn", code, pairs) for code, pairs in FROM_ENGLISH.items()]
+    for source, target, pairs in directions:
+        tokenizer.src_lang, tokenizer.tgt_lang = source, target
         batch = tokenizer(list(pairs), text_target=list(pairs.values()), padding=True, return_tensors="pt")
         batch["labels"][batch["labels"] == tokenizer.pad_token_id] = -100
         batches.append(batch)
