@@ -21,8 +21,10 @@ from cc_tuning.languages import ENGLISH, ENGLISH_FLORES_CODE, by_flores_code, fi
 from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
 from cc_tuning.translation.batching import EXTRA_TOKENS
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.nllb import NllbTranslator
+from cc_tuning.translation.families import Nllb
 from cc_tuning.translation.segmentation import Segmenter
+from cc_tuning.translation.token_translator import TokenTranslator
+from cc_tuning.translation.transformers_engine import TransformersGenerator
 
 FIXED_BATCH = 16
 FIXED_SHARE, ONE_BY_ONE_SHARE = 4, 20
@@ -43,7 +45,7 @@ def build_model(tokenizer: NllbTokenizer, device: str) -> M2M100ForConditionalGe
     return model.to(device)  # type: ignore[no-any-return]
 
 
-def read_segments(path: Path, rows: int, translator: NllbTranslator, max_tokens: int) -> list[tuple[str, list[str]]]:
+def read_segments(path: Path, rows: int, translator: TokenTranslator, max_tokens: int) -> list[tuple[str, list[str]]]:
     """The segments of each of the first `rows` rows that are not English, with the row's FLORES code."""
     found: list[tuple[str, list[str]]] = []
     for code, name, *texts in (
@@ -128,7 +130,9 @@ def main() -> None:
     tokenizer = train_nllb_tokenizer([*rows["inputs"], *rows["targets"]], 30_000)
     model = build_model(tokenizer, arguments.device)
     config = TranslationConfig(beams=arguments.beams, max_length_ratio=1.0, max_new_tokens=300)
-    stage = NllbTranslator(model, tokenizer, config, arguments.batch_tokens)
+    family = Nllb(tokenizer)
+    generator = TransformersGenerator(model, family, config)
+    stage = TokenTranslator(family, generator, config, arguments.batch_tokens)
     cut = read_segments(arguments.source, arguments.rows, stage, config.max_segment_tokens)
     everything, some, few = (by_language(cut[::share]) for share in (1, FIXED_SHARE, ONE_BY_ONE_SHARE))
     distinct = [segment for of_language in everything.values() for segment in of_language]

@@ -9,6 +9,7 @@ from pathlib import Path
 _RECORDED_LIBRARIES = (
     "torch",
     "transformers",
+    "ctranslate2",
     "accelerate",
     "tokenizers",
     "polars",

@@ -57,7 +57,8 @@ class TranslationSection(TranslationConfig):
 
     model: str = Field(
         default="facebook/nllb-200-3.3B",
-        description="A model of the NLLB family: hub id, directory, or `miniature` (paper: NLLB, section 4.1).",
+        description="A model of the NLLB or M2M100 family: hub id, directory, or `miniature` (paper: NLLB, "
+        "section 4.1).",
     )
     revision: str = Field(default="", description="Commit of the hub model; needed for a hub id.")
 

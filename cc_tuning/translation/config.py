@@ -10,6 +10,10 @@ class TranslationConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    engine: Literal["transformers", "ctranslate2"] = Field(
+        default="transformers",
+        description="What runs the model; `ctranslate2` is faster, says mostly the same, and needs the extra `ct2`.",
+    )
     beams: int = Field(default=4, ge=1, description="Beams; 1 is greedy decoding. NLLB's own evaluation uses 4.")
     length_penalty: float = Field(default=1.0, description="Exponent of the length that a beam's score is divided by.")
     no_repeat_ngram_size: int = Field(
@@ -19,8 +23,8 @@ class TranslationConfig(BaseModel):
     )
     retry: bool = Field(
         default=True,
-        description="Decode a segment whose English looks wrong once more, with the next two settings; the answer with "
-        "the better score is kept.",
+        description="Decode a segment whose translation looks wrong once more, with the next two settings; the answer "
+        "with the better score is kept.",
     )
     retry_beams: int = Field(default=8, ge=1, description="Beams of the second decoding.")
     retry_no_repeat_ngram_size: int = Field(
@@ -31,11 +35,16 @@ class TranslationConfig(BaseModel):
     max_segment_tokens: int = Field(
         default=256, ge=8, le=1000, description="Source tokens of a segment; a longer sentence is cut."
     )
-    max_new_tokens: int = Field(default=256, ge=1, le=1000, description="English tokens of a segment, at most.")
+    max_new_tokens: int = Field(
+        default=256,
+        ge=1,
+        le=1000,
+        description="Tokens of a translated segment, with its language token, at most.",
+    )
     max_length_ratio: float = Field(
         default=3.0,
         gt=0,
-        description="English tokens per source token, at most (and 16 more), so that loops end early.",
+        description="Tokens of the translation per source token, at most (and 16 more), so that loops end early.",
     )
     dtype: Literal["float32", "bfloat16", "float16"] = Field(
         default="float32",

@@ -17,7 +17,7 @@ from cc_tuning.selection.checks import INVISIBLE
 from cc_tuning.selection.stage import ROWS
 from cc_tuning.step import Build, Source, Step
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.nllb import NllbTranslator
+from cc_tuning.translation.engines import load_translator
 from cc_tuning.translation.shards import plan_shards, translate_shards
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
@@ -40,7 +40,7 @@ def translation_step(config: TranslationConfig, rows: Source, translator: Source
     Args:
         config: how segments are decoded.
         rows: the artifact of the selection step.
-        translator: a directory or hub repository with a model of the NLLB family.
+        translator: a directory or hub repository with a model of the NLLB or M2M100 family.
     """
     inputs = {"rows": rows, "translator": translator}
     return Step("translate", VERSION, config, inputs, build_translation, label="translate", resumable=True)
@@ -78,7 +78,7 @@ def _translate(
     if waiting.is_empty():
         return _unjudged(waiting), []
     with limited_threads(build.execution.threads):
-        translator = NllbTranslator.load(build.inputs["translator"], build.config, build.execution)
+        translator = load_translator(build.inputs["translator"], build.config, build.execution)
         codes = [code for code in waiting["flores_code"].unique() if translator.knows(by_flores_code(code))]
         is_known = pl.col("flores_code").is_in(codes)
         lacking = quarantine_rows(waiting.filter(~is_known), "row_id", "translator_lacks_language", _NO_TOKEN)

@@ -16,16 +16,19 @@ from cc_tuning.languages import ENGLISH, by_flores_code
 from cc_tuning.step import Location
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import CheckedDecoder
-from cc_tuning.translation.nllb import LengthLimit, NllbTranslator
+from cc_tuning.translation.engines import load_translator
+from cc_tuning.translation.families import Nllb
 from cc_tuning.translation.texts import translate_texts
+from cc_tuning.translation.token_translator import TokenTranslator
+from cc_tuning.translation.transformers_engine import LengthLimit, TransformersGenerator
 
 SPANISH = by_flores_code("spa_Latn")
 EXECUTION = Execution(threads=1, device="cpu")
 
 
-def load(folder: Path, batch_tokens: int = 4096, **config: object) -> NllbTranslator:
+def load(folder: Path, batch_tokens: int = 4096, **config: object) -> TokenTranslator:
     execution = EXECUTION.model_copy(update={"translation_batch_tokens": batch_tokens})
-    return NllbTranslator.load(Location(str(folder)), TranslationConfig.model_validate(config), execution)
+    return load_translator(Location(str(folder)), TranslationConfig.model_validate(config), execution)
 
 
 @pytest.mark.parametrize("beams", [1, 4])
@@ -110,10 +113,11 @@ class SmallMemory(M2M100ForConditionalGeneration):
         return super().generate(*args, **kwargs)
 
 
-def with_small_memory(folder: Path, room: int) -> NllbTranslator:
+def with_small_memory(folder: Path, room: int) -> TokenTranslator:
     model = SmallMemory.from_pretrained(folder)
     model.room = room
-    return NllbTranslator(model, NllbTokenizer.from_pretrained(folder), TranslationConfig(beams=2), 4096)
+    family, config = Nllb(NllbTokenizer.from_pretrained(folder)), TranslationConfig(beams=2)
+    return TokenTranslator(family, TransformersGenerator(model, family, config), config, 4096)
 
 
 def test_batch_too_large_for_the_memory_is_halved_until_it_fits(tiny_nllb_folder: Path) -> None:

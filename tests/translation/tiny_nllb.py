@@ -1,7 +1,9 @@
 """A real model of the NLLB architecture, small enough to be made in a test: eight Spanish and Swahili sentences."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -38,24 +40,27 @@ def make_tokenizer() -> NllbTokenizer:
     return NllbTokenizer(vocab=vocabulary, merges=merges, additional_special_tokens=CODES)
 
 
-def make_model(tokenizer: NllbTokenizer) -> M2M100ForConditionalGeneration:
+def make_model(vocabulary_size: int) -> M2M100ForConditionalGeneration:
     torch.manual_seed(0)
     config = M2M100Config(
-        vocab_size=len(tokenizer), d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        vocab_size=vocabulary_size, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64, dropout=0.0, attention_dropout=0.0,
         activation_dropout=0.0, encoder_layerdrop=0.0, decoder_layerdrop=0.0, max_position_embeddings=256,
     )  # fmt: skip
     return M2M100ForConditionalGeneration(config)
 
 
-def train(model: M2M100ForConditionalGeneration, tokenizer: NllbTokenizer, steps: int) -> None:
-    """Fit the sentences in both directions, with the source prefix and target labels that NLLB was trained with."""
+def train(model: M2M100ForConditionalGeneration, tokenizer: Any, steps: int, name: Callable[[str], str] = str) -> None:
+    """Fit the sentences in both directions, with source prefix and target labels as both families are trained.
+
+    `name` is what the tokenizer calls a FLORES code.
+    """
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     batches = []
     directions = [(code, "eng_Latn", pairs) for code, pairs in SENTENCES.items()]
     directions += [("eng_Latn", code, pairs) for code, pairs in FROM_ENGLISH.items()]
     for source, target, pairs in directions:
-        tokenizer.src_lang, tokenizer.tgt_lang = source, target
+        tokenizer.src_lang, tokenizer.tgt_lang = name(source), name(target)
         batch = tokenizer(list(pairs), text_target=list(pairs.values()), padding=True, return_tensors="pt")
         batch["labels"][batch["labels"] == tokenizer.pad_token_id] = -100
         batches.append(batch)
@@ -69,7 +74,7 @@ def train(model: M2M100ForConditionalGeneration, tokenizer: NllbTokenizer, steps
 def save_tiny_nllb(folder: Path, steps: int) -> Path:
     """A model directory, as a user would give it."""
     tokenizer = make_tokenizer()
-    model = make_model(tokenizer)
+    model = make_model(len(tokenizer))
     train(model, tokenizer, steps)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
