@@ -85,5 +85,10 @@ def _abilities() -> Iterator[str]:
     else:
         there = f"the GPUs here hold {readable_bytes(held)} together" if held else "there is no GPU here"
         yield f"{_BAD} {words}, before activations; {there}"
+    ct2 = find_spec("ctranslate2") is not None
+    yield (
+        f"{_GOOD if ct2 else '    '} CTranslate2: "
+        f"{'installed' if ct2 else 'not installed; only `translation.engine: ctranslate2` needs it (extra `ct2`)'}"
+    )
     ray = find_spec("ray") is not None
     yield f"{_GOOD if ray else '    '} Ray: {'installed' if ray else 'not installed; only the extra `ray` needs it'}"

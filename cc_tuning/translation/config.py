@@ -12,7 +12,7 @@ class TranslationConfig(BaseModel):
 
     engine: Literal["transformers", "ctranslate2"] = Field(
         default="transformers",
-        description="What runs the model; `ctranslate2` is faster, says mostly the same, and needs the extra `ct2`.",
+        description="What runs the model; `ctranslate2` is faster, mostly says the same, and needs the extra `ct2`.",
     )
     beams: int = Field(default=4, ge=1, description="Beams; 1 is greedy decoding. NLLB's own evaluation uses 4.")
     length_penalty: float = Field(default=1.0, description="Exponent of the length that a beam's score is divided by.")
