@@ -20,9 +20,9 @@ import ctranslate2
 from cc_tuning.devices import resolve_device
 from cc_tuning.errors import ConfigError, TranslationFailed
 from cc_tuning.execution import Execution
-from cc_tuning.translation.batching import token_limits
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.ctranslate2_conversion import converted_model
+from cc_tuning.translation.limits import token_limits
 from cc_tuning.translation.model_files import TranslationModel
 from cc_tuning.translation.token_translator import BatchTooLarge, Search
 
@@ -38,6 +38,7 @@ class CTranslate2Generator:
     def __init__(self, translator: ctranslate2.Translator, config: TranslationConfig) -> None:
         self._translator = translator
         self._config = config
+        self.device_type: str = translator.device
 
     @classmethod
     def load(cls, loaded: TranslationModel, config: TranslationConfig, execution: Execution) -> "CTranslate2Generator":

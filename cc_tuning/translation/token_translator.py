@@ -1,7 +1,7 @@
 """A `Translator` on token ids: everything that engines have in common.
 
-Segments of similar length are decoded together; identical segments once. A batch for which the GPU's memory is too small
-is halved until it fits.
+Segments of similar length are decoded together; identical segments once. A batch for which the GPU's memory is too
+small is halved until it fits.
 """
 
 import logging
