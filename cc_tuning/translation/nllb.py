@@ -8,12 +8,10 @@ for which the GPU's memory is too small is halved until it fits.
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoConfig, GenerationConfig, LogitsProcessor, M2M100ForConditionalGeneration, NllbTokenizer
+from transformers import GenerationConfig, LogitsProcessor, M2M100ForConditionalGeneration, NllbTokenizer
 
 from cc_tuning.devices import resolve_device
 from cc_tuning.errors import TranslationFailed
@@ -23,13 +21,12 @@ from cc_tuning.languages import ENGLISH, Language
 from cc_tuning.step import Location
 from cc_tuning.translation.batching import EXTRA_TOKENS, STEP_ROWS, batches_by_cost
 from cc_tuning.translation.config import TranslationConfig
+from cc_tuning.translation.nllb_vocabulary import NllbVocabulary, has_token, load_tokenizer, loading_of, place_of
 
 logger = logging.getLogger(__name__)
 
-_TOKENIZER_FILES = ("tokenizer.json", "sentencepiece.bpe.model")
 
-
-class NllbTranslator:
+class NllbTranslator(NllbVocabulary):
     """A `Translator` on an M2M100-architecture model with NLLB's tokenizer."""
 
     def __init__(
@@ -39,8 +36,8 @@ class NllbTranslator:
         config: TranslationConfig,
         batch_tokens: int,
     ) -> None:
+        super().__init__(tokenizer)
         self._model = model.eval()
-        self._tokenizer = tokenizer
         self._config = config
         self._batch_tokens = batch_tokens
         # What generate() is not told it would take from the model's own settings.
@@ -53,39 +50,17 @@ class NllbTranslator:
         Raises:
             TranslationFailed: it is not a whole model of the NLLB family with its tokenizer, or cannot be fetched.
         """
-        if location.is_local:
-            _check_directory(location.path)
-        place: dict[str, Any] = {
-            "pretrained_model_name_or_path": location.name,
-            "revision": location.revision or "main",
-        }
-        try:
-            model_type = AutoConfig.from_pretrained(**place).model_type
-            if model_type != "m2m_100":
-                raise TranslationFailed(
-                    f"{location.name} is a model of type {model_type!r}, expected 'm2m_100' (the NLLB family); "
-                    "set `translation.model` to an NLLB model"
-                )
-            tokenizer = NllbTokenizer.from_pretrained(**place)
+        tokenizer = load_tokenizer(location)
+        with loading_of(location.name):
             loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
-                **place, dtype=getattr(torch, config.dtype), use_safetensors=True, output_loading_info=True
+                **place_of(location),
+                dtype=getattr(torch, config.dtype),
+                use_safetensors=True,
+                output_loading_info=True,
             )
-            model, loading = loaded
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise TranslationFailed(
-                f"translator {location.name} cannot be loaded: {error}; it needs config.json, a tokenizer and whole "
-                "safetensors weights (some hub models have them only at another revision)"
-            ) from error
+        model, loading = loaded
         _check_fit(location.name, tokenizer, model, loading["missing_keys"])
         return cls(model.to(resolve_device(execution.device)), tokenizer, config, execution.translation_batch_tokens)
-
-    def knows(self, language: Language) -> bool:
-        """Whether the tokenizer has a token for this language."""
-        return _has_token(self._tokenizer, language.flores_code)
-
-    def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """The number of tokens of each text, without language and end tokens."""
-        return [len(ids) for ids in self._encode(texts, add_special_tokens=False)] if texts else []
 
     def translate(self, segments: Sequence[str], source: Language, target: Language) -> list[str]:
         """Each segment in the target language, in the same order.
@@ -132,12 +107,6 @@ class NllbTranslator:
             eos_token_id=self._tokenizer.eos_token_id,
             pad_token_id=self._tokenizer.pad_token_id,
         )
-
-    def _encode(self, texts: Sequence[str], add_special_tokens: bool = True) -> list[list[int]]:
-        # Without `split_special_tokens` a "</s>" or "eng_Latn" that a user typed would become the control token.
-        encoded = self._tokenizer(list(texts), add_special_tokens=add_special_tokens, split_special_tokens=True)
-        ids: list[list[int]] = encoded["input_ids"]
-        return ids
 
     def _generate_within_memory(self, batch: Sequence[list[int]], decoding: GenerationConfig) -> list[str]:
         """`_generate`, in halves and their halves where the GPU's memory is too small for all at once."""
@@ -205,37 +174,16 @@ class LengthLimit(LogitsProcessor):
         return torch.where(is_over[:, None], ended, scores)
 
 
-def _check_directory(folder: Path) -> None:
-    if not folder.is_dir():
-        raise TranslationFailed(f"translator {folder} is not a directory; set `translation.model` to a model directory")
-    found = sorted(file.name for file in folder.iterdir())
-    needed = {
-        "config.json": "config.json" in found,
-        " or ".join(_TOKENIZER_FILES): any(name in found for name in _TOKENIZER_FILES),
-        "*.safetensors": any(name.endswith(".safetensors") for name in found),
-    }
-    missing = [name for name, is_there in needed.items() if not is_there]
-    if missing:
-        raise TranslationFailed(
-            f"translator {folder} lacks {', '.join(missing)}; found {', '.join(found) or 'nothing'}. "
-            "Save model and tokenizer there with `save_pretrained`"
-        )
-
-
 def _check_fit(name: str, tokenizer: NllbTokenizer, model: M2M100ForConditionalGeneration, missing: set[str]) -> None:
     if missing:
         raise TranslationFailed(
             f"translator {name}: the weights lack {len(missing)} tensors, first {sorted(missing)[:3]}; "
             "they would be random. Download or save the model again"
         )
-    if not _has_token(tokenizer, ENGLISH.flores_code):
+    if not has_token(tokenizer, ENGLISH.flores_code):
         raise TranslationFailed(f"translator {name}: the tokenizer has no token {ENGLISH.flores_code}, so no English")
     if len(tokenizer) > model.config.vocab_size:
         raise TranslationFailed(
             f"translator {name}: the tokenizer has {len(tokenizer)} tokens and the model {model.config.vocab_size}; "
             "they do not belong together"
         )
-
-
-def _has_token(tokenizer: NllbTokenizer, token: str) -> bool:
-    return bool(tokenizer.convert_tokens_to_ids(token) != tokenizer.unk_token_id)
