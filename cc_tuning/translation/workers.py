@@ -60,9 +60,14 @@ def decode_in_processes(job: DecodingJob, on_report: OnReport, run_all: RunAll) 
     """Decode in worker processes, one GPU each where there are GPUs; each is watched over by a thread of `run_all`."""
     parts = job.split(job.execution.translation_workers)
     _warn_of_too_many_threads(job, len(parts))
-    stop = threading.Event()
+    stop, watch = threading.Event(), threading.Condition()
+    watching: set[int] = set()
 
     def supervise(worker: int) -> None:
+        with watch:
+            if stop.is_set():
+                return
+            watching.add(worker)
         try:
             _run_worker(parts[worker], worker, on_report, stop)
         except WorkerStopped:
@@ -70,11 +75,18 @@ def decode_in_processes(job: DecodingJob, on_report: OnReport, run_all: RunAll) 
         except BaseException:
             stop.set()
             raise
+        finally:
+            with watch:
+                watching.remove(worker)
+                watch.notify()
 
     try:
         run_all(supervise, len(parts))
     finally:
+        # Also on Ctrl-C: no worker is left when this returns.
         stop.set()
+        with watch:
+            watch.wait_for(lambda: not watching)
 
 
 def in_threads(work: Callable[[int], None], workers: int) -> None:
