@@ -89,9 +89,9 @@ def run_worker(
         raise failure(_failure_message(name, arguments, code, last_lines))
 
 
-def tell_progress(done: int, total: int, unit: str) -> None:
+def tell_progress(done: int, total: int, unit: str, detail: str = "") -> None:
     """Called in a worker: one JSON line on stdout for the parent's `progress_lines`."""
-    sys.stdout.write(json.dumps({"done": done, "total": total, "unit": unit}) + "\n")
+    sys.stdout.write(json.dumps({"done": done, "total": total, "unit": unit, "detail": detail}) + "\n")
     sys.stdout.flush()
 
 
@@ -101,11 +101,11 @@ def progress_lines(progress: Progress) -> Callable[[str], None]:
     def on_line(line: str) -> None:
         try:
             message = json.loads(line)
-            done, total, unit = message["done"], message["total"], message["unit"]
+            arguments = message["done"], message["total"], message["unit"], message["detail"]
         except (ValueError, TypeError, KeyError):
             logger.debug("worker: %s", line)
             return
-        progress(done, total, unit)
+        progress(*arguments)
 
     return on_line
 
