@@ -21,6 +21,10 @@ class TranslationFailed(CcTuningError):
     """The translator could not be loaded or did not do its work."""
 
 
+class WorkerStopped(CcTuningError):
+    """A worker process was ended because its work is no longer wanted, most often since another one failed."""
+
+
 class TrainingFailed(CcTuningError):
     """Training stopped before its last step."""
 

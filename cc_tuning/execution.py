@@ -38,6 +38,27 @@ class Execution(BaseModel):
     checkpoint_every_steps: int = Field(default=100, ge=1, description="Steps between training checkpoints.")
     log_every_steps: int = Field(default=10, ge=1, description="Steps between training log lines.")
     translation_batch_tokens: int = Field(default=4096, ge=1, description="Padded source tokens per translation batch.")
-    translation_shard_rows: int = Field(default=64, ge=1, description="Rows per translation shard; a kill loses one.")
+    translation_shard_rows: int = Field(
+        default=64, ge=1, description="Rows per translation shard; after a kill each worker loses one at most."
+    )
+    translation_workers: int = Field(
+        default=1,
+        ge=1,
+        description="Processes that translate at the same time, each with the translator in its memory. With several "
+        "GPUs take one per GPU; on a CPU set `threads` to its cores divided by the workers. Changes no byte.",
+    )
+    task_runner: Literal["threads", "ray"] = Field(
+        default="threads",
+        description="Who starts translation workers: threads of this process, here, or Ray (extra `ray`), on "
+        "every machine of its cluster that sees `store`.",
+    )
+    ray_address: str = Field(
+        default="local",
+        description="`local` starts Ray on this machine for as long as it is needed; otherwise a running cluster: "
+        "`auto`, or `host:port`.",
+    )
+    ray_gpus_per_worker: float = Field(
+        default=1.0, gt=0, description="GPUs that Ray gives each translation worker; 0.5 lets two share one."
+    )
     transform_batch_size: int = Field(default=16, ge=1, description="Prompts per batch when activations are sampled.")
     evaluation_batch_size: int = Field(default=16, ge=1, description="Prompts per batch in evaluation.")

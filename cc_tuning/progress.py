@@ -9,12 +9,15 @@ logger = logging.getLogger(__name__)
 
 
 class Progress(Protocol):
-    """Told how much is done; must be cheap, since it is called once per batch."""
+    """Told how much is done; must be cheap, since it is called once per batch.
 
-    def __call__(self, done: int, total: int, unit: str) -> None: ...
+    `detail` is for people: other rates of the same work, say.
+    """
+
+    def __call__(self, done: int, total: int, unit: str, detail: str = "") -> None: ...
 
 
-def no_progress(done: int, total: int, unit: str) -> None:
+def no_progress(done: int, total: int, unit: str, detail: str = "") -> None:
     """Nobody listens."""
 
 
@@ -29,7 +32,7 @@ def throttled(tell: Callable[[str], None], seconds_between_lines: float) -> Prog
     last_told = started
     first_done: int | None = None
 
-    def progress(done: int, total: int, unit: str) -> None:
+    def progress(done: int, total: int, unit: str, detail: str = "") -> None:
         nonlocal last_told, first_done
         now = time.monotonic()
         # What an earlier, killed run had finished is not this run's speed.
@@ -39,6 +42,7 @@ def throttled(tell: Callable[[str], None], seconds_between_lines: float) -> Prog
         last_told = now
         rate = (done - first_done) / max(now - started, 1e-9)
         left = f" | {(total - done) / rate:,.0f} s left" if rate > 0 and done < total else ""
-        tell(f"{done:,}/{total:,} {unit} | {rate:,.1f} {unit}/s{left}")
+        more = f" | {detail}" if detail else ""
+        tell(f"{done:,}/{total:,} {unit} | {rate:,.1f} {unit}/s{more}{left}")
 
     return progress

@@ -29,7 +29,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from cc_tuning.errors import CcTuningError
+from cc_tuning.errors import CcTuningError, WorkerStopped
 from cc_tuning.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -48,13 +48,15 @@ def run_worker(
     on_line: Callable[[str], None] = logger.debug,
     environment: Mapping[str, str] | None = None,
     grace_seconds: float = GRACE_SECONDS,
+    stop: threading.Event | None = None,
 ) -> None:
     """Run a worker to its end; when this returns, the worker succeeded and none of its processes is left.
 
     `arguments` is the whole command, interpreter included. `on_line` receives each line of stdout (from another
-    thread). `environment` is added to this process's variables.
+    thread). `environment` is added to this process's variables. Setting `stop` from another thread ends the worker.
 
     Raises:
+        WorkerStopped: `stop` was set before the worker ended.
         failure: the worker ended with another code than 0; the message has the command and its last stderr lines.
     """
     process = subprocess.Popen(
@@ -64,7 +66,7 @@ def run_worker(
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env={**os.environ, **(environment or {}), "PYTHONPATH": _python_path(), "PYTHONUNBUFFERED": "1"},
+        env={**os.environ, **(environment or {}), "PYTHONPATH": python_path(), "PYTHONUNBUFFERED": "1"},
         start_new_session=True,
     )
     last_lines: deque[str] = deque(maxlen=LAST_LINES)
@@ -77,7 +79,8 @@ def run_worker(
     try:
         with _sigterm_raises():
             while (code := _poll(process)) is None:
-                pass
+                if stop is not None and stop.is_set():
+                    raise WorkerStopped(f"{name}: stopped")
     finally:
         _stop_group(process, grace_seconds)
         for reader in readers:
@@ -86,9 +89,9 @@ def run_worker(
         raise failure(_failure_message(name, arguments, code, last_lines))
 
 
-def tell_progress(done: int, total: int, unit: str) -> None:
+def tell_progress(done: int, total: int, unit: str, detail: str = "") -> None:
     """Called in a worker: one JSON line on stdout for the parent's `progress_lines`."""
-    sys.stdout.write(json.dumps({"done": done, "total": total, "unit": unit}) + "\n")
+    sys.stdout.write(json.dumps({"done": done, "total": total, "unit": unit, "detail": detail}) + "\n")
     sys.stdout.flush()
 
 
@@ -98,11 +101,11 @@ def progress_lines(progress: Progress) -> Callable[[str], None]:
     def on_line(line: str) -> None:
         try:
             message = json.loads(line)
-            done, total, unit = message["done"], message["total"], message["unit"]
+            arguments = message["done"], message["total"], message["unit"], message["detail"]
         except (ValueError, TypeError, KeyError):
             logger.debug("worker: %s", line)
             return
-        progress(done, total, unit)
+        progress(*arguments)
 
     return on_line
 
@@ -178,7 +181,7 @@ def _sigterm_raises() -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _python_path() -> str:
+def python_path() -> str:
     """The worker imports the code its parent runs, also from a source tree that is not the working directory."""
     root = str(Path(__file__).resolve().parents[1])
     inherited = os.environ.get("PYTHONPATH", "")

@@ -27,6 +27,10 @@ class Shards:
         """Write the shard's marker; call it after the file is in place. `facts` (counts, say) are kept beside it."""
         write_json(self._marker(name), {"sha256": sha256_of_file(self.path(name)), **facts})
 
+    def is_marked(self, name: str) -> bool:
+        """Whether the shard was finished once, whatever became of its file."""
+        return self._marker(name).is_file()
+
     def facts(self, name: str) -> dict[str, Any]:
         """What `mark_done` was told about a finished shard."""
         return {key: value for key, value in read_json(self._marker(name)).items() if key != "sha256"}

@@ -55,10 +55,10 @@ def prefect_progress(step: Step) -> Progress:
 
     log = throttled(tell, SECONDS_BETWEEN_UPDATES)
 
-    def progress(done: int, total: int, unit: str) -> None:
+    def progress(done: int, total: int, unit: str, detail: str = "") -> None:
         nonlocal share
         share = 100.0 * done / max(total, 1)
-        log(done, total, unit)
+        log(done, total, unit, detail)
 
     return progress
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cc_tuning.errors import EvaluationFailed
+from cc_tuning.errors import EvaluationFailed, WorkerStopped
 from cc_tuning.subprocesses import progress_lines, run_worker
 
 # A worker with a child of its own (as torchrun has); it writes both process ids, then sleeps.
@@ -54,12 +54,12 @@ def _is_gone(process_id: int) -> bool:
 
 
 def test_stdout_lines_arrive_and_progress_lines_become_progress() -> None:
-    told: list[tuple[int, int, str]] = []
+    told: list[tuple[int | str, ...]] = []
     _run(
-        "from cc_tuning.subprocesses import tell_progress\nprint('hello')\ntell_progress(3, 7, 'items')",
-        on_line=progress_lines(lambda done, total, unit: told.append((done, total, unit))),
+        "from cc_tuning.subprocesses import tell_progress\nprint('hello')\ntell_progress(3, 7, 'items', '2 GB')",
+        on_line=progress_lines(lambda *call: told.append(call)),
     )
-    assert told == [(3, 7, "items")]
+    assert told == [(3, 7, "items", "2 GB")]
 
 
 def test_failure_shows_the_code_and_the_last_words() -> None:
@@ -74,6 +74,16 @@ def test_killed_worker_is_named_by_its_signal() -> None:
 
 def test_a_worker_that_leaves_a_child_behind_has_it_ended(tmp_path: Path) -> None:
     _run(FAMILY.removesuffix("time.sleep(60)\n"), str(tmp_path / "ids"))
+    _assert_soon(lambda: all(_is_gone(process_id) for process_id in _family(tmp_path / "ids")))
+
+
+def test_a_worker_ends_when_another_thread_says_stop(tmp_path: Path) -> None:
+    stop = threading.Event()
+    setter = threading.Thread(target=lambda: (_family(tmp_path / "ids"), stop.set()))
+    setter.start()
+    with pytest.raises(WorkerStopped):
+        _run(FAMILY, str(tmp_path / "ids"), stop=stop, grace_seconds=5)
+    setter.join()
     _assert_soon(lambda: all(_is_gone(process_id) for process_id in _family(tmp_path / "ids")))
 
 

@@ -9,8 +9,8 @@ from cc_tuning.languages import Language
 from cc_tuning.translation.quality import Segment, flags_of, segment_score
 
 
-class Translator(Protocol):
-    """Turns segments of one language into another. The seam for other engines."""
+class Vocabulary(Protocol):
+    """What segments are planned with: no model is needed for it."""
 
     def knows(self, language: Language) -> bool:
         """Whether it was made for this language, as source and as target."""
@@ -19,6 +19,10 @@ class Translator(Protocol):
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text, without language and end tokens."""
         ...
+
+
+class Translator(Vocabulary, Protocol):
+    """Turns segments of one language into another. The seam for other engines."""
 
     def translate(self, segments: Sequence[str], source: Language, target: Language) -> list[str]:
         """Each segment in the target language, in the same order; empty where the model said nothing."""
@@ -55,6 +59,14 @@ class Tally:
     decoded_again: int = 0
     improved: int = 0
     """Second answers that were better."""
+
+    def add(self, other: "Tally") -> None:
+        """Count what another decoder decoded, too."""
+        self.segments += other.segments
+        self.tokens += other.tokens
+        self.flags.update(other.flags)
+        self.decoded_again += other.decoded_again
+        self.improved += other.improved
 
 
 @dataclass(frozen=True)

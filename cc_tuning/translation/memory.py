@@ -1,15 +1,15 @@
 """The translation memory of an artifact: a segment that stands in many rows is decoded once.
 
-Templates repeat the same instruction in thousands of rows. Each shard writes, beside its rows, the segments that it was
-the first to decode; a shard looks its own up in those of the shards of its language that come before it in the plan,
-whether this run made them or a killed one. A file of segments that is missing or damaged costs its shard, nothing else.
+Templates repeat the same instruction in thousands of rows. Each shard has a table of the segments that it is the first
+to need (`translation/planning.py`); its rows are put together from its own table and those of the shards of its
+language that come before it, whichever run or worker made them. A table that is missing or damaged costs its shard,
+nothing else.
 
 The memory does not reach beyond the artifact, to other recipes. A segment's English depends, in the last bits of its
 scores, on the batch it was decoded in (padding and the number of rows choose other kernels), and a close call between
 two beams may then fall the other way: certainly in half precision, possibly in float32. A memory shared by recipes
 would decide which segments are left to decode, hence the batches, hence possibly an artifact's bytes, by what happened
-to run before; and one fingerprint promises one result. Here the plan alone decides what a shard may know: after a kill,
-or when one shard is made anew, the same segments meet in the same batches.
+to run before; and one fingerprint promises one result. Here the plan alone decides.
 """
 
 from collections.abc import Mapping
@@ -42,3 +42,9 @@ def recall_segments(shards: Shards, name: str) -> dict[str, CheckedSegment]:
     """What a finished shard had decoded, by source."""
     rows = read_parquet(shards.path(name), DecodedSegment).iter_rows()
     return {source: CheckedSegment(source, english, tuple(flags)) for source, english, flags in rows}
+
+
+def sources_of(shards: Shards, name: str) -> list[str]:
+    """The segments that a finished shard had decoded, sorted."""
+    sources: list[str] = read_parquet(shards.path(name), DecodedSegment)["source"].to_list()
+    return sources

@@ -1,5 +1,7 @@
 """A translation model from a directory or the hub: which family it is of, and whether it is whole."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,16 +29,16 @@ class TranslationModel:
     family: Family
 
 
-def load_model(location: Location, dtype: str) -> TranslationModel:
-    """The model in a directory, or of the hub at a pinned revision.
+def load_family(location: Location) -> Family:
+    """The tokenizer of the model in a directory, or of the hub at a pinned revision: what planning needs of it.
 
     Raises:
-        TranslationFailed: it is not a whole model of a known family with its tokenizer, or cannot be fetched.
+        TranslationFailed: it is no model of a known family with its tokenizer, or cannot be fetched.
     """
     if location.is_local:
         _check_directory(location.path)
-    place: dict[str, Any] = {"pretrained_model_name_or_path": location.name, "revision": location.revision or "main"}
-    try:
+    place = _place(location)
+    with _loading(location):
         model_type = AutoConfig.from_pretrained(**place).model_type
         if model_type != _MODEL_TYPE:
             raise TranslationFailed(
@@ -46,18 +48,38 @@ def load_model(location: Location, dtype: str) -> TranslationModel:
         kind = _family(location, place)
         if location.is_local:
             _check_tokenizer_files(location.path, kind)
-        family = kind(kind.tokenizer_class.from_pretrained(**place))  # type: ignore[attr-defined]
+        return kind(kind.tokenizer_class.from_pretrained(**place))  # type: ignore[attr-defined]
+
+
+def load_model(location: Location, dtype: str) -> TranslationModel:
+    """The model in a directory, or of the hub at a pinned revision.
+
+    Raises:
+        TranslationFailed: it is not a whole model of a known family with its tokenizer, or cannot be fetched.
+    """
+    family = load_family(location)
+    with _loading(location):
         loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
-            **place, dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+            **_place(location), dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
         )
-        model, loading = loaded
+    model, loading = loaded
+    _check_fit(location.name, family, model, loading["missing_keys"])
+    return TranslationModel(model, family)
+
+
+def _place(location: Location) -> dict[str, Any]:
+    return {"pretrained_model_name_or_path": location.name, "revision": location.revision or "main"}
+
+
+@contextmanager
+def _loading(location: Location) -> Iterator[None]:
+    try:
+        yield
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
         raise TranslationFailed(
             f"translator {location.name} cannot be loaded: {error}; it needs config.json, a tokenizer and whole "
             "safetensors weights (some hub models have them only at another revision)"
         ) from error
-    _check_fit(location.name, family, model, loading["missing_keys"])
-    return TranslationModel(model, family)
 
 
 def _family(location: Location, place: dict[str, Any]) -> type[Family]:

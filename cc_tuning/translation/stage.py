@@ -10,15 +10,17 @@ from functools import partial
 
 import polars as pl
 
-from cc_tuning.devices import limited_threads
 from cc_tuning.errors import TranslationFailed
 from cc_tuning.languages import ENGLISH_FLORES_CODE, by_flores_code, find_language
 from cc_tuning.selection.checks import INVISIBLE
 from cc_tuning.selection.stage import ROWS
 from cc_tuning.step import Build, Source, Step
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.engines import load_translator
-from cc_tuning.translation.shards import plan_shards, translate_shards
+from cc_tuning.translation.job import DecodingJob
+from cc_tuning.translation.model_files import load_family
+from cc_tuning.translation.shards import plan_shards
+from cc_tuning.translation.translating import translate_shards
+from cc_tuning.translation.workers import RunAll, decode_job, in_threads
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.quarantine import check_quarantine_limit, quarantine_rows, write_quarantine
@@ -28,7 +30,6 @@ logger = logging.getLogger(__name__)
 
 VERSION = 3
 PAIRS = "pairs.parquet"
-SHARDS = "shards"
 
 _NO_TOKEN = "the translator's tokenizer has no token for the row's FLORES code"
 _SAID_NOTHING = "the translator said nothing to some segment of the row"
@@ -46,8 +47,10 @@ def translation_step(config: TranslationConfig, rows: Source, translator: Source
     return Step("translate", VERSION, config, inputs, build_translation, label="translate", resumable=True)
 
 
-def build_translation(build: Build[TranslationConfig]) -> RowCounts:
+def build_translation(build: Build[TranslationConfig], run_all: RunAll = in_threads) -> RowCounts:
     """Write the pairs, sorted by id, and the rows that stay without English.
+
+    `run_all` starts the threads that watch over worker processes; an orchestrator brings its own, so that it sees them.
 
     Raises:
         TranslationFailed: the translator cannot be loaded, or rows were lost on the way.
@@ -60,7 +63,7 @@ def build_translation(build: Build[TranslationConfig]) -> RowCounts:
         for name in ("inputs", "targets")
     )
     limit = partial(check_quarantine_limit, "translate", rows.height, limit=build.execution.quarantine_limit)
-    translated, quarantined = _translate(build, rows.filter(pl.col("origin") == "translated"), limit)
+    translated, quarantined = _translate(build, rows.filter(pl.col("origin") == "translated"), limit, run_all)
     counts = write_quarantine(build.folder, quarantined)
     limit(counts)
     pairs = pl.concat([_unjudged(ready), translated]).rename({"row_id": "pair_id"}).sort("pair_id")
@@ -72,20 +75,25 @@ def build_translation(build: Build[TranslationConfig]) -> RowCounts:
 
 
 def _translate(
-    build: Build[TranslationConfig], waiting: pl.DataFrame, check_limit: Callable[[dict[str, int]], None]
+    build: Build[TranslationConfig],
+    waiting: pl.DataFrame,
+    check_limit: Callable[[dict[str, int]], None],
+    run_all: RunAll,
 ) -> tuple[pl.DataFrame, list[pl.DataFrame]]:
     """The waiting rows that got their English, and those to quarantine."""
     if waiting.is_empty():
         return _unjudged(waiting), []
-    with limited_threads(build.execution.threads):
-        translator = load_translator(build.inputs["translator"], build.config, build.execution)
-        codes = [code for code in waiting["flores_code"].unique() if translator.knows(by_flores_code(code))]
-        is_known = pl.col("flores_code").is_in(codes)
-        lacking = quarantine_rows(waiting.filter(~is_known), "row_id", "translator_lacks_language", _NO_TOKEN)
-        # Said before hours of translation, not after.
-        check_limit({"translator_lacks_language": lacking.height})
-        planned = list(plan_shards(waiting.filter(is_known), build.execution.translation_shard_rows))
-        translations = translate_shards(planned, translator, build.config, build.folder / SHARDS, build.progress)
+    family = load_family(build.inputs["translator"])
+    codes = [code for code in waiting["flores_code"].unique() if family.knows(by_flores_code(code))]
+    is_known = pl.col("flores_code").is_in(codes)
+    lacking = quarantine_rows(waiting.filter(~is_known), "row_id", "translator_lacks_language", _NO_TOKEN)
+    # Said before hours of translation, not after.
+    check_limit({"translator_lacks_language": lacking.height})
+    job = DecodingJob(
+        translator=build.inputs["translator"], config=build.config, execution=build.execution, folder=build.folder
+    )
+    planned = list(plan_shards(waiting.filter(is_known), build.execution.translation_shard_rows))
+    translations = translate_shards(planned, family, job, partial(decode_job, run_all=run_all), build.progress)
     joined = waiting.drop("inputs_en", "targets_en").join(
         translations, left_on="row_id", right_on="pair_id", how="inner", validate="1:1"
     )

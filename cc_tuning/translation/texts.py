@@ -1,13 +1,13 @@
 """Whole texts through a translator that takes single segments."""
 
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cc_tuning.languages import Language
 from cc_tuning.translation.decoding import CheckedDecoder, CheckedSegment
 from cc_tuning.translation.quality import mean_score
-from cc_tuning.translation.segmentation import Segmenter, join_pieces
+from cc_tuning.translation.segmentation import Piece, Segmenter, join_pieces
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,28 @@ def translate_texts(
     Segments that `memory` does not have go to the translator in one call, so that it can batch them by length. The
     memory must be of the same two languages.
     """
-    segmenter = Segmenter(source, max_segment_tokens, decoder.translator.count_tokens)
-    texts_pieces = [segmenter.pieces(text) for text in texts]
-    prose = [[piece.text for piece in pieces if piece.is_prose] for pieces in texts_pieces]
-    unknown = {segment for segments in prose for segment in segments if segment not in memory}
-    decoded = decoder.decode(unknown, source, target)
-    known = ChainMap(decoded, memory)
+    cut = cut_texts(texts, Segmenter(source, max_segment_tokens, decoder.translator.count_tokens))
+    decoded = decoder.decode(prose_of(cut) - memory.keys(), source, target)
+    return put_together(cut, ChainMap(decoded, memory)), decoded
+
+
+def cut_texts(texts: Iterable[str], segmenter: Segmenter) -> list[list[Piece]]:
+    """The pieces of each text."""
+    return [segmenter.pieces(text) for text in texts]
+
+
+def prose_of(cut: Iterable[Sequence[Piece]]) -> set[str]:
+    """The segments of texts that a translator must see."""
+    return {piece.text for pieces in cut for piece in pieces if piece.is_prose}
+
+
+def put_together(cut: Iterable[Sequence[Piece]], known: Mapping[str, CheckedSegment]) -> list[TranslatedText]:
+    """Each text in another language, all else as it was; `known` has each of its segments."""
     translated = []
-    for pieces, segments in zip(texts_pieces, prose, strict=True):
-        answers = tuple(known[segment] for segment in segments)
-        text = join_pieces(pieces, [answer.translation for answer in answers])
-        translated.append(TranslatedText(text, answers))
-    return translated, decoded
+    for pieces in cut:
+        answers = tuple(known[piece.text] for piece in pieces if piece.is_prose)
+        translated.append(TranslatedText(join_pieces(pieces, [answer.translation for answer in answers]), answers))
+    return translated
 
 
 def quality_of(segments: Sequence[CheckedSegment]) -> float:

@@ -107,7 +107,7 @@ def test_finished_training_is_not_repeated_and_a_damaged_one_is(make_build: Make
 def test_two_ranks_share_the_batch_and_listen_on_loopback_only(make_build: MakeBuild) -> None:
     listening: set[str] = set()
 
-    def look_at_sockets(done: int, total: int, unit: str) -> None:
+    def look_at_sockets(done: int, total: int, unit: str, detail: str = "") -> None:
         for process in psutil.Process().children(recursive=True):
             connections = process.net_connections("inet")
             listening.update(c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN)

@@ -7,11 +7,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cc_tuning.execution import Execution
 from cc_tuning.languages import ENGLISH, Language, find_language
 from cc_tuning.progress import no_progress
+from cc_tuning.step import Location
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import CheckedDecoder
-from cc_tuning.translation.shards import plan_shards, translate_shards
+from cc_tuning.translation.job import DecodingJob, OnReport
+from cc_tuning.translation.shard_decoding import decode_shard
+from cc_tuning.translation.shards import Shard, plan_shards
+from cc_tuning.translation.translating import translate_shards
 
 HINDI, SPANISH = find_language("hin"), find_language("spa")
 
@@ -79,6 +84,17 @@ def test_without_retry_nothing_is_decoded_again() -> None:
     assert book.asked_again == []
 
 
+def translate_with(book: WordBook, planned: list[Shard], folder: Path) -> pl.DataFrame:
+    """What the stage does, with a book in the place of a model; the last shard is decoded first."""
+
+    def decode(job: DecodingJob, on_report: OnReport) -> None:
+        for shard in reversed(job.shards):
+            on_report(decode_shard(shard, book, job))
+
+    job = DecodingJob(translator=Location("a book"), config=TranslationConfig(), execution=Execution(), folder=folder)
+    return translate_shards(planned, book, job, decode, no_progress)
+
+
 def rows_with_a_template(number: int) -> pl.DataFrame:
     return pl.DataFrame(
         {
@@ -100,7 +116,7 @@ def test_segment_of_many_rows_is_decoded_once_and_the_log_counts_it(
         for name, shard_rows in (("small", 2), ("large", 100)):
             book = WordBook(first)
             planned = list(plan_shards(rows_with_a_template(12), shard_rows))
-            results.append(translate_shards(planned, book, TranslationConfig(), tmp_path / name, no_progress))
+            results.append(translate_with(book, planned, tmp_path / name))
             assert sorted(book.asked) == sorted(first)
     assert results[0].equals(results[1])
     assert "translate: 6 segments decoded" in caplog.text
@@ -112,8 +128,8 @@ def test_a_later_shard_is_no_memory_of_an_earlier_one(tmp_path: Path) -> None:
     first = {"Traduce la frase.": "Translate the sentence.", "Claro que sí.": "Of course."}
     first |= {f"Uno {'a' * times}".strip(): f"One {'b' * times}" for times in range(4)}
     planned = list(plan_shards(rows_with_a_template(8), 2))
-    translate_shards(planned, WordBook(first), TranslationConfig(), tmp_path, no_progress)
-    (tmp_path / f"{planned[0].name}.done.json").unlink()
+    translate_with(WordBook(first), planned, tmp_path)
+    (tmp_path / "shards" / f"{planned[0].segments_name}.done.json").unlink()
     book = WordBook(first)
-    translate_shards(planned, book, TranslationConfig(), tmp_path, no_progress)
+    translate_with(book, planned, tmp_path)
     assert sorted(book.asked) == ["Claro que sí.", "Traduce la frase.", "Uno", "Uno a"]

@@ -1,6 +1,5 @@
 """Translation as a stage: what passes, what waits for the translator, and what a killed run keeps."""
 
-import json
 import os
 import signal
 import subprocess
@@ -8,69 +7,19 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 import pytest
+from translation_runs import CONFIG, ROWS, SEGMENTS, files_of, row, rows_of, translate
 
 from cc_tuning.errors import TranslationFailed
-from cc_tuning.execution import Execution
-from cc_tuning.progress import Progress, no_progress
-from cc_tuning.selection.config import SelectionConfig
-from cc_tuning.selection.stage import selection_step
-from cc_tuning.step import LocalSource, Outcome, run_step
-from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.stage import PAIRS, translation_step
+from cc_tuning.translation.stage import PAIRS
 from data_contracts.errors import ContractViolation
 from data_contracts.parquet import read_parquet
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.schemas import ParallelPair, QuarantinedRow
-from data_contracts.store import ArtifactStore
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIG = TranslationConfig(beams=1, max_new_tokens=24)
-SHARD = "*-????????.parquet"
-"""Shards' files of rows, without those of segments."""
-
-
-def row(inputs: str, targets: str, code: str, **more: Any) -> dict[str, Any]:
-    return {"inputs": inputs, "targets": targets, "language_code": code} | more
-
-
-def rows_of(number: int) -> list[dict[str, Any]]:
-    """Rows that differ, in two languages, with segments that the tiny translator knows."""
-    return [row(f"La casa es roja.\n{index}", "El gato come pan.", "spa") for index in range(number)] + [
-        row(f"Nyumba ni nyekundu.\n{index}", "Mbwa anakunywa maji.", "swh") for index in range(number // 2)
-    ]
-
-
-def files_of(artifact: Path) -> dict[str, bytes]:
-    """Every file of an artifact but its manifest, which holds times."""
-    files = (path for path in artifact.rglob("*") if path.is_file() and path.name != "manifest.json")
-    return {path.relative_to(artifact).as_posix(): path.read_bytes() for path in files}
-
-
-def translate(
-    folder: Path,
-    rows: list[dict[str, Any]],
-    model: Path,
-    shard_rows: int = 4,
-    config: TranslationConfig = CONFIG,
-    progress: Progress = no_progress,
-    limit: float = 0.05,
-) -> tuple[Outcome, Path]:
-    """Select all rows and translate them; the outcome and the artifact's folder."""
-    folder.mkdir(exist_ok=True)
-    source = folder / "rows.jsonl"
-    source.write_text("".join(json.dumps(each) + "\n" for each in rows), encoding="utf-8")
-    store = ArtifactStore(folder / "store")
-    execution = Execution(threads=1, translation_shard_rows=shard_rows, quarantine_limit=limit)
-    rows_file = LocalSource.of(source)
-    select = selection_step(SelectionConfig(decontamination="none"), rows_file, items=rows_file)
-    run_step(select, store, execution, no_progress)
-    step = translation_step(config, rows=select.ref, translator=LocalSource.of(model))
-    outcome = run_step(step, store, execution, progress)
-    return outcome, store.folder(outcome.ref)
 
 
 def test_each_row_gets_its_english_from_where_it_should(tmp_path: Path, tiny_nllb_folder: Path) -> None:
@@ -125,7 +74,7 @@ def test_too_many_rows_without_a_translator_stop_before_translating(tmp_path: Pa
     with pytest.raises(ContractViolation, match=r"1 of 4 rows.*translator_lacks_language"):
         translate(
             tmp_path, [*rows_of(2), row("Wer?", "Ich.", "deu")], tiny_nllb_folder,
-            progress=lambda done, total, unit: calls.append(done),
+            progress=lambda done, *_: calls.append(done),
         )  # fmt: skip
     assert calls == []
 
@@ -134,7 +83,12 @@ def test_row_whose_translation_is_empty_is_quarantined(tmp_path: Path, tiny_nllb
     """One new token is the language token itself: the translator says nothing."""
     silent = CONFIG.model_copy(update={"max_new_tokens": 1})
     outcome, artifact = translate(
-        tmp_path, [row("Hola, Ana.", "7", "spa"), row("1+1?", "2", "spa")], tiny_nllb_folder, 4, silent, limit=1.0
+        tmp_path,
+        [row("Hola, Ana.", "7", "spa"), row("1+1?", "2", "spa")],
+        tiny_nllb_folder,
+        4,
+        silent,
+        quarantine_limit=1.0,
     )
     assert outcome.manifest.rows.quarantined == {"empty_translation": 1}
     # The row of numbers has no prose, so nothing could be empty.
@@ -143,8 +97,12 @@ def test_row_whose_translation_is_empty_is_quarantined(tmp_path: Path, tiny_nllb
 
 def test_shard_size_changes_no_pair_and_progress_counts_rows(tmp_path: Path, tiny_nllb_folder: Path) -> None:
     told: list[tuple[int, int, str]] = []
+
+    def tell(done: int, total: int, unit: str, detail: str = "") -> None:
+        told.append((done, total, unit))
+
     _, small = translate(
-        tmp_path / "a", rows_of(10), tiny_nllb_folder, 3, progress=lambda *call: told.append(call)
+        tmp_path / "a", rows_of(10), tiny_nllb_folder, 3, progress=tell
     )  # fmt: skip
     _, large = translate(tmp_path / "b", rows_of(10), tiny_nllb_folder, 100)
     assert (small / PAIRS).read_bytes() == (large / PAIRS).read_bytes()
@@ -157,13 +115,13 @@ def test_shard_size_changes_no_pair_and_progress_counts_rows(tmp_path: Path, tin
 
 
 def test_interrupted_run_keeps_its_finished_shards(tmp_path: Path, tiny_nllb_folder: Path) -> None:
-    def interrupt(done: int, total: int, unit: str) -> None:
+    def interrupt(done: int, *_: object) -> None:
         if done >= 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         translate(tmp_path, rows_of(10), tiny_nllb_folder, 3, progress=interrupt)
-    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "store").rglob(SHARD)}
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "store" / "translate").rglob(f"shards/*/{SEGMENTS}")}
     assert len(kept) == 2
     damaged, whole = sorted(kept)
     damaged.write_bytes(b"not what its marker says")
@@ -177,7 +135,7 @@ def test_interrupted_run_keeps_its_finished_shards(tmp_path: Path, tiny_nllb_fol
 
 
 def test_shards_of_another_size_are_replaced(tmp_path: Path, tiny_nllb_folder: Path) -> None:
-    def interrupt(done: int, total: int, unit: str) -> None:
+    def interrupt(done: int, *_: object) -> None:
         if done >= 6:
             raise KeyboardInterrupt
 
@@ -185,31 +143,33 @@ def test_shards_of_another_size_are_replaced(tmp_path: Path, tiny_nllb_folder: P
         translate(tmp_path, rows_of(10), tiny_nllb_folder, 3, progress=interrupt)
     outcome, artifact = translate(tmp_path, rows_of(10), tiny_nllb_folder, 5)
     assert outcome.manifest.rows.kept == 15
-    assert len(list((artifact / "shards").rglob(SHARD))) == 3
+    assert len(list((artifact / "shards").rglob(ROWS))) == 3
 
 
-@pytest.mark.parametrize("lost", ["damaged", "missing", "without marker"])
+@pytest.mark.parametrize("lost", ["damaged", "missing", "marker damaged", "unmarked"])
 def test_lost_memory_of_a_shard_makes_it_anew_with_the_same_bytes(
     tmp_path: Path, tiny_nllb_folder: Path, lost: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def interrupt(done: int, total: int, unit: str) -> None:
+    def interrupt(done: int, *_: object) -> None:
         if done >= 6:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         translate(tmp_path, rows_of(10), tiny_nllb_folder, 3, progress=interrupt)
-    first, _ = sorted((tmp_path / "store").rglob("*.segments.parquet"))
+    first, _ = sorted((tmp_path / "store").rglob(f"shards/*/{SEGMENTS}"))
     match lost:
         case "damaged":
             first.write_bytes(first.read_bytes()[:-9])
         case "missing":
             first.unlink()
-        case "without marker":
+        case "marker damaged":
             first.with_name(f"{first.name}.done.json").write_text("{")
+        case "unmarked":
+            first.with_name(f"{first.name}.done.json").unlink()
     told: list[int] = []
     _, artifact = translate(tmp_path, rows_of(10), tiny_nllb_folder, 3, progress=lambda done, *_: told.append(done))
     assert told[0] == 3
-    assert "segments.parquet is missing or damaged; its 3 rows are translated again" in caplog.text
+    assert ("segments.parquet is missing or damaged; it is made again" in caplog.text) == (lost != "unmarked")
     _, undisturbed = translate(tmp_path / "other", rows_of(10), tiny_nllb_folder, 3)
     assert files_of(artifact) == files_of(undisturbed)
 
@@ -238,7 +198,7 @@ KILLED_RUN = textwrap.dedent(
     import sys
     from pathlib import Path
     sys.path[:0] = [sys.argv[1], sys.argv[2]]
-    from test_translation_stage import rows_of, translate
+    from translation_runs import rows_of, translate
     translate(Path(sys.argv[3]), rows_of(60), Path(sys.argv[4]), shard_rows=1)
     """
 )
@@ -253,11 +213,11 @@ def test_sigkill_loses_at_most_the_shard_in_flight(tmp_path: Path, tiny_nllb_fol
         stderr=subprocess.DEVNULL,
     ) as process:
         deadline = time.monotonic() + 120
-        while len(list((tmp_path / "store").rglob(f"{SHARD}.done.json"))) < 5 and time.monotonic() < deadline:
+        while len(list((tmp_path / "store").rglob(f"{SEGMENTS}.done.json"))) < 5 and time.monotonic() < deadline:
             assert process.poll() is None, "the run ended before it could be killed"
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    kept = len(list((tmp_path / "store").rglob(f"{SHARD}.done.json")))
+    kept = len(list((tmp_path / "store").rglob(f"{SEGMENTS}.done.json")))
     assert 5 <= kept < 90
     told: list[int] = []
     _, artifact = translate(
