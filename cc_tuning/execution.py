@@ -39,5 +39,8 @@ class Execution(BaseModel):
     log_every_steps: int = Field(default=10, ge=1, description="Steps between training log lines.")
     translation_batch_tokens: int = Field(default=4096, ge=1, description="Padded source tokens per translation batch.")
     translation_shard_rows: int = Field(default=64, ge=1, description="Rows per translation shard; a kill loses one.")
+    distillation_shard_rows: int = Field(
+        default=64, ge=1, description="Rows per shard of answers and their translations in +SDRRL; a kill loses one."
+    )
     transform_batch_size: int = Field(default=16, ge=1, description="Prompts per batch when activations are sampled.")
-    evaluation_batch_size: int = Field(default=16, ge=1, description="Prompts per batch in evaluation.")
+    evaluation_batch_size: int = Field(default=16, ge=1, description="Prompts per batch in evaluation, and of +SDRRL.")

@@ -22,7 +22,6 @@ from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import CheckedDecoder, CheckedSegment, Tally, Translator
 from cc_tuning.translation.memory import keep_segments, recall_segments
 from cc_tuning.translation.texts import flags_in, quality_of, translate_texts
-from data_contracts.errors import ArtifactMismatch
 from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.shards import Shards
 
@@ -156,22 +155,14 @@ def _joined(planned: list[Shard], shards: Shards) -> pl.DataFrame:
 
 
 def _is_done(shards: Shards, shard: Shard) -> bool:
-    rows_are_whole = _is_whole(shards, shard.name)
-    if rows_are_whole and not _is_whole(shards, shard.segments_name):
+    rows_are_whole = shards.is_done(shard.name)
+    if rows_are_whole and not shards.is_done(shard.segments_name):
         logger.warning(
             "translate: %s is missing or damaged; its %d rows are translated again",
             shards.path(shard.segments_name), shard.rows.height,
         )  # fmt: skip
         return False
     return rows_are_whole
-
-
-def _is_whole(shards: Shards, name: str) -> bool:
-    try:
-        return shards.is_done(name)
-    except ArtifactMismatch:
-        # A marker that cannot be read vouches for nothing; the shard is made again.
-        return False
 
 
 def _remove_strays(folder: Path, names: set[str]) -> None:
