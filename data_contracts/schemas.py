@@ -11,6 +11,7 @@ BENCHMARKS = ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum")
 CONNECTIONS = ("off", "transform", "parallel")
 SDRRL_TASKS = ("distilled", "cross_lingual", "translated_answer", "code_switched", "partial_translation", "completion")
 """The tasks of self-distillation, in the order of `cc_tuning/distillation/components.py`."""
+TASKS = ("native", "english", "translation", *SDRRL_TASKS)
 
 
 class AyaRow(dy.Schema):
@@ -104,7 +105,7 @@ class TrainingRow(dy.Schema):
 
     row_id = dy.String(primary_key=True, nullable=False, min_length=1)
     pair_id = dy.String(nullable=False, min_length=1)
-    task = dy.Enum(["native", "english", "translation", *SDRRL_TASKS], nullable=False)
+    task = dy.Enum(TASKS, nullable=False)
     language_code = dy.String(nullable=False, min_length=2)
     prompt = dy.String(nullable=False, min_length=1)
     response = dy.String(nullable=False, min_length=1)

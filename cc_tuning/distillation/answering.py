@@ -33,10 +33,11 @@ class ModelAnswer(dy.Schema):
     stopped = dy.Bool(nullable=False)
 
 
-def answer_pairs(build: Build[DistillConfig], pairs: pl.DataFrame) -> pl.DataFrame:
-    """Columns of ModelAnswer, flores_code, english_answer, and answer_rule for each of `pairs`, sorted by pair_id.
+def answer_pairs(build: Build[DistillConfig], pairs: pl.DataFrame, count: Callable[[int], None]) -> pl.DataFrame:
+    """Columns of ModelAnswer, english_answer, and answer_rule for each of `pairs` (ParallelPair), sorted by pair_id.
 
-    A pair whose prompt leaves no room for an answer in the model's context has nulls and the rule's name.
+    A pair whose prompt leaves no room for an answer in the model's context has nulls and the rule's name. `count` is
+    told the answers of each shard.
 
     Raises:
         UnsupportedModel: the base model cannot be downloaded or has no usable tokenizer.
@@ -53,7 +54,7 @@ def answer_pairs(build: Build[DistillConfig], pairs: pl.DataFrame) -> pl.DataFra
         context_tokens = AutoConfig.from_pretrained(base.name, revision=base.revision or "main").max_position_embeddings
         room = context_tokens - build.config.distillation.max_new_tokens
         fits = asked.filter(pl.col("input_ids").list.len() <= room)
-    answers = _answer_in_shards(build, fits, tokenizer)
+    answers = _answer_in_shards(build, fits, tokenizer, count)
     torch.cuda.empty_cache()  # the base model is gone, and the translator comes next
     judged = judge_answers(answers.join(pairs.select("pair_id", "inputs_en"), on="pair_id", maintain_order="left"))
     every = pairs.select("pair_id").join(judged.drop("inputs_en"), on="pair_id", how="left", maintain_order="left")
@@ -62,10 +63,12 @@ def answer_pairs(build: Build[DistillConfig], pairs: pl.DataFrame) -> pl.DataFra
 
 
 def _answer_in_shards(
-    build: Build[DistillConfig], asked: pl.DataFrame, tokenizer: PreTrainedTokenizerBase
+    build: Build[DistillConfig],
+    asked: pl.DataFrame,
+    tokenizer: PreTrainedTokenizerBase,
+    count: Callable[[int], None],
 ) -> pl.DataFrame:
     special = frozenset(tokenizer.all_special_ids) | frozenset(ChatPrompts(tokenizer).stop_token_ids)
-    done = 0
 
     @cache  # loaded once, and only when some shard is open
     def base_model() -> Answerer:
@@ -84,11 +87,6 @@ def _answer_in_shards(
             new_tokens=pl.Series([len(answer.token_ids) + answer.stopped for answer in in_order], dtype=pl.Int32),
             stopped=pl.Series([answer.stopped for answer in in_order], dtype=pl.Boolean),
         )
-
-    def count(rows: int) -> None:
-        nonlocal done
-        done += rows
-        build.progress(done, asked.height, "answers")
 
     shards = Shards(build.folder / SHARDS)
     return made_in_shards(asked, build.execution.distillation_shard_rows, shards, ModelAnswer, make, count)

@@ -23,6 +23,8 @@ from data_contracts.shards import Shards
 EMPTY_TRANSLATION, LACKS_LANGUAGE, NOTHING_SWITCHED = (
     "empty_translation", "translator_lacks_language", "nothing_switched",
 )  # fmt: skip
+CARRIED = ("translated_answer", "code_switched")
+"""The tasks that need the translator."""
 _TRANSLATED, _WORDS = "shards/translated", "shards/words"
 _WORDS_FILE = "words.parquet"
 
@@ -40,7 +42,9 @@ class CarriedAnswer(dy.Schema):
 _SWITCHED = {"pair_id": pl.String, "switched_prompt": pl.String, "switch_rule": pl.String}
 
 
-def carry_over(build: Build[DistillConfig], answered: pl.DataFrame, drawn: pl.DataFrame) -> pl.DataFrame:
+def carry_over(
+    build: Build[DistillConfig], answered: pl.DataFrame, drawn: pl.DataFrame, count: Callable[[int], None]
+) -> pl.DataFrame:
     """What the translator made of the answers and prompts of `answered`, as far as `drawn` (pair_id, task) asks for it.
 
     Columns pair_id, answer, answer_quality, answer_flags and translation_rule (empty where nothing is wrong),
@@ -50,12 +54,14 @@ def carry_over(build: Build[DistillConfig], answered: pl.DataFrame, drawn: pl.Da
         build: of the stage.
         answered: ParallelPair rows with the column english_answer.
         drawn: which task takes which pair.
+        count: told how many answers were translated, or prompts switched.
 
     Raises:
         TranslationFailed: the translator cannot be loaded.
     """
-    of_task = {task: drawn.filter(pl.col("task") == task) for task in ("translated_answer", "code_switched")}
-    to_translate, to_switch = (answered.join(rows, on="pair_id", how="semi") for rows in of_task.values())
+    to_translate, to_switch = (
+        answered.join(drawn.filter(pl.col("task") == task), on="pair_id", how="semi") for task in CARRIED
+    )
     if to_translate.is_empty() and to_switch.is_empty():
         return _joined(_translations(CarriedAnswer.create_empty(), []), pl.DataFrame(schema=_SWITCHED))
     translator = NllbTranslator.load(build.inputs["translator"], build.config.translation, build.execution)
@@ -63,13 +69,6 @@ def carry_over(build: Build[DistillConfig], answered: pl.DataFrame, drawn: pl.Da
     codes = sorted({*to_translate["flores_code"], *to_switch["flores_code"]})
     known = [code for code in codes if translator.knows(by_flores_code(code))]
     is_known = pl.col("flores_code").is_in(known)
-    done, total = 0, to_translate.height + to_switch.height
-
-    def count(rows: int) -> None:
-        nonlocal done
-        done += rows
-        build.progress(done, total, "rows")
-
     carried = _carry_answers(build, to_translate.filter(is_known), decoder, count)
     switched = _switch_prompts(build, to_switch.filter(is_known), decoder, count)
     lacking = [(pair_id, None, LACKS_LANGUAGE) for pair_id in to_switch.filter(~is_known)["pair_id"]]

@@ -1,4 +1,4 @@
-"""The beginning of a text, and the rest of it."""
+"""The beginning of a text, and the rest of it; in words of whatever language it is."""
 
 import icu
 
@@ -14,7 +14,7 @@ def cut_in_two(text: str, share: float) -> tuple[str, str] | None:
     Words are those of ICU, which knows languages that are written without blanks. No part is a part of a word, and the
     white space between the two is in neither.
     """
-    ends = _word_ends(text)
+    ends = word_ends(text)
     shown = min(max(round(share * len(ends)), LEAST_WORDS), len(ends) - LEAST_WORDS)
     if shown < LEAST_WORDS:
         return None
@@ -26,7 +26,7 @@ def cut_in_two(text: str, share: float) -> tuple[str, str] | None:
     return (beginning, rest) if beginning and rest else None
 
 
-def _word_ends(text: str) -> list[int]:
+def word_ends(text: str) -> list[int]:
     """Where each word of `text` ends."""
     breaks = icu.BreakIterator.createWordInstance(icu.Locale.getRoot())  # holds state: one per text
     breaks.setText(text)

@@ -11,17 +11,19 @@ Files: `answers.parquet` (DistilledAnswer), `distilled_rows.parquet` (DistilledR
 
 import logging
 from collections import Counter
+from collections.abc import Callable
 
 import polars as pl
 
 from cc_tuning.devices import limited_threads
 from cc_tuning.distillation.answering import answer_pairs
-from cc_tuning.distillation.carrying import EMPTY_TRANSLATION, LACKS_LANGUAGE, NOTHING_SWITCHED, carry_over
+from cc_tuning.distillation.carrying import CARRIED, EMPTY_TRANSLATION, LACKS_LANGUAGE, NOTHING_SWITCHED, carry_over
 from cc_tuning.distillation.components import task_rows
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.distillation.draw import ANSWERED, draw_tasks
 from cc_tuning.distillation.verdicts import LONGER_THAN_CONTEXT, RULES
 from cc_tuning.errors import ConfigError
+from cc_tuning.progress import Progress
 from cc_tuning.step import Build, Source, Step
 from cc_tuning.translation.stage import PAIRS
 from data_contracts.files import write_json
@@ -74,10 +76,12 @@ def build_distillation(build: Build[DistillConfig]) -> RowCounts:
         )
     with limited_threads(build.execution.threads):
         of_answers = drawn.filter(pl.col("task").is_in(ANSWERED))
-        answers = answer_pairs(build, pairs.join(of_answers, on="pair_id", how="semi"))
+        asked = pairs.join(of_answers, on="pair_id", how="semi")
+        count = _counter(build.progress, asked.height + drawn.filter(pl.col("task").is_in(CARRIED)).height)
+        answers = answer_pairs(build, asked, count)
         _check_answers(answers)
         usable = pairs.join(answers.filter(pl.col("answer_rule") == ""), on="pair_id")
-        carried = carry_over(build, usable, drawn)
+        carried = carry_over(build, usable, drawn, count)
     known = pairs.join(answers, on="pair_id", how="left").join(carried, on="pair_id", how="left")
     planned = _with_rule(drawn.join(known, on="pair_id", how="left", validate="m:1"))
     counts = write_quarantine(build.folder, [_set_aside(planned.filter(pl.col("rule") != ""))])
@@ -89,6 +93,17 @@ def build_distillation(build: Build[DistillConfig]) -> RowCounts:
     write_parquet(kept_answers, build.folder / ANSWERS, DistilledAnswer)
     write_json(build.folder / SUMMARY, _summary(pairs, drawn, answers, rows))
     return RowCounts(read=planned.height, kept=rows.height, quarantined=counts)
+
+
+def _counter(progress: Progress, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def count(texts: int) -> None:
+        nonlocal done
+        done += texts
+        progress(done, total, "texts")
+
+    return count
 
 
 def _check_answers(answers: pl.DataFrame) -> None:

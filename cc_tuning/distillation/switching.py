@@ -8,12 +8,15 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
+from cc_tuning.distillation.cutting import word_ends
 from cc_tuning.languages import ENGLISH
 from cc_tuning.translation.decoding import CheckedSegment
 from cc_tuning.translation.segmentation import Piece, Segmenter
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _LONGEST_SENTENCE = 1_000_000
+MOST_WORDS = 3
+"""Of a word's translation; a translator that is given one word may go on with the sentences it knows."""
 _SENTENCE_MARKS = " .,;:!?。，、！？।॥؟،؛۔"
 
 
@@ -39,12 +42,13 @@ def switch_words(prompt: str, words: Sequence[str], translations: Mapping[str, s
 
 
 def usable_translations(decoded: Mapping[str, CheckedSegment]) -> dict[str, str]:
-    """Words whose translation nothing speaks against and that are not the same in both languages."""
+    """Words whose translation nothing speaks against, that is no whole sentence, and that is another word."""
     found = {}
     for word, segment in decoded.items():
         # A translator that is given one word ends it like a sentence.
         translation = segment.translation.strip(_SENTENCE_MARKS)
-        if translation and not segment.flags and translation.casefold() != word.casefold():
+        is_word = 0 < len(word_ends(translation)) <= MOST_WORDS
+        if is_word and not segment.flags and translation.casefold() != word.casefold():
             found[word] = translation
     return found
 

@@ -41,7 +41,7 @@ from data_contracts.parquet_stream import read_batches, row_count, written_in_ba
 from data_contracts.quarantine import QUARANTINE, check_quarantine_limit
 from data_contracts.schemas import DistilledRow, ParallelPair, QuarantinedRow, TrainingRow
 
-STAGE, VERSION = "materialize", 3
+STAGE, VERSION = "materialize", 4
 ROWS, TOKENIZER, SUMMARY = "training_rows.parquet", "tokenizer", "summary.json"
 
 
