@@ -43,32 +43,26 @@ def answer_pairs(build: Build[DistillConfig], pairs: pl.DataFrame, count: Callab
         UnsupportedModel: the base model cannot be downloaded or has no usable tokenizer.
         ArtifactMismatch: its files, or those of a finished shard, are missing or damaged.
     """
-    base = build.inputs["base"]
-    tokenizer = load_tokenizer(base, build.config.chat_template)
-    pairs = pairs.sort("pair_id")
-    ids = ChatPrompts(tokenizer).encode_prompts(pairs["inputs_en"].to_list())
-    asked = pairs.select("pair_id", "inputs_en", input_ids=pl.Series(ids, dtype=pl.List(pl.Int32)))
-    if pairs.is_empty():
-        fits = asked
-    else:
-        context_tokens = AutoConfig.from_pretrained(base.name, revision=base.revision or "main").max_position_embeddings
-        room = context_tokens - build.config.distillation.max_new_tokens
-        fits = asked.filter(pl.col("input_ids").list.len() <= room)
-    answers = _answer_in_shards(build, fits, tokenizer, count)
+    pairs = pairs.sort("pair_id").select("pair_id", "inputs_en")
+    answers = _answers(build, pairs, count) if pairs.height else ModelAnswer.create_empty()
     torch.cuda.empty_cache()  # the base model is gone, and the translator comes next
-    judged = judge_answers(answers.join(pairs.select("pair_id", "inputs_en"), on="pair_id", maintain_order="left"))
+    judged = judge_answers(answers.join(pairs, on="pair_id", maintain_order="left"))
     every = pairs.select("pair_id").join(judged.drop("inputs_en"), on="pair_id", how="left", maintain_order="left")
     # A pair without an answer was not asked.
     return every.with_columns(pl.col("answer_rule").fill_null(LONGER_THAN_CONTEXT))
 
 
-def _answer_in_shards(
-    build: Build[DistillConfig],
-    asked: pl.DataFrame,
-    tokenizer: PreTrainedTokenizerBase,
-    count: Callable[[int], None],
-) -> pl.DataFrame:
-    special = frozenset(tokenizer.all_special_ids) | frozenset(ChatPrompts(tokenizer).stop_token_ids)
+def _answers(build: Build[DistillConfig], pairs: pl.DataFrame, count: Callable[[int], None]) -> pl.DataFrame:
+    """A ModelAnswer for each pair whose prompt fits the model's context."""
+    base = build.inputs["base"]
+    tokenizer = load_tokenizer(base, build.config.chat_template)
+    ids = ChatPrompts(tokenizer).encode_prompts(pairs["inputs_en"].to_list())
+    context_tokens = AutoConfig.from_pretrained(base.name, revision=base.revision or "main").max_position_embeddings
+    room = context_tokens - build.config.distillation.max_new_tokens
+    asked = pairs.select("pair_id", input_ids=pl.Series(ids, dtype=pl.List(pl.Int32)))
+    asked = asked.filter(pl.col("input_ids").list.len() <= room)
+    # `all_special_ids` has the named ones only: not the header and end-of-turn tokens of Llama 3.
+    special = frozenset(number for number, token in tokenizer.added_tokens_decoder.items() if token.special)
 
     @cache  # loaded once, and only when some shard is open
     def base_model() -> Answerer:
