@@ -82,6 +82,14 @@ def test_only_runs_with_self_distillation_need_its_stage() -> None:
     ]  # fmt: skip
 
 
+def test_the_tiny_translator_learns_from_english_only_where_it_is_asked_to() -> None:
+    ways = {
+        runs: next(step for step in plan(runs) if step.stage == "translator").config.model_dump()["both_ways"]
+        for runs in ("runs=[ml-sft, cc-tuning+en]", SDRRL)
+    }
+    assert list(ways.values()) == [False, True]
+
+
 def test_settings_of_self_distillation_move_its_rows_and_nothing_else() -> None:
     before = {step.fingerprint for step in plan(SDRRL)}
     moved = {step.label for step in plan(SDRRL, "distillation.completion=0.1") if step.fingerprint not in before}
