@@ -11,9 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from cc_tuning.distillation.draw import ANSWERED
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.plan import Plan, RunPlan
-from cc_tuning.recipe import MINIATURE, Recipe
+from cc_tuning.recipe import MINIATURE, Recipe, added_data
 
 TOKENS_PER_TEXT = 100  # an assumption: a prompt or a response of a few sentences
 BYTES_PER_TOKEN = 4  # of UTF-8 text; token ids take as much
@@ -54,6 +55,8 @@ def estimate_steps(plan: Plan) -> dict[str, Estimate]:
     estimates = {step.fingerprint: Estimate(None, None, None) for step in plan}
     estimates[plan.select.fingerprint] = Estimate(chosen, None, text_bytes)
     estimates[plan.translate.fingerprint] = Estimate(chosen, texts * TOKENS_PER_TEXT, 2 * text_bytes)
+    if plan.distill:
+        estimates[plan.distill.fingerprint] = _estimate_distillation(recipe, chosen)
     for run in plan.runs:
         estimates |= _estimate_run(run, recipe, chosen)
     estimates[plan.report.fingerprint] = Estimate(None, None, 2 << 20)
@@ -80,8 +83,7 @@ def readable_bytes(size: int) -> str:
 
 
 def _estimate_run(run: RunPlan, recipe: Recipe, rows: int) -> dict[str, Estimate]:
-    added = 0 if run.name in ("ml-sft", "cc-tuning") else rows  # +EN and +MT add up to one row for each
-    examples = rows + added
+    examples = rows + _added_rows(run, recipe, rows)
     sequence = min(2 * TOKENS_PER_TEXT, recipe.materialization.cutoff_tokens)
     english = TOKENS_PER_TEXT if run.transform else 0  # the English pass reads prompts only
     tokens = int(examples * (sequence + english) * recipe.training.epochs)
@@ -102,6 +104,21 @@ def _estimate_run(run: RunPlan, recipe: Recipe, rows: int) -> dict[str, Estimate
         pairs = recipe.transform.pairs
         estimates[run.transform.fingerprint] = Estimate(pairs, pairs * 2 * TOKENS_PER_TEXT, 4 * _WIDEST_HIDDEN_SIZE**2)
     return estimates
+
+
+def _added_rows(run: RunPlan, recipe: Recipe, rows: int) -> int:
+    added = added_data(run.name)
+    if added == "sdrrl":
+        return sum(round(share * rows) for share in recipe.distillation.shares.values())
+    return rows if added else 0  # +EN and +MT add up to one row for each
+
+
+def _estimate_distillation(recipe: Recipe, rows: int) -> Estimate:
+    config = recipe.distillation
+    made = sum(round(share * rows) for share in config.shares.values())
+    answers = round(max(config.shares[task] for task in ANSWERED) * rows)  # one serves all tasks that need one
+    tokens = answers * (TOKENS_PER_TEXT + config.max_new_tokens) + made * TOKENS_PER_TEXT
+    return Estimate(made, tokens, 3 * made * TOKENS_PER_TEXT * BYTES_PER_TOKEN)
 
 
 def _source_rows(recipe: Recipe) -> int | None:

@@ -60,5 +60,8 @@ class Execution(BaseModel):
     ray_gpus_per_worker: float = Field(
         default=1.0, gt=0, description="GPUs that Ray gives each translation worker; 0.5 lets two share one."
     )
+    distillation_shard_rows: int = Field(
+        default=64, ge=1, description="Rows per shard of answers and their translations in +SDRRL; a kill loses one."
+    )
     transform_batch_size: int = Field(default=16, ge=1, description="Prompts per batch when activations are sampled.")
-    evaluation_batch_size: int = Field(default=16, ge=1, description="Prompts per batch in evaluation.")
+    evaluation_batch_size: int = Field(default=16, ge=1, description="Prompts per batch in evaluation, and of +SDRRL.")

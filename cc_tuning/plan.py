@@ -3,17 +3,19 @@
 The flow runs these steps, `cc-tuning plan` and `status` look them up, and the per-stage commands run a part of them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from cc_tuning.distillation.config import DistillConfig
+from cc_tuning.distillation.stage import distillation_step
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.stage import EvaluationConfig, evaluation_step
 from cc_tuning.materialization import MaterializationConfig, materialize_step
 from cc_tuning.miniature.base_model import base_model_step
-from cc_tuning.miniature.translator import translator_step
+from cc_tuning.miniature.translator import TranslatorConfig, translator_step
 from cc_tuning.miniature.world import world_step
-from cc_tuning.recipe import MINIATURE, Recipe, identity_of, is_hub_id
+from cc_tuning.recipe import MINIATURE, Recipe, added_data, identity_of, is_hub_id
 from cc_tuning.report.stage import report_step
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.stage import selection_step
@@ -54,6 +56,8 @@ class Plan:
     """What the embedded default has to make first; empty for real models and data."""
     select: Step
     translate: Step
+    distill: Step | None
+    """None without a +sdrrl run."""
     runs: tuple[RunPlan, ...]
     report: Step
 
@@ -61,10 +65,15 @@ class Plan:
         """Every step once, in an order in which inputs come first."""
         seen = set()
         run_steps = (step for run in self.runs for step in run.steps)
-        for step in (*self.miniature, self.select, self.translate, *run_steps, self.report):
+        for step in (*self.miniature, *self.data_steps, *run_steps, self.report):
             if step.ref not in seen:
                 seen.add(step.ref)
                 yield step
+
+    @property
+    def data_steps(self) -> tuple[Step, ...]:
+        """What comes before the runs."""
+        return (self.select, self.translate, *([self.distill] if self.distill else []))
 
     def up_to(self, stage: str, run: str | None = None) -> tuple[Step, ...]:
         """The steps of one stage (of one run, when given) and everything they need, inputs first.
@@ -90,7 +99,7 @@ class Plan:
             return tuple(self)
         for candidate in self.runs:
             if candidate.name == run:
-                return (*self.miniature, self.select, self.translate, *candidate.steps)
+                return (*self.miniature, *self.data_steps, *candidate.steps)
         raise ConfigError(f"this recipe has no run {run!r}; its runs: {', '.join(run.name for run in self.runs)}")
 
 
@@ -108,9 +117,10 @@ def plan_recipe(recipe: Recipe, *, sources_may_be_missing: bool = False) -> Plan
     translate = translation_step(
         identity_of(recipe.translation, TranslationConfig), rows=select.ref, translator=places.translator
     )
-    runs = tuple(_plan_run(name, recipe, places, translate) for name in recipe.runs)
-    report = _plan_report(recipe, places, select, translate, runs)
-    return Plan(recipe, places.miniature_steps, select, translate, runs, report)
+    distill = _plan_distillation(recipe, places, translate)
+    runs = tuple(_plan_run(name, recipe, places, translate, distill) for name in recipe.runs)
+    report = _plan_report(recipe, places, [select, translate, *([distill] if distill else [])], runs)
+    return Plan(recipe, places.miniature_steps, select, translate, distill, runs, report)
 
 
 class _Places:
@@ -153,7 +163,7 @@ class _Places:
             return self._place(place, revision, "")
         assert self._world is not None
         step = (
-            translator_step(recipe.miniature.translator, world=self._world.ref, texts=texts)
+            translator_step(_translator_config(recipe), world=self._world.ref, texts=texts)
             if nllb
             else base_model_step(recipe.miniature.base_model, world=self._world.ref, texts=texts)
         )
@@ -161,10 +171,30 @@ class _Places:
         return step.ref
 
 
-def _plan_run(name: str, recipe: Recipe, places: _Places, translate: Step) -> RunPlan:
-    method, _, added = name.partition("+")
-    connected = method == "cc-tuning"
-    setting = added or "plain"
+def _is_distilled(recipe: Recipe) -> bool:
+    return any(added_data(run) == "sdrrl" for run in recipe.runs)
+
+
+def _translator_config(recipe: Recipe) -> TranslatorConfig:
+    """The tiny translator's; +SDRRL translates from English, which takes it twice the time to learn."""
+    config = recipe.miniature.translator
+    return config.model_copy(update={"both_ways": True}) if _is_distilled(recipe) else config
+
+
+def _plan_distillation(recipe: Recipe, places: _Places, translate: Step) -> Step | None:
+    if not _is_distilled(recipe):
+        return None
+    config = DistillConfig(
+        distillation=recipe.distillation,
+        translation=identity_of(recipe.translation, TranslationConfig),
+        chat_template=recipe.materialization.chat_template,
+    )
+    return distillation_step(config, pairs=translate.ref, base=places.base, translator=places.translator)
+
+
+def _plan_run(name: str, recipe: Recipe, places: _Places, translate: Step, distill: Step | None) -> RunPlan:
+    connected = name.startswith("cc-tuning")
+    setting = added_data(name) or "plain"
     materialize = materialize_step(
         identity_of(
             recipe.materialization,
@@ -175,6 +205,7 @@ def _plan_run(name: str, recipe: Recipe, places: _Places, translate: Step) -> Ru
         ),
         pairs=translate.ref,
         tokenizer=places.base,
+        distilled=distill.ref if distill and setting == "sdrrl" else None,
     )
     training = TrainConfig(
         method="cc" if connected else "sft",
@@ -206,8 +237,8 @@ def _plan_run(name: str, recipe: Recipe, places: _Places, translate: Step) -> Ru
     return RunPlan(name, materialize, train, transform, evaluate)
 
 
-def _plan_report(recipe: Recipe, places: "_Places", select: Step, translate: Step, runs: tuple[RunPlan, ...]) -> Step:
-    inputs: dict[str, Source] = {step.stage: step.ref for step in (*places.miniature_steps, select, translate)}
+def _plan_report(recipe: Recipe, places: _Places, data_steps: Sequence[Step], runs: tuple[RunPlan, ...]) -> Step:
+    inputs: dict[str, Source] = {step.stage: step.ref for step in (*places.miniature_steps, *data_steps)}
     inputs["items"] = places.items
     for run in runs:
         inputs |= {f"{step.stage}/{run.name}": step.ref for step in run.steps}

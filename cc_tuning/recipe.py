@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cc_tuning.distillation.config import DistillationConfig
 from cc_tuning.evaluation.stage import EvaluationConfig
 from cc_tuning.execution import Execution
 from cc_tuning.materialization import MaterializationConfig
@@ -23,8 +24,8 @@ from cc_tuning.transform.stage import TransformConfig
 from cc_tuning.translation.stage import TranslationConfig
 
 MINIATURE = "miniature"
-RUNS = ("ml-sft", "ml-sft+en", "ml-sft+mt", "cc-tuning", "cc-tuning+en", "cc-tuning+mt")
-_LATER_RUNS = ("ml-sft+sdrrl", "cc-tuning+sdrrl")
+METHODS, ADDED_DATA = ("ml-sft", "cc-tuning"), ("", "+en", "+mt", "+sdrrl")
+RUNS = tuple(f"{method}{added}" for method in METHODS for added in ADDED_DATA)
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -116,6 +117,7 @@ class Recipe(Section):
     data: DataSection = Field(default_factory=DataSection)
     translation: TranslationSection = Field(default_factory=TranslationSection)
     materialization: MaterializationSection = Field(default_factory=MaterializationSection)
+    distillation: DistillationConfig = Field(default_factory=DistillationConfig)
     connection: ConnectionConfig = Field(default_factory=ConnectionConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
     transform: TransformConfig = Field(default_factory=TransformConfig)
@@ -127,8 +129,6 @@ class Recipe(Section):
     @classmethod
     def _runs_are_known(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
         for run in runs:
-            if run in _LATER_RUNS:
-                raise ValueError(f"{run} is not implemented yet: +SDRRL needs self-distilled rows; leave it out")
             if run not in RUNS:
                 raise ValueError(f"unknown run {run}; known: {', '.join(RUNS)}")
         if len(set(runs)) != len(runs):
@@ -146,6 +146,11 @@ class Recipe(Section):
             if is_hub_id(place) and not revision:
                 raise ValueError(f"{key} is missing: pin the commit of {place}, so that the result can be repeated")
         return self
+
+
+def added_data(run: str) -> str:
+    """What a run adds to the pairs: `en`, `mt`, `sdrrl`, or nothing."""
+    return run.partition("+")[2]
 
 
 def is_hub_id(place: str) -> bool:

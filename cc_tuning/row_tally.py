@@ -20,11 +20,14 @@ class RowTally:
     best_quality: float = 0.0
     """Of a pair's translation."""
 
-    def add(self, pairs: pl.DataFrame, fitting: pl.DataFrame, cut: pl.DataFrame, set_aside: pl.DataFrame) -> None:
-        """Count one batch: its pairs, the rows that fit before and after responses are cut, and the others."""
+    def add_pairs(self, pairs: pl.DataFrame) -> None:
+        """Count one batch of pairs."""
         self.pairs += pairs.height
         self.best_quality = max(self.best_quality, *pairs["quality"])
         self.english_pairs += pairs.filter(pl.col("origin") == "english").height
+
+    def add_rows(self, fitting: pl.DataFrame, cut: pl.DataFrame, set_aside: pl.DataFrame) -> None:
+        """Count one batch of rows: those that fit, before and after responses are cut, and the others."""
         lengths = fitting["input_ids"].list.len()
         kept = cut["input_ids"].list.len()
         self.responses_cut += int((kept < lengths).sum())

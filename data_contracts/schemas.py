@@ -9,6 +9,9 @@ import polars as pl
 
 BENCHMARKS = ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum")
 CONNECTIONS = ("off", "transform", "parallel")
+SDRRL_TASKS = ("distilled", "cross_lingual", "translated_answer", "code_switched", "partial_translation", "completion")
+"""The tasks of self-distillation, in the order of `cc_tuning/distillation/components.py`."""
+TASKS = ("native", "english", "translation", *SDRRL_TASKS)
 
 
 class AyaRow(dy.Schema):
@@ -58,6 +61,41 @@ class ParallelPair(dy.Schema):
         return (pl.col("origin") == "translated") | is_unjudged
 
 
+class DistilledAnswer(dy.Schema):
+    """What the base model answered to the English prompt of a pair, and what was made of it.
+
+    `answer` is the answer in the pair's language; where it is null, no row needed it. So is the prompt with words of
+    that language in `switched_prompt`.
+    """
+
+    pair_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    language_code = dy.String(nullable=False, min_length=2)
+    english_prompt = dy.String(nullable=False, min_length=1)
+    english_answer = dy.String(nullable=False, min_length=1)
+    new_tokens = dy.Int32(nullable=False, min=1)
+    stopped = dy.Bool(nullable=False)
+    answer = dy.String(nullable=True, min_length=1)
+    switched_prompt = dy.String(nullable=True, min_length=1)
+
+
+class DistilledRow(dy.Schema):
+    """A training row of self-distillation as text; `quality` and `flags` are of the worst translation behind it."""
+
+    row_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    pair_id = dy.String(nullable=False, min_length=1)
+    task = dy.Enum(SDRRL_TASKS, nullable=False)
+    language_code = dy.String(nullable=False, min_length=2)
+    prompt = dy.String(nullable=False, min_length=1)
+    response = dy.String(nullable=False, min_length=1)
+    english_prompt = dy.String(nullable=False, min_length=1)
+    quality = dy.Float64(nullable=False, min=0.0, max=1.0)
+    flags = dy.List(dy.String(nullable=False), nullable=False)
+
+    @dy.rule()
+    def row_is_named_by_pair_and_task(cls) -> pl.Expr:
+        return pl.col("row_id") == pl.format("{}:{}", pl.col("pair_id"), pl.col("task").cast(pl.String))
+
+
 class TrainingRow(dy.Schema):
     """One training example, as text and as the token ids that the model sees.
 
@@ -67,7 +105,7 @@ class TrainingRow(dy.Schema):
 
     row_id = dy.String(primary_key=True, nullable=False, min_length=1)
     pair_id = dy.String(nullable=False, min_length=1)
-    task = dy.Enum(["native", "english", "translation"], nullable=False)
+    task = dy.Enum(TASKS, nullable=False)
     language_code = dy.String(nullable=False, min_length=2)
     prompt = dy.String(nullable=False, min_length=1)
     response = dy.String(nullable=False, min_length=1)

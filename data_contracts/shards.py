@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, sha256_of_file, write_json
 
 
@@ -17,11 +18,17 @@ class Shards:
         return self.folder / name
 
     def is_done(self, name: str) -> bool:
-        """Whether the shard is there, whole, and the file its marker was written for."""
+        """Whether the shard is there, whole, and the file its marker was written for.
+
+        A marker that cannot be read vouches for nothing.
+        """
         marker, path = self._marker(name), self.path(name)
         if not marker.is_file() or not path.is_file():
             return False
-        return bool(read_json(marker).get("sha256") == sha256_of_file(path))
+        try:
+            return bool(read_json(marker).get("sha256") == sha256_of_file(path))
+        except ArtifactMismatch:
+            return False
 
     def mark_done(self, name: str, **facts: Any) -> None:
         """Write the shard's marker; call it after the file is in place. `facts` (counts, say) are kept beside it."""

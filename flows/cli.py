@@ -107,6 +107,7 @@ def _run(step: Step, planned: Plan, store: ArtifactStore) -> None:
 
 _stage_command("select", "Choose the rows to learn from.")
 _stage_command("translate", "Give every row its English version.")
+_stage_command("distill", "Make the rows of +SDRRL from the base model's own English answers.")
 _stage_command("materialize", "Turn pairs into training examples.")
 _stage_command("train", "Train the runs of the recipe.")
 _stage_command("transform", "Sample activations and fit the Transform Matrix.")

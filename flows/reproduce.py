@@ -8,6 +8,7 @@ from cc_tuning.plan import plan_recipe
 from cc_tuning.publishing import publish
 from cc_tuning.recipe_loading import load_recipe
 from flows.fresh import fresh_store
+from tasks.distill import distill_answers
 from tasks.evaluate import evaluate_run
 from tasks.materialize import materialize_rows
 from tasks.miniature import make_miniature
@@ -35,6 +36,8 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
         make_miniature(part, execution)
     select_rows(plan.select, execution)  # x, y
     translate_rows(plan.translate, execution)  # x_en, y_en
+    if plan.distill:  # for +SDRRL: the base model's own English answers
+        distill_answers(plan.distill, execution)
     for run in plan.runs:
         materialize_rows(run.materialize, execution)
         train_model(run.train, execution)  # English pass, Decision Maker, connection

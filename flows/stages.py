@@ -8,6 +8,7 @@ from prefect import flow
 from cc_tuning.plan import plan_recipe
 from cc_tuning.recipe_loading import load_recipe
 from cc_tuning.step import Step
+from tasks.distill import distill_answers
 from tasks.evaluate import evaluate_run
 from tasks.materialize import materialize_rows
 from tasks.miniature import make_miniature
@@ -23,6 +24,7 @@ TASKS: dict[str, Callable[..., object]] = {
     "translator": make_miniature,
     "select": select_rows,
     "translate": translate_rows,
+    "distill": distill_answers,
     "materialize": materialize_rows,
     "train": train_model,
     "transform": fit_transform_matrix,
@@ -41,6 +43,12 @@ def select(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...] =
 def translate(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...] = ()) -> None:
     """Give every row its English version."""
     _run_up_to("translate", recipe, overrides)
+
+
+@flow(name="distill", flow_run_name="distill {recipe}", persist_result=False)
+def distill(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...] = ("runs=[ml-sft+sdrrl]",)) -> None:
+    """Let the base model answer in English, and make the rows of +SDRRL of it; the recipe needs such a run."""
+    _run_up_to("distill", recipe, overrides)
 
 
 @flow(name="materialize", flow_run_name="materialize {recipe}", persist_result=False)

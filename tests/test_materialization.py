@@ -16,7 +16,7 @@ from data_contracts.files import read_json
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.parquet_stream import BATCH_ROWS
-from data_contracts.schemas import ParallelPair, QuarantinedRow, TrainingRow
+from data_contracts.schemas import DistilledRow, ParallelPair, QuarantinedRow, TrainingRow
 
 PAIRS = pl.DataFrame(
     [
@@ -30,13 +30,21 @@ PAIRS = pl.DataFrame(
 
 
 def build(
-    tmp_path: Path, tokenizer: Path, pairs: pl.DataFrame = PAIRS, limit: float = 1.0, **settings: object
+    tmp_path: Path,
+    tokenizer: Path,
+    pairs: pl.DataFrame = PAIRS,
+    limit: float = 1.0,
+    distilled: pl.DataFrame | None = None,
+    **settings: object,
 ) -> tuple[RowCounts, pl.DataFrame, Path]:
     source, folder = tmp_path / "translate", tmp_path / "materialize"
     write_parquet(pairs, source / "pairs.parquet", ParallelPair)
     folder.mkdir()
     config = MaterializationConfig.model_validate({"chat_template": "llama3", **settings})
     inputs = {"pairs": Location(str(source)), "tokenizer": Location(str(tokenizer))}
+    if distilled is not None:
+        write_parquet(distilled, tmp_path / "distill" / "distilled_rows.parquet", DistilledRow)
+        inputs["distilled"] = Location(str(tmp_path / "distill"))
     counts = build_training_rows(Build(config, inputs, folder, Execution(quarantine_limit=limit), no_progress))
     return counts, read_parquet(folder / "training_rows.parquet", TrainingRow), folder
 
@@ -57,6 +65,40 @@ def test_each_setting_makes_the_rows_of_the_paper(
     summary = read_json(folder / "summary.json")
     assert summary["rows_by_task"] == by_task
     assert (summary["pairs"], summary["english_pairs"], summary["responses_cut"]) == (3, 1, 0)
+
+
+def distilled_rows(*qualities: float) -> pl.DataFrame:
+    """Rows of `distill` about p1 and p2, of these qualities."""
+    columns = {"language_code": "eng", "prompt": "How are you?", "response": "I am fine.", "english_prompt": "How?"}
+    rows = [
+        {"row_id": f"{pair_id}:{task}", "pair_id": pair_id, "task": task, **columns, "quality": quality, "flags": []}
+        for (pair_id, task), quality in zip(
+            [("p1", "distilled"), ("p1", "completion"), ("p2", "code_switched")], qualities, strict=True
+        )
+    ]
+    return DistilledRow.validate(pl.DataFrame(rows, schema_overrides={"flags": pl.List(pl.String)}), cast=True)
+
+
+def test_self_distilled_rows_come_after_those_of_all_pairs(tmp_path: Path, tiny_llama_directory: Path) -> None:
+    distilled = distilled_rows(1.0, 0.5, 1.0)
+    counts, rows, folder = build(tmp_path, tiny_llama_directory, setting="sdrrl", distilled=distilled)
+    assert counts == RowCounts(read=6, kept=6)
+    assert rows["row_id"].to_list() == [
+        "p1:native", "p2:native", "p3:native", "p1:distilled", "p1:completion", "p2:code_switched",
+    ]  # fmt: skip
+    texts = ["row_id", "prompt", "response", "english_prompt"]
+    assert rows.tail(3).select(texts).equals(distilled.select(texts))
+    summary = read_json(folder / "summary.json")
+    assert summary["rows_by_task"] == {"code_switched": 1, "completion": 1, "distilled": 1, "native": 3}
+    assert summary["pairs"] == 3
+
+
+def test_the_quality_bound_holds_for_self_distilled_rows(tmp_path: Path, tiny_llama_directory: Path) -> None:
+    counts, rows, _ = build(
+        tmp_path, tiny_llama_directory, setting="sdrrl", min_quality=0.75, distilled=distilled_rows(1.0, 0.5, 0.75)
+    )
+    assert counts.quarantined == {"translation_below_min_quality": 1}
+    assert "p1:completion" not in rows["row_id"] and "p2:code_switched" in rows["row_id"]
 
 
 def test_english_rows_and_translation_tasks_are_their_own_english() -> None:

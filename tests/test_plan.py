@@ -54,7 +54,7 @@ def test_a_change_moves_its_stage_and_what_depends_on_it_only(override: str, exp
 
 def test_inputs_come_before_the_steps_that_read_them() -> None:
     seen = set()
-    for step in plan("runs=[ml-sft, ml-sft+en, ml-sft+mt, cc-tuning, cc-tuning+en, cc-tuning+mt]"):
+    for step in plan("runs=[ml-sft, ml-sft+en, ml-sft+mt, ml-sft+sdrrl, cc-tuning, cc-tuning+en, cc-tuning+sdrrl]"):
         for source in step.inputs.values():
             if isinstance(source, ArtifactRef):
                 assert source.at("") in seen, step.label
@@ -64,6 +64,51 @@ def test_inputs_come_before_the_steps_that_read_them() -> None:
 def test_runs_with_the_same_data_share_their_training_rows() -> None:
     labels = [step.label for step in plan("runs=[ml-sft, cc-tuning, ml-sft+en, cc-tuning+en]")]
     assert labels.count("materialize plain") == labels.count("materialize en") == 1
+
+
+SDRRL = "runs=[ml-sft, ml-sft+sdrrl, cc-tuning+sdrrl]"
+
+
+def test_only_runs_with_self_distillation_need_its_stage() -> None:
+    assert plan().distill is None
+    planned = plan(SDRRL)
+    labels = [step.label for step in planned]
+    assert labels.count("distill") == labels.count("materialize sdrrl") == 1
+    assert "distill" not in [step.label for step in planned.up_to("train", "ml-sft")]
+    needed = [step.label for step in planned.up_to("train", "cc-tuning+sdrrl")]
+    assert needed == [
+        "world", "base_model", "translator", "select", "translate", "distill", "materialize sdrrl",
+        "train cc-tuning+sdrrl",
+    ]  # fmt: skip
+
+
+def test_the_tiny_translator_learns_from_english_only_where_it_is_asked_to() -> None:
+    ways = {
+        runs: next(step for step in plan(runs) if step.stage == "translator").config.model_dump()["both_ways"]
+        for runs in ("runs=[ml-sft, cc-tuning+en]", SDRRL)
+    }
+    assert list(ways.values()) == [False, True]
+
+
+def test_settings_of_self_distillation_move_its_rows_and_nothing_else() -> None:
+    before = {step.fingerprint for step in plan(SDRRL)}
+    moved = {step.label for step in plan(SDRRL, "distillation.completion=0.1") if step.fingerprint not in before}
+    assert moved == {
+        "distill", "materialize sdrrl", "train ml-sft+sdrrl", "evaluate ml-sft+sdrrl", "train cc-tuning+sdrrl",
+        "transform cc-tuning+sdrrl", "evaluate cc-tuning+sdrrl", "report",
+    }  # fmt: skip
+    assert changed("distillation.completion=0.1") == {"report"}, "the report prints the whole recipe"
+    assert plan(SDRRL, "execution.distillation_shard_rows=7").report.fingerprint in before
+
+
+@pytest.mark.parametrize(("name", "size"), [("llama31_8b", 1.2), ("qwen25_7b", 1.6)])
+def test_self_distillation_makes_the_papers_number_of_rows(name: str, size: float) -> None:
+    planned = plan("runs=[ml-sft+sdrrl]", recipe=ROOT / "recipes" / f"{name}.yaml")
+    estimates = estimate_steps(planned)
+    rows = estimates[planned.runs[0].materialize.fingerprint].rows
+    assert rows is not None and abs(rows / 20_236 - size) < 0.001
+    assert planned.distill is not None
+    assert estimates[planned.distill.fingerprint].rows == rows - 20_236
 
 
 def test_a_stage_of_one_run_needs_only_its_own_inputs() -> None:

@@ -29,7 +29,6 @@ def recipe_file(tmp_path: Path) -> Path:
         ("miniature: {world: {itemz: 1}}", r"unknown key `miniature\.world\.itemz`; did you mean `items`\?"),
         ("evaluation: {zzzzqq: 1}", r"unknown key `evaluation\.zzzzqq`; known here: .*max_new_tokens"),
         ("connection: {selector: loudest}", r"connection\.selector.*decision_maker.*got 'loudest'"),
-        ("runs: [cc-tuning+sdrrl]", "not implemented yet"),
         ("runs: [cc-tunning]", "unknown run cc-tunning; known: ml-sft"),
         ("runs: [ml-sft, ml-sft]", "stands twice"),
         ("data: {source: CohereLabs/aya_dataset}", r"data\.revision is missing: pin the commit"),

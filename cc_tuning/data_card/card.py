@@ -48,7 +48,7 @@ def write_data_card(plan: Plan, store: ArtifactStore, references: Path | None, o
 
 
 def _finished(plan: Plan, store: ArtifactStore) -> dict[str, Location]:
-    """The artifacts of the data stages, verified; those of `materialize` only when they are there."""
+    """The artifacts of the data stages, verified; those of `distill` and `materialize` only when they are there."""
     required = {"select": plan.select, "translate": plan.translate}
     missing = [name for name, step in required.items() if not find_cached(step, store)]
     if missing:
@@ -56,8 +56,10 @@ def _finished(plan: Plan, store: ArtifactStore) -> dict[str, Location]:
             f"the data card of {plan.recipe.name} needs the finished stages select and translate; {store.root} lacks "
             f"{' and '.join(missing)}. Make them with `cc-tuning translate RECIPE`, with the same recipe and --set"
         )
-    optional = {f"materialize/{run.name}": run.materialize for run in plan.runs if find_cached(run.materialize, store)}
-    return {name: _location(step, store) for name, step in (required | optional).items()}
+    optional = {f"materialize/{run.name}": run.materialize for run in plan.runs}
+    optional |= {"distill": plan.distill} if plan.distill else {}
+    there = {name: step for name, step in optional.items() if find_cached(step, store)}
+    return {name: _location(step, store) for name, step in (required | there).items()}
 
 
 def _location(step: Step, store: ArtifactStore) -> Location:

@@ -1,7 +1,7 @@
 """The figures of finished artifacts: read batch by batch, so that texts and token ids are never all in memory.
 
-Inputs are named as in the report: `select`, `translate` and `materialize/<run>`. Any may be missing, and of several
-`materialize` artifacts the first is read, because the rows of the task `native` are the same in all.
+Inputs are named as in the report: `select`, `translate`, `distill` and `materialize/<run>`. Any may be missing. Of
+several `materialize` artifacts the rows of the first are read, because those of the task `native` are the same in all.
 """
 
 import json
@@ -14,6 +14,7 @@ import polars as pl
 from cc_tuning.data_card.figures import ALL, LENGTHS, UNKNOWN, DataFigures, Lengths, SetAside
 from cc_tuning.languages import UnknownLanguage, by_flores_code, find_language
 from cc_tuning.materialization import rows_path
+from cc_tuning.materialization.stage import SUMMARY as TRAINING_SUMMARY
 from cc_tuning.selection.stage import ROWS
 from cc_tuning.selection.summary import SUMMARY
 from cc_tuning.step import Location
@@ -38,7 +39,8 @@ def collect_figures(inputs: Mapping[str, Location]) -> DataFigures:
     chosen = _read(select.path / ROWS, ["language_code"]) if select else None
     pairs = _measured_pairs(translate.path / PAIRS) if translate else None
     rows = _measured_rows(rows_path(materialize.path)) if materialize else None
-    stages = {"select": select, "translate": translate, "materialize": materialize}
+    distill = inputs.get("distill")
+    stages = {"select": select, "translate": translate, "distill": distill, "materialize": materialize}
     return DataFigures(
         read=_from_selection(select, "read"),
         near_duplicates=_from_selection(select, "near_duplicates_kept"),
@@ -46,11 +48,24 @@ def collect_figures(inputs: Mapping[str, Location]) -> DataFigures:
         pairs=_counts(pairs),
         origins=_counts_of(pairs, "origin"),
         training_rows=_counts(rows),
+        tasks=_rows_by_task(inputs),
         lengths=_lengths(pairs) | _lengths(rows),
         quality=_mean_quality(pairs),
         flags=_counts_of(pairs, _FLAGS),
         set_aside=[part for stage, at in stages.items() if at for part in _set_aside(stage, at.path / QUARANTINE)],
     )
+
+
+def _rows_by_task(inputs: Mapping[str, Location]) -> dict[tuple[str, str], int]:
+    """Training rows by setting and task, as each `materialize` counted them."""
+    counted: dict[tuple[str, str], int] = {}
+    for name, location in inputs.items():
+        stage, _, run = name.partition("/")
+        if stage == "materialize":
+            setting = run.partition("+")[2] or "plain"
+            by_task = read_json(location.path / TRAINING_SUMMARY)["rows_by_task"]
+            counted |= {(setting, task): rows for task, rows in by_task.items()}
+    return counted
 
 
 def language_key(code: object) -> str:

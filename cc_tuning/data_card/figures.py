@@ -49,6 +49,8 @@ class DataFigures:
     """Pairs by language and where their English comes from."""
     training_rows: Mapping[str, int] = field(default_factory=dict)
     """Rows of the task `native` that `materialize` kept; every setting has the same."""
+    tasks: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Training rows by data setting (`plain`, `en`, ...) and task."""
     lengths: Mapping[str, Mapping[str, Lengths]] = field(default_factory=dict)
     """By one of `LENGTHS`, then by language. Tokens of a prompt include the chat template."""
     quality: Mapping[str, float] = field(default_factory=dict)

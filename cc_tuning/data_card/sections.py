@@ -12,6 +12,7 @@ from cc_tuning.data_card.tables import (
     length_table,
     score_table,
     set_aside_table,
+    task_table,
 )
 from cc_tuning.report.document import Block, Section, count
 
@@ -30,7 +31,7 @@ def compact_section(figures: DataFigures, examples: Sequence[PairExample]) -> li
     """The data in a report: one table, and the rest folded; nothing when no data stage is known."""
     if not figures.languages:
         return []
-    tables = [language_table(figures), length_table(figures, is_folded=True)]
+    tables = [language_table(figures), task_table(figures), length_table(figures, is_folded=True)]
     blocks = _blocks(*tables, *_examples(figures, examples, _REPORT_CHARACTERS, is_folded=True))
     return [Section("data", "Data", [*_kinds_set_aside(figures), _DRAWN], blocks)]
 
@@ -43,12 +44,18 @@ def card_sections(
     text = "Rows that break a rule are kept in the stage's quarantine.parquet." if aside else "No row was set aside."
     sections = [
         Section("languages", "Languages", [], [language_table(figures)]),
+        *_task_section(figures),
         Section("set-aside", "Set aside", [text, *_kinds_set_aside(figures)], _blocks(aside)),
         Section("lengths", "Lengths", [], _blocks(length_table(figures, is_folded=False))),
         *_translation_section(figures, scores),
     ]
     blocks = _examples(figures, examples, _CARD_CHARACTERS, is_folded=False)
     return [*sections, *([Section("examples", "Examples", [_DRAWN], blocks)] if blocks else [])]
+
+
+def _task_section(figures: DataFigures) -> list[Section]:
+    table = task_table(figures)
+    return [Section("tasks", "Data settings", [], [table])] if table else []
 
 
 def _translation_section(figures: DataFigures, scores: ReferenceScores | None) -> list[Section]:

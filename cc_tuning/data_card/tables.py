@@ -7,8 +7,9 @@ from cc_tuning.data_card.figures import ALL, LENGTHS, ORIGINS, UNKNOWN, DataFigu
 from cc_tuning.data_card.references import ReferenceScores
 from cc_tuning.languages import all_languages
 from cc_tuning.report.document import MISSING, Cell, Table, count, number, numeric
+from data_contracts.schemas import TASKS
 
-_STAGES = ("select", "translate", "materialize")
+_STAGES = ("select", "translate", "distill", "materialize")
 _NAMED_LANGUAGES = 8
 
 
@@ -54,6 +55,21 @@ def _language_note(has_quality: bool, has_rows: bool) -> str:
     if has_rows:
         sentences.append("Training rows are the pairs that fit the cut-offs, without rows that a setting adds.")
     return " ".join(sentences)
+
+
+def task_table(figures: DataFigures) -> Table | None:
+    """Training rows by data setting and task; None when no setting adds a row to the pairs."""
+    settings = dict.fromkeys(setting for setting, _ in figures.tasks)
+    tasks = [task for task in TASKS if any(figures.tasks.get((setting, task)) for setting in settings)]
+    if len(tasks) < 2:
+        return None
+    rows = []
+    for setting in settings:
+        counts = [figures.tasks.get((setting, task), 0) for task in tasks]
+        title = "plain" if setting == "plain" else f"+{setting.upper()}"
+        rows.append([Cell(title), *(numeric(count(rows_of)) for rows_of in (sum(counts), *counts))])
+    note = "Training rows of each data setting by task; native rows are the pairs themselves."
+    return Table("data-tasks", "By task", ["setting", "rows", *tasks], rows, note)
 
 
 def set_aside_table(figures: DataFigures) -> Table | None:

@@ -4,7 +4,7 @@ Decoding is greedy whatever the checkpoint's generation defaults say: a repetiti
 `generation_config.json` would change greedy answers.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -96,3 +96,13 @@ class GreedyAnswerer:
             input_ids[row, width - len(ids) :] = torch.tensor(ids)
             attention_mask[row, width - len(ids) :] = 1
         return input_ids.to(self._model.device), attention_mask.to(self._model.device)
+
+
+def longest_first(prompts: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:
+    """Places in `prompts` in batches of similar length.
+
+    The longest come first so that a batch too large for the memory fails at once and not after an hour.
+    """
+    order = sorted(range(len(prompts)), key=lambda place: (-len(prompts[place]), place))
+    for first in range(0, len(order), batch_size):
+        yield order[first : first + batch_size]

@@ -16,7 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from cc_tuning.devices import resolve_device
 from cc_tuning.evaluation.engine import EvaluationJob, EvaluationRequest, EvaluationShard
-from cc_tuning.evaluation.greedy import Answer, GreedyAnswerer
+from cc_tuning.evaluation.greedy import Answer, GreedyAnswerer, longest_first
 from cc_tuning.model import load_checkpoint
 from cc_tuning.progress import Progress
 from cc_tuning.prompts import load_tokenizer
@@ -60,16 +60,11 @@ def answer_shard(
     batch_size: int,
     count: Callable[[int], None],
 ) -> list[Answer]:
-    """One answer per request, in the order of `requests`; batches hold prompts of similar length, the longest first.
-
-    The longest come first so that a batch too large for the memory fails at once and not after an hour.
-    """
+    """One answer per request, in the order of `requests`."""
     prompts: list[list[int]] = requests["input_ids"].to_list()
     english: list[list[int]] = requests["english_input_ids"].to_list() if shard.connection == "parallel" else []
-    order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
     answers: dict[int, Answer] = {}
-    for first in range(0, len(order), batch_size):
-        batch = order[first : first + batch_size]
+    for batch in longest_first(prompts, batch_size):
         answered = answerer.answer_batch(
             [prompts[row] for row in batch],
             [english[row] for row in batch] if english else None,

@@ -21,7 +21,7 @@ from cc_tuning.languages import ENGLISH_FLORES_CODE, UnknownLanguage, find_langu
 from cc_tuning.miniature.length_batches import padded
 from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
 from cc_tuning.miniature.optimisation import Training, optimise, seeded
-from cc_tuning.miniature.pair_batches import batches_of_pairs, encode_pairs, encode_sources
+from cc_tuning.miniature.pair_batches import EncodedPair, batches_of_pairs, encode_pairs, encode_sources
 from cc_tuning.miniature.text_sources import sound_rows, texts_of_rows
 from cc_tuning.step import Build, Source, Step
 from data_contracts.files import write_json
@@ -58,6 +58,11 @@ class TranslatorConfig(BaseModel):
     intermediate_size: int = Field(default=256, ge=8, description="Width of the feed-forward blocks.")
     steps: int = Field(default=350, ge=1, description="Training steps.")
     batch_tokens: int = Field(default=1_024, ge=8, description="Tokens per step, padding included.")
+    both_ways: bool = Field(
+        default=False,
+        description="Learn to translate from English too, in twice as many steps; a recipe with a +sdrrl run needs it "
+        "and sets it.",
+    )
     held_out_pairs: int = Field(default=100, ge=1, description="Pairs kept from training to measure by.")
 
 
@@ -82,23 +87,24 @@ def build_translator(build: Build[TranslatorConfig]) -> RowCounts:
     held_out = _held_out(pairs, config)
     # Apart by text, so that no sentence is on both sides.
     learned = encode_pairs(pairs.join(held_out, on="text", how="anti", maintain_order="left"), tokenizer)
+    steps, examples = config.steps, learned
+    if config.both_ways:
+        steps, examples = 2 * steps, [*learned, *(EncodedPair(pair.labels, pair.source) for pair in learned)]
     device = resolve_device(build.execution.device)
     with limited_threads(build.execution.threads), seeded(config.seed):
         # transformers' types hide the methods of a model behind decorators.
         model: Any = M2M100ForConditionalGeneration(_model_config(config, tokenizer))
         model.to(device)
-        batches = batches_of_pairs(learned, config.batch_tokens, model.config.pad_token_id, config.seed)
+        batches = batches_of_pairs(examples, config.batch_tokens, model.config.pad_token_id, config.seed)
         losses_file = build.folder / "losses.jsonl"
-        loss = optimise(
-            model, batches, lambda batch: model(**batch).loss, Training(config.steps), losses_file, build.progress
-        )
+        loss = optimise(model, batches, lambda batch: model(**batch).loss, Training(steps), losses_file, build.progress)
         exact = sum(
             translation == english
             for translation, english in zip(translate(held_out, model, tokenizer), held_out["english"], strict=True)
         )
     logger.info(
         "translator: %s parameters, %s pairs, %d steps, last loss %.3f, %d of %d held-out sentences word for word",
-        f"{model.num_parameters():,}", f"{len(learned):,}", config.steps, loss, exact, held_out.height,
+        f"{model.num_parameters():,}", f"{len(learned):,}", steps, loss, exact, held_out.height,
     )  # fmt: skip
     write_json(build.folder / "held_out.json", {"pairs": held_out.height, "exact_matches": exact})
     model.save_pretrained(build.folder)

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from cc_tuning.errors import ConfigError
+from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.config import ConnectionConfig
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json, written_atomically
@@ -159,6 +161,20 @@ def read_transform_matrix(path: Path) -> Tensor:
             "pass the file that the transform stage writes"
         )
     return tensors[TRANSFORM_KEY]
+
+
+def downloaded_model(name: str, revision: str | None) -> Path:
+    """The directory of a base model: `name` itself, or for a hub id with its revision the downloaded files.
+
+    Raises:
+        UnsupportedModel: it cannot be downloaded.
+    """
+    if revision is None:
+        return Path(name)
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"]))
+    except (OSError, HfHubHTTPError) as error:
+        raise UnsupportedModel(f"the base model {name} could not be downloaded: {error}") from error
 
 
 def read_base_model(directory: Path, dtype: torch.dtype | str) -> PreTrainedModel:

@@ -30,7 +30,8 @@ from data_contracts.store import MANIFEST
 
 PREDICTORS = ("transform", "identity", "mean")
 STAGE_ORDER = (
-    "world", "base_model", "translator", "select", "translate", "materialize", "train", "transform", "evaluate",
+    "world", "base_model", "translator", "select", "translate", "distill", "materialize", "train", "transform",
+    "evaluate",
 )  # fmt: skip
 
 

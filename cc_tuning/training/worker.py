@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError
 from torch import nn
 from transformers import (
     PreTrainedModel,
@@ -26,7 +24,7 @@ from transformers import (
 
 from cc_tuning.errors import CcTuningError, UnsupportedModel
 from cc_tuning.model import CrossLingualModel
-from cc_tuning.model.checkpoint import read_base_model, write_base_model
+from cc_tuning.model.checkpoint import downloaded_model, read_base_model, write_base_model
 from cc_tuning.prompts import load_tokenizer, stop_token_ids
 from cc_tuning.subprocesses import die_with_parent, tell_progress
 from cc_tuning.training.arguments import training_arguments
@@ -85,15 +83,7 @@ def load_base(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> PreTraine
         UnsupportedModel: it cannot be downloaded, or token ids would fall outside its embedding.
         ArtifactMismatch: its files are missing or damaged.
     """
-    directory = Path(job.base)
-    if job.base_revision is not None:
-        try:
-            directory = Path(
-                snapshot_download(job.base, revision=job.base_revision, allow_patterns=["*.json", "*.safetensors"])
-            )
-        except (OSError, HfHubHTTPError) as error:
-            raise UnsupportedModel(f"the base model {job.base} could not be downloaded: {error}") from error
-    base = read_base_model(directory, torch.float32)
+    base = read_base_model(downloaded_model(job.base, job.base_revision), torch.float32)
     embedded = sum(len(weight) for weight in base.get_input_embeddings().parameters())
     if len(tokenizer) > embedded:
         raise UnsupportedModel(

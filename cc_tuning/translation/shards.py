@@ -15,7 +15,6 @@ from pathlib import Path
 import polars as pl
 
 from cc_tuning.languages import Language, by_flores_code
-from data_contracts.errors import ArtifactMismatch
 from data_contracts.shards import Shards
 
 logger = logging.getLogger(__name__)
@@ -58,10 +57,7 @@ def plan_shards(rows: pl.DataFrame, shard_rows: int) -> Iterator[Shard]:
 
 def is_whole(shards: Shards, name: str) -> bool:
     """Whether a shard's file can be used; of a damaged one the log tells that it is made again."""
-    try:
-        whole = shards.is_done(name)
-    except ArtifactMismatch:
-        whole = False  # a marker that cannot be read vouches for nothing
+    whole = shards.is_done(name)
     if not whole and shards.is_marked(name):
         logger.warning("translate: %s is missing or damaged; it is made again", shards.path(name))
     return whole

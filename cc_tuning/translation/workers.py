@@ -21,8 +21,9 @@ from pydantic import ValidationError
 from cc_tuning.devices import limited_threads, resolve_device, visible_device_environment
 from cc_tuning.errors import ConfigError, TranslationFailed, WorkerStopped
 from cc_tuning.subprocesses import run_worker
+from cc_tuning.translation.engines import load_translator
 from cc_tuning.translation.job import WANTED, DecodingJob, OnReport, ShardReport
-from cc_tuning.translation.shard_decoding import decode_shard, load_translator
+from cc_tuning.translation.shard_decoding import decode_shard
 from cc_tuning.translation.worker import WorkerFailure
 from data_contracts.files import written_atomically
 
@@ -51,7 +52,7 @@ def decode_job(job: DecodingJob, on_report: OnReport, run_all: RunAll) -> None:
 def decode_here(job: DecodingJob, on_report: OnReport) -> None:
     """Decode in this process."""
     with limited_threads(job.execution.threads):
-        translator = load_translator(job)
+        translator = load_translator(job.translator, job.config, job.execution)
         for shard in job.shards:
             on_report(decode_shard(shard, translator, job))
 

@@ -75,7 +75,9 @@ def test_a_deployed_nightly_runs_to_its_end_and_its_cron_makes_scheduled_runs(
     api = environment["PREFECT_API_URL"]
     deployments = httpx.post(f"{api}/deployments/filter", json={}).json()
     names = {deployment["name"] for deployment in deployments}
-    assert names == {"nightly", "select", "translate", "materialize", "train", "transform", "evaluate", "report"}
+    assert names == {
+        "nightly", "select", "translate", "distill", "materialize", "train", "transform", "evaluate", "report",
+    }  # fmt: skip
 
     command = [PREFECT, "worker", "start", "--pool", "cc-tuning", "--limit", "1"]
     with (tmp_path / "worker.log").open("wb") as log:

@@ -61,6 +61,7 @@ def data_files(stage: str, pairs: pl.DataFrame) -> dict[str, Any]:
             english_input_ids=pl.int_ranges(0, pl.col("inputs_en").str.len_chars() + 4),
         )  # fmt: skip
         files["training_rows.parquet"] = (rows, TrainingRow)
+        files["summary.json"] = {"rows_by_task": {"native": rows.height}}
     return files
 
 

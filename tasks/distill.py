@@ -1,0 +1,26 @@
+"""Task: make the rows of self-distillation."""
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+
+from cc_tuning.execution import Execution
+from cc_tuning.step import Step
+from data_contracts.store import ArtifactRef
+from tasks.perform import perform, state_of
+from tasks.retries import worth_retrying
+
+
+@task(
+    name="distill answers",
+    task_run_name="{step.label}",
+    tags=["data", "gpu"],
+    retries=2,
+    retry_delay_seconds=[10, 60],
+    retry_condition_fn=worth_retrying,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def distill_answers(step: Step, execution: Execution) -> State[ArtifactRef]:
+    """Rows under the DistilledRow contract; a retry goes on from the finished shards."""
+    return state_of(perform(step, execution))
