@@ -59,32 +59,32 @@ def run_worker(
         WorkerStopped: `stop` was set before the worker ended.
         failure: the worker ended with another code than 0; the message has the command and its last stderr lines.
     """
-    process = subprocess.Popen(
-        [sys.executable, "-m", "cc_tuning.subprocesses", str(os.getpid()), *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env={**os.environ, **(environment or {}), "PYTHONPATH": python_path(), "PYTHONUNBUFFERED": "1"},
-        start_new_session=True,
-    )
     last_lines: deque[str] = deque(maxlen=LAST_LINES)
 
     def on_error_line(line: str) -> None:
         last_lines.append(line)
         logger.debug("%s: %s", name, line)
 
-    readers = [_read(process.stdout, on_line), _read(process.stderr, on_error_line)]
-    try:
-        with _sigterm_raises():
+    with _sigterm_raises():  # before the worker starts, so that there is no moment at which it could be left behind
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cc_tuning.subprocesses", str(os.getpid()), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, **(environment or {}), "PYTHONPATH": python_path(), "PYTHONUNBUFFERED": "1"},
+            start_new_session=True,
+        )
+        try:
+            readers = [_read(process.stdout, on_line), _read(process.stderr, on_error_line)]
             while (code := _poll(process)) is None:
                 if stop is not None and stop.is_set():
                     raise WorkerStopped(f"{name}: stopped")
-    finally:
-        _stop_group(process, grace_seconds)
-        for reader in readers:
-            reader.join(timeout=5)
+        finally:
+            _stop_group(process, grace_seconds)
+    for reader in readers:
+        reader.join(timeout=5)
     if code != 0:
         raise failure(_failure_message(name, arguments, code, last_lines))
 

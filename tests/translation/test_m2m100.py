@@ -55,7 +55,7 @@ def test_language_without_a_code_of_its_own_is_not_known(tiny_m2m100_folder: Pat
 
 def test_rows_in_a_language_without_a_code_are_set_aside(tmp_path: Path, tiny_m2m100_folder: Path) -> None:
     rows = [row("La casa es roja.", "El gato come pan.", "spa"), row("Etxea gorria da.", "Bai.", "eus")]
-    outcome, artifact = translate(tmp_path, rows, tiny_m2m100_folder, limit=0.6)
+    outcome, artifact = translate(tmp_path, rows, tiny_m2m100_folder, quarantine_limit=0.6)
     pairs = read_parquet(artifact / PAIRS, ParallelPair)
     assert pairs.select("inputs_en", "targets_en").rows() == [("The house is red.", "The cat eats bread.")]
     assert read_parquet(artifact / QUARANTINE, QuarantinedRow)["rule"].to_list() == ["translator_lacks_language"]
