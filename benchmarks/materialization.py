@@ -65,6 +65,8 @@ def draw_pairs(draw: random.Random, words: list[str], pairs: int, characters: in
             language_code=pl.lit("swh"),
             flores_code=pl.lit("swh_Latn"),
             origin=pl.lit("translated"),
+            quality=pl.lit(1.0),
+            flags=pl.lit([], dtype=pl.List(pl.String)),
         )
 
 

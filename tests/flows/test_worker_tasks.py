@@ -52,6 +52,12 @@ def workers_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return found
 
 
+def marked(folder: Path) -> dict[str, int]:
+    """When each decoded shard was marked."""
+    markers = (folder / "store" / "translate").glob("*/shards/*/*.segments.parquet.done.json")
+    return {f"{path.parent.name}/{path.name}": path.stat().st_mtime_ns for path in markers}
+
+
 def test_a_flow_that_is_ended_ends_its_workers_and_another_goes_on(tmp_path: Path) -> None:
     process = start(tmp_path, workers=2)
     deadline = time.monotonic() + 300
@@ -67,10 +73,12 @@ def test_a_flow_that_is_ended_ends_its_workers_and_another_goes_on(tmp_path: Pat
     assert not alive, "SIGTERM did not reach the workers"
     process.wait(120)
     psutil.wait_procs(family, timeout=30)
+    before = marked(tmp_path)
+    assert before
 
     assert start(tmp_path, workers=2).wait(600) == 0
     said = (tmp_path / "log").read_text()
-    assert "shards were decoded before" in said
+    assert {name: made for name, made in marked(tmp_path).items() if name in before} == before, "made again"
     assert all(f"decode shards, worker {worker}' - Finished in state Completed" in said for worker in (0, 1))
 
     (tmp_path / "one").mkdir()

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -109,8 +110,9 @@ def test_two_ranks_share_the_batch_and_listen_on_loopback_only(make_build: MakeB
 
     def look_at_sockets(done: int, total: int, unit: str, detail: str = "") -> None:
         for process in psutil.Process().children(recursive=True):
-            connections = process.net_connections("inet")
-            listening.update(c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN)
+            with suppress(psutil.NoSuchProcess):  # it has just ended
+                connections = process.net_connections("inet")
+                listening.update(c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN)
 
     build = make_build(
         "ranks", "cc", {"processes": 2, "device_batch_size": 2}, look_at_sockets, epochs=1, dtype="bfloat16"
