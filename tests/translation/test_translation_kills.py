@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = int(os.environ.get("CC_TUNING_KILLS", "20"))
-ROW_COUNT = 120
+ROW_COUNT = 400
 SLOWLY = {"translation_batch_tokens": 1}
 """A segment at a time, so that the kills come before the end."""
 RUN = textwrap.dedent(
