@@ -1,6 +1,13 @@
-"""Reading what the feed-forward blocks put out at one position per row, through hooks that leave no trace."""
+"""Reading what a block of each layer puts out at one position per row, through hooks that leave no trace.
 
-from collections.abc import Iterator, Sequence
+Two hooks per layer. The one on the block keeps its output and computes nothing: under gradient checkpointing a layer's
+forward runs a second time in the backward pass, when the hooks are gone, and an operation of theirs would be missed
+there. The one on the decoder layer, which runs outside of what is recomputed, takes the position out and lets the rest
+go, so one whole output is held at a time. With this, gradients through the activations are exact with and without
+checkpointing.
+"""
+
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -9,19 +16,28 @@ import torch
 from torch import Tensor, nn
 
 from cc_tuning.errors import UnsupportedModel
+from cc_tuning.model.config import ActivationSource
+from cc_tuning.model.families import Components
 
 
-class FfnOutputs:
-    """What one forward pass left: `f_l` at the chosen position of each row, for every layer."""
+class Activations:
+    """What one forward pass left: the source's output at the chosen position of each row, for every layer."""
 
     def __init__(self, positions: Tensor, layers: int) -> None:
         self._rows = torch.arange(positions.shape[0], device=positions.device)
         self._positions = positions
+        self._whole: Tensor | None = None  # of the block that ran last
         self._by_layer: list[Tensor | None] = [None] * layers
 
-    def record(self, layer: int, module: nn.Module, inputs: Any, output: Tensor) -> None:
-        """The forward hook of layer `layer`: keep `output[b, positions[b]]`, drop the rest."""
-        self._by_layer[layer] = output[self._rows, self._positions]
+    def keep(self, module: nn.Module, inputs: Any, output: Tensor | tuple[Any, ...]) -> None:
+        """The hook of a block; an attention block returns its output first, then its weights."""
+        self._whole = output[0] if isinstance(output, tuple) else output
+
+    def gather(self, layer: int, module: nn.Module, inputs: Any, output: Any) -> None:
+        """The hook of decoder layer `layer`: keep `[b, positions[b]]` of its block's output, drop the rest."""
+        if self._whole is not None:
+            self._by_layer[layer] = self._whole[self._rows, self._positions]
+        self._whole = None
 
     def stack(self) -> Tensor:
         """`F [B, L, D]` in the model's dtype.
@@ -33,21 +49,25 @@ class FfnOutputs:
         if len(recorded) != len(self._by_layer):
             missing = [layer for layer, output in enumerate(self._by_layer) if output is None]
             raise UnsupportedModel(
-                f"the feed-forward blocks of layers {missing} did not run in a forward pass over "
-                f"{len(self._by_layer)} layers; the model skips layers or calls its blocks in another way, and "
-                "needs its own row in FAMILIES in cc_tuning/model/families.py"
+                f"the blocks of layers {missing} did not run in a forward pass over {len(self._by_layer)} layers; the "
+                "model skips layers or calls its blocks in another way, and needs its own row in FAMILIES in "
+                "cc_tuning/model/families.py"
             )
         return torch.stack(recorded, dim=1)
 
 
 @contextmanager
-def recorded_ffn_outputs(ffns: Sequence[nn.Module], positions: Tensor) -> Iterator[FfnOutputs]:
-    """A record of each block's output at `positions [B]` during the forward pass inside the block.
+def recorded_activations(components: Components, source: ActivationSource, positions: Tensor) -> Iterator[Activations]:
+    """A record of the source's output in each layer at `positions [B]` during the forward pass inside the block.
 
-    The output is the block's own, before it is added to the residual.
+    The output is the block's own, before a norm that may follow and before it is added to the residual.
     """
-    outputs = FfnOutputs(positions, len(ffns))
-    handles = [ffn.register_forward_hook(partial(outputs.record, layer)) for layer, ffn in enumerate(ffns)]
+    outputs = Activations(positions, len(components.layers))
+    # Hooks run in the order in which they were registered: for the source `block`, `keep` has to come before `gather`.
+    handles = [block.register_forward_hook(outputs.keep) for block in components.blocks(source)]
+    handles += [
+        layer.register_forward_hook(partial(outputs.gather, number)) for number, layer in enumerate(components.layers)
+    ]
     try:
         yield outputs
     finally:

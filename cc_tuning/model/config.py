@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Selector = Literal["decision_maker", "mean", "random"]
+ActivationSource = Literal["ffn", "attention", "block"]
 ConnectionMode = Literal["off", "transform", "parallel"]
 
 
@@ -17,6 +18,17 @@ class ConnectionConfig(BaseModel):
         "decision_maker",
         description="How the English layer is chosen: by the trained Decision Maker (the paper's method), as the "
         "mean over layers, or one layer at random (the paper's two ablations).",
+    )
+    source: ActivationSource = Field(
+        "ffn",
+        description="Which activation of a layer is carried over: the output of its feed-forward block (the paper's "
+        "method), of its attention block, or of the whole decoder layer (the paper's two ablations). It is added to "
+        "the first layer's feed-forward output in each case.",
+    )
+    english_gradient: bool = Field(
+        False,
+        description="Whether the gradient flows back through the English pass. Off is what the authors' shipped "
+        "configuration computes, and cheaper; on is the named variant (docs/deviations.md).",
     )
     position: Literal["last_prompt_token"] = Field(
         "last_prompt_token",

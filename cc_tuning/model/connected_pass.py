@@ -1,14 +1,14 @@
 """The method in one `nn.Module`: an untouched causal language model, a selector, and hooks around a pass.
 
 `forward` does the English pass, the decision and the connected pass, so that a wrapper such as
-DistributedDataParallel sees one call. It trains under `transformers.Trainer` as it is. The English pass carries no
-gradient: that is what the authors' shipped configuration computes (its re-entrant checkpointing builds that pass
-without a graph), and it is cheaper than keeping it.
+DistributedDataParallel sees one call. It trains under `transformers.Trainer` as it is. By default the English pass
+carries no gradient: that is what the authors' shipped configuration computes (its re-entrant checkpointing builds that
+pass without a graph), and it is cheaper than keeping it. `connection.english_gradient` keeps it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from cc_tuning.errors import ConfigError, UnsupportedModel
-from cc_tuning.model.capture import recorded_ffn_outputs
+from cc_tuning.model.capture import recorded_activations
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision, build_selector
 from cc_tuning.model.families import find_components
@@ -50,7 +50,7 @@ class ConnectedModel(nn.Module):
         components = find_components(base)
         self.base = base
         self.connection = connection
-        hidden_size, layers = base.config.hidden_size, len(components.ffns)
+        hidden_size, layers = base.config.hidden_size, len(components.layers)
         self.decision_maker = build_selector(connection, hidden_size, layers, base.config.initializer_range)
         self.transform_matrix: Tensor | None
         self.register_buffer("transform_matrix", None, persistent=False)
@@ -83,6 +83,9 @@ class ConnectedModel(nn.Module):
     ) -> None:
         """Recompute decoder layers in the backward pass, in the non-reentrant way only.
 
+        A first layer to whose feed-forward output the vector is added (Gemma, OLMo 2) is not recomputed: the addition
+        is inside it.
+
         Raises:
             ConfigError: re-entrant checkpointing was asked for. It recomputes outside of autograd's view, where
                 a hook's gradient can be wrong without an error.
@@ -94,29 +97,47 @@ class ConnectedModel(nn.Module):
                 "checkpointing; leave activation_checkpointing_kwargs out"
             )
         self.base.activation_checkpointing_enable(activation_checkpointing_kwargs=settings, **arguments)
+        components = find_components(self.base)
+        if components.changes_ffn_output:
+            cast(Any, components.layers[0]).gradient_checkpointing = False
 
     # -- the method
 
     @torch.no_grad()
-    def ffn_activations(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
-        """`F [B, L, D]`: each layer's raw feed-forward output at `positions [B]`, without a connection.
+    def activations(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+        """`F [B, L, D]`: the raw output of each layer's source block at `positions [B]`, without a connection.
 
         The decoder alone, no gradient, in the model's dtype. `input_ids, attention_mask [B, T]`, padded on either
-        side.
+        side. The block is `connection.source`, by default the feed-forward block.
 
         Raises:
             PromptNotFound: a position is outside its row or on padding.
         """
+        return self._read(input_ids, attention_mask, positions)[0]
+
+    def _read(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """`F [B, L, D]` and the decoder's last hidden states `[B, T, D]`."""
         check_positions(positions, attention_mask, "activation")
         components = find_components(self.base)
-        with recorded_ffn_outputs(components.ffns, positions) as outputs:
-            components.decoder(
+        with recorded_activations(components, self.connection.source, positions) as outputs:
+            hidden = components.decoder(
                 input_ids=input_ids,
                 attention_mask=attention_mask,
                 position_ids=position_ids_of(attention_mask),
                 use_cache=False,
-            )
-        return outputs.stack()
+            ).last_hidden_state
+        return outputs.stack(), hidden
+
+    def _read_english(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+        """`F_en [B, L, D]`, with a gradient if `connection.english_gradient` says so.
+
+        The last hidden states join it with a weight of zero. Nothing else would be derived through what follows the
+        last block read, and a sharded model (FSDP2, ZeRO-3) expects a backward pass wherever there was a forward pass.
+        """
+        if not self.connection.english_gradient:
+            return self.activations(input_ids, attention_mask, positions)
+        english, hidden = self._read(input_ids, attention_mask, positions)
+        return english + 0 * hidden.sum()
 
     def forward(
         self,
@@ -142,13 +163,13 @@ class ConnectedModel(nn.Module):
             PromptNotFound: a position is outside its row or on padding.
         """
         check_positions(connection_positions, attention_mask, "connected")
-        english = self.ffn_activations(english_input_ids, english_attention_mask, english_positions)
+        english = self._read_english(english_input_ids, english_attention_mask, english_positions)
         # One look-up for the pass and for `e`: a second one would cost a second gradient of the whole vocabulary.
         embedded = self.embed(input_ids)
         embedding = embedded[torch.arange(embedded.shape[0], device=embedded.device), connection_positions]
         row_keys = key_of_rows(input_ids, attention_mask, connection_positions)
         decision = self.decide(english, embedding, row_keys, gumbel_noise)
-        with injected_vector(find_components(self.base).first_layer, connection_positions, decision.vector):
+        with injected_vector(find_components(self.base).injection_site, connection_positions, decision.vector):
             output = self.base(
                 inputs_embeds=embedded,
                 attention_mask=attention_mask,

@@ -125,10 +125,10 @@ class CrossLingualModel(ConnectedModel):
         prompts = Prompts.found_in(input_ids, attention_mask, offset, "connected")
         if english_input_ids is not None and english_attention_mask is not None:
             english = Prompts.found_in(english_input_ids, english_attention_mask, offset, "English")
-            source = self.ffn_activations(english.input_ids, english.attention_mask, english.positions)
+            source = self.activations(english.input_ids, english.attention_mask, english.positions)
             cache = filled_cache(self.base, components, prompts, prompts.column)
         else:
-            own, cache = read_prompts(self.base, components, prompts)
+            own, cache = read_prompts(self.base, components, self.connection.source, prompts)
             source = self.predicted_english(own, english_rows)
         row_keys = key_of_rows(input_ids, attention_mask, prompts.positions)
         decision = self.decide(source, self.embed(prompts.connection_ids), row_keys, gumbel_noise)

@@ -15,7 +15,8 @@ from transformers import Cache, DynamicCache, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.model.capture import recorded_ffn_outputs
+from cc_tuning.model.capture import recorded_activations
+from cc_tuning.model.config import ActivationSource
 from cc_tuning.model.families import Components
 from cc_tuning.model.injection import injected_once
 from cc_tuning.model.positions import last_prompt_column, position_ids_of
@@ -81,9 +82,11 @@ def filled_cache(base: PreTrainedModel, components: Components, prompts: Prompts
     return cache
 
 
-def read_prompts(base: PreTrainedModel, components: Components, prompts: Prompts) -> tuple[Tensor, Cache]:
+def read_prompts(
+    base: PreTrainedModel, components: Components, source: ActivationSource, prompts: Prompts
+) -> tuple[Tensor, Cache]:
     """`F [B, L, D]` at t* of the prompts, and a KV cache of the tokens before t*, from one pass."""
-    with recorded_ffn_outputs(components.ffns, prompts.positions) as outputs:
+    with recorded_activations(components, source, prompts.positions) as outputs:
         cache = filled_cache(base, components, prompts, prompts.column + 1)
     cache.crop(-1)
     return outputs.stack(), cache
@@ -111,7 +114,7 @@ def continue_with(
             "from its own KV cache. Leave the argument out, or generate with connection='off'"
         )
     # In the pass that starts at t*, t* is column 0.
-    with injected_once(components.decoder, components.first_layer, 0, vector, cache):
+    with injected_once(components.decoder, components.injection_site, 0, vector, cache):
         return generate(
             base, prompts.input_ids, prompts.attention_mask, arguments | {"past_key_values": cache, "use_cache": True}
         )

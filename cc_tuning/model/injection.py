@@ -1,8 +1,7 @@
 """Adding the connection vector in the forward pass, at one position per row.
 
-Eq. 5 of Ye et al. 2025 puts `f_1 + v` in the place of `f_1`. The first decoder layer ends with `hidden + f_1`, so
-adding `v` to that layer's output is the same sum. A hook on the layer runs outside the region that gradient
-checkpointing recomputes, which a hook on the block would not.
+Eq. 5 of Ye et al. 2025 puts `f_1 + v` in the place of `f_1`. Which module's output that changes, the first decoder
+layer or its feed-forward block, is the family's matter (`Components.injection_site`).
 """
 
 from collections.abc import Iterator
@@ -23,21 +22,21 @@ def add_at_positions(hidden: Tensor, positions: Tensor, vector: Tensor) -> Tenso
     """
     if not isinstance(hidden, Tensor):
         raise UnsupportedModel(
-            f"the first decoder layer returned a {type(hidden).__name__} where a tensor [B, T, D] was expected; "
-            "the connection was checked with the transformers version pinned in pyproject.toml"
+            f"the first layer or its feed-forward block returned a {type(hidden).__name__} where a tensor [B, T, D] "
+            "was expected; the connection was checked with the transformers version pinned in pyproject.toml"
         )
     rows = torch.arange(hidden.shape[0], device=hidden.device)
     return hidden.index_put((rows, positions), vector.to(hidden.dtype), accumulate=True)
 
 
 @contextmanager
-def injected_vector(first_layer: nn.Module, positions: Tensor, vector: Tensor) -> Iterator[None]:
-    """`vector [B, D]` added at `positions [B]` of the first layer's output in every forward pass of the block."""
+def injected_vector(site: nn.Module, positions: Tensor, vector: Tensor) -> Iterator[None]:
+    """`vector [B, D]` added at `positions [B]` of the output of `site` in every forward pass of the block."""
 
     def inject(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
         return add_at_positions(output, positions, vector)
 
-    handle = first_layer.register_forward_hook(inject)
+    handle = site.register_forward_hook(inject)
     try:
         yield
     finally:
@@ -46,9 +45,9 @@ def injected_vector(first_layer: nn.Module, positions: Tensor, vector: Tensor) -
 
 @contextmanager
 def injected_once(
-    decoder: nn.Module, first_layer: nn.Module, column: int, vector: Tensor, cache: Cache | None
+    decoder: nn.Module, site: nn.Module, column: int, vector: Tensor, cache: Cache | None
 ) -> Iterator[None]:
-    """`vector [B, D]` added at `column` of the first layer's output, in the first forward pass of the block only.
+    """`vector [B, D]` added at `column` of the output of `site`, in the first forward pass of the block only.
 
     That pass is the prefill of `generate`; the decode steps after it read t* from the KV cache. `generate` repeats
     each prompt for beams or several samples but does not repeat a cache it was given, so both follow the batch size
@@ -68,7 +67,7 @@ def injected_once(
         return add_at_positions(output, positions, rows)
 
     before = decoder.register_forward_pre_hook(repeat_cache, with_kwargs=True)
-    after = first_layer.register_forward_hook(inject)
+    after = site.register_forward_hook(inject)
     try:
         yield
     finally:

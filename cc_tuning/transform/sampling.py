@@ -105,7 +105,7 @@ def _activations(model: CrossLingualModel, prompts: Sequence[list[int]], padding
         attention_mask[row, : len(ids)] = 1
     positions = torch.tensor([connection_position(len(ids), model.connection.offset) for ids in prompts])
     device = model.device
-    return model.ffn_activations(input_ids.to(device), attention_mask.to(device), positions.to(device))
+    return model.activations(input_ids.to(device), attention_mask.to(device), positions.to(device))
 
 
 def _check_finite(batch: Sequence[SampledPair], *sides: Tensor) -> None:

@@ -99,7 +99,7 @@ def test_offset_is_the_authors_position(golden: Golden) -> None:
 
 def test_english_activations_agree(golden: Golden) -> None:
     batch = golden.batch()
-    got = golden.model.ffn_activations(
+    got = golden.model.activations(
         batch["english_input_ids"], batch["english_attention_mask"], batch["english_positions"]
     )
     assert error(got, golden.training["f32.en_mlp_output"].transpose(0, 1)) <= TOLERANCE["activations"]
@@ -149,7 +149,7 @@ def test_pair_activations_agree(golden: Golden, side: str) -> None:
     rows = golden.meta["transform"]["pairs_src_ids" if side == "A" else golden_english_key(golden)]
     ids, mask = padded_left(rows, golden.meta["pad_id"])
     positions = torch.full((len(rows),), ids.shape[1] - 1 - golden.model.connection.offset)
-    got = golden.model.ffn_activations(ids, mask, positions)
+    got = golden.model.activations(ids, mask, positions)
     assert error(got, golden.inference[side]) <= TOLERANCE["activations"]
 
 
@@ -204,7 +204,7 @@ def test_inference_activations_step_logits_and_selection_agree(golden: Golden, m
     for row, prompt in enumerate(golden.meta["inference"]):
         ids = torch.tensor([prompt["prompt_ids"]])
         position = torch.tensor([ids.shape[1] - 1 - golden.model.connection.offset])
-        own = golden.model.ffn_activations(ids, torch.ones_like(ids), position)
+        own = golden.model.activations(ids, torch.ones_like(ids), position)
         assert error(own, golden.inference[f"p{row}.pass1_mlp_output"].transpose(0, 1)) <= TOLERANCE["activations"]
         expected = golden.inference[f"p{row}.{prefix}step_logits"]
         arguments: dict[str, Any] = {"connection": "off" if mode == "vanilla" else "transform"}

@@ -8,6 +8,23 @@ from cc_tuning.model import ConnectionConfig, CrossLingualModel
 
 HIDDEN, LAYERS, VOCABULARY = 32, 3, 97
 
+_SLIDING = {"sliding_window": 6, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}
+_EXPERTS = {"num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24}
+FAMILIES: dict[str, dict[str, object]] = {
+    "llama": {},
+    "qwen2": {},
+    "qwen3": {"head_dim": 8},
+    "mistral": {"sliding_window": 6, "head_dim": 8},
+    "phi3": {},
+    "gemma2": _SLIDING | {"head_dim": 8, "query_pre_attn_scalar": 8, "attn_implementation": "eager"},
+    "gemma3_text": _SLIDING | {"head_dim": 8, "query_pre_attn_scalar": 8},
+    "olmo2": {},
+    "qwen3_moe": _EXPERTS | {"head_dim": 8},
+    "mixtral": _EXPERTS | {"head_dim": 8},
+}
+"""Every supported `model_type`, with what a tiny configuration of it needs beside the sizes; windows are shorter than
+the prompts, so that they matter."""
+
 
 def tiny_base(family: str, **changes: object) -> PreTrainedModel:
     """A seeded random causal language model: 3 layers, hidden size 32, weights large enough to tell layers apart."""
@@ -28,6 +45,7 @@ def tiny_base(family: str, **changes: object) -> PreTrainedModel:
             "pad_token_id": 0,
             "tie_word_embeddings": False,
         }
+        | FAMILIES.get(family, {})
         | changes,
     )
     return AutoModelForCausalLM.from_config(config).eval()
@@ -78,7 +96,7 @@ def training_batch(rows: int = 3, offset: int = 0) -> dict[str, torch.Tensor]:
     }
 
 
-@pytest.fixture(params=["llama", "qwen2"])
+@pytest.fixture(params=list(FAMILIES))
 def family(request: pytest.FixtureRequest) -> str:
     """Each supported `model_type`."""
     return str(request.param)

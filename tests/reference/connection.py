@@ -5,38 +5,66 @@ variable that can be read and changed where the equations say so.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 
-def run_row(base: PreTrainedModel, ids: Tensor, position: int, vector: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Logits `[T, V]` of one row of token ids `[T]`, and `F [L, D]` at `position`.
+def run_row(
+    base: PreTrainedModel, ids: Tensor, position: int, vector: Tensor | None = None, source: str = "ffn"
+) -> tuple[Tensor, Tensor]:
+    """Logits `[T, V]` of one row of token ids `[T]`, and `F [L, D]` of `source` at `position`.
 
-    With `vector [D]`, the first layer's feed-forward output at `position` is `f_1 + v` (eq. 5).
+    With `vector [D]`, the first layer's feed-forward output at `position` is `f_1 + v` (eq. 5), before a norm if the
+    family has one there.
     """
     decoder = base.model
     hidden = decoder.embed_tokens(ids[None])
     steps = torch.arange(ids.shape[0])[None]
-    rotary = decoder.rotary_emb(hidden, position_ids=steps)
-    future = torch.ones(ids.shape[0], ids.shape[0], dtype=torch.bool).triu(1)
-    mask = torch.zeros(future.shape).masked_fill(future, torch.finfo(torch.float32).min)[None, None]
-    ffn_outputs = []
+    outputs = []
     for number, layer in enumerate(decoder.layers):
         attended, _ = layer.self_attn(
-            layer.input_layernorm(hidden),
-            position_embeddings=rotary,
-            attention_mask=mask,
+            _norm(layer, "input_layernorm")(hidden),
+            position_embeddings=_rotary(decoder, number, hidden, steps),
+            attention_mask=_mask(base, number, ids.shape[0]),
             past_key_values=None,
         )
-        hidden = hidden + attended
-        f = layer.mlp(layer.post_attention_layernorm(hidden))
-        ffn_outputs.append(f[0, position])
+        normalised = hasattr(layer, "post_feedforward_layernorm")  # Gemma 2 and 3, OLMo 2
+        hidden = hidden + (layer.post_attention_layernorm(attended) if normalised else attended)
+        before = "pre_feedforward_layernorm" if normalised else "post_attention_layernorm"
+        f = layer.mlp(_norm(layer, before)(hidden))
+        added = f
         if number == 0 and vector is not None:
             change = torch.zeros_like(f)
             change[0, position] = vector
-            f = f + change
-        hidden = hidden + f
-    return base.lm_head(decoder.norm(hidden))[0], torch.stack(ffn_outputs)
+            added = f + change
+        hidden = hidden + _norm(layer, "post_feedforward_layernorm")(added)
+        outputs.append({"ffn": f, "attention": attended, "block": hidden}[source][0, position])
+    logits = base.lm_head(decoder.norm(hidden))[0]
+    cap = getattr(base.config, "final_logit_softcapping", None)
+    return (logits / cap).tanh() * cap if cap else logits, torch.stack(outputs)
+
+
+def _norm(layer: nn.Module, name: str) -> nn.Module:
+    return getattr(layer, name, nn.Identity())
+
+
+def _rotary(decoder: nn.Module, number: int, hidden: Tensor, steps: Tensor) -> tuple[Tensor, Tensor]:
+    """The rotary angles; Gemma 3 has two kinds of them."""
+    if hasattr(decoder.rotary_emb, "sliding_attention_inv_freq"):
+        return decoder.rotary_emb(hidden, steps, decoder.config.layer_types[number])
+    return decoder.rotary_emb(hidden, position_ids=steps)
+
+
+def _mask(base: PreTrainedModel, number: int, tokens: int) -> Tensor:
+    """`[1, 1, T, T]`: a token sees itself and what is before it, within the window of a sliding layer."""
+    query, key = torch.arange(tokens)[:, None], torch.arange(tokens)[None]
+    hidden = key > query
+    config = base.config
+    layer_types = getattr(config, "layer_types", None)
+    sliding = layer_types[number] == "sliding_attention" if layer_types else True
+    if sliding and getattr(config, "sliding_window", None):
+        hidden = hidden | (query - key >= config.sliding_window)
+    return torch.zeros(hidden.shape).masked_fill(hidden, torch.finfo(torch.float32).min)[None, None]
 
 
 def choose_layer(base: PreTrainedModel, weight: Tensor, source: Tensor, token: Tensor) -> int:
@@ -61,12 +89,17 @@ def answer_row(
 
 
 def connection_vector(
-    base: PreTrainedModel, weight: Tensor, transform_matrix: Tensor, prompt: list[int], offset: int
+    base: PreTrainedModel,
+    weight: Tensor,
+    transform_matrix: Tensor,
+    prompt: list[int],
+    offset: int,
+    source: str = "ffn",
 ) -> tuple[Tensor, int]:
     """`v = F_hat_s` and `s` for one prompt by the Transform Matrix (section 3.2.2)."""
     ids = torch.tensor(prompt)
     position = len(prompt) - 1 - offset
-    _, own = run_row(base, ids, position)
+    _, own = run_row(base, ids, position, source=source)
     predicted = own @ transform_matrix
     layer = choose_layer(base, weight, predicted, ids[position])
     return predicted[layer], layer
@@ -91,16 +124,22 @@ def straight_through(logits: Tensor, noise: Tensor, temperature: float) -> Tenso
 
 
 def training_loss(
-    base: PreTrainedModel, weight: Tensor, rows: list[dict[str, Tensor]], noise: Tensor, temperature: float = 1.0
+    base: PreTrainedModel,
+    weight: Tensor,
+    rows: list[dict[str, Tensor]],
+    noise: Tensor,
+    temperature: float = 1.0,
+    source: str = "ffn",
+    english_gradient: bool = False,
 ) -> Tensor:
     """Mean negative log-likelihood of the response tokens of a batch, row after row (section 3.2.1).
 
-    A row holds `ids`, `labels` `[T]`, `position`, `english` ids and `english_position`. The English pass is detached.
+    A row holds `ids`, `labels` `[T]`, `position`, `english` ids and `english_position`.
     """
     total, tokens = torch.zeros(()), 0
     for row, row_noise in zip(rows, noise, strict=True):
-        with torch.no_grad():
-            _, english = run_row(base, row["english"], int(row["english_position"]))
+        with torch.set_grad_enabled(english_gradient):
+            _, english = run_row(base, row["english"], int(row["english_position"]), source=source)
         embedding = base.model.embed_tokens(row["ids"][row["position"]])
         logits = (english + embedding).mean(0) @ weight
         g = straight_through(logits, row_noise, temperature)

@@ -80,7 +80,7 @@ def _one_by_one(
     rows = []
     for pair in pairs:
         ids = torch.tensor([prompts.encode_prompt(pair[side])])
-        rows.append(model.ffn_activations(ids, torch.ones_like(ids), torch.tensor([ids.shape[1] - 1]))[0])
+        rows.append(model.activations(ids, torch.ones_like(ids), torch.tensor([ids.shape[1] - 1]))[0])
     return torch.stack(rows).double().numpy()
 
 
