@@ -5,6 +5,9 @@ forward runs a second time in the backward pass, when the hooks are gone, and an
 there. The one on the decoder layer, which runs outside of what is recomputed, takes the position out and lets the rest
 go, so one whole output is held at a time. With this, gradients through the activations are exact with and without
 checkpointing.
+
+Of the last layer's feed-forward block only that one position is read, and nothing after it. So without a gradient it is
+given that position alone, which saves its share of the pass (9 % of 8 layers, 2 % of 32).
 """
 
 from collections.abc import Iterator
@@ -36,8 +39,15 @@ class Activations:
     def gather(self, layer: int, module: nn.Module, inputs: Any, output: Any) -> None:
         """The hook of decoder layer `layer`: keep `[b, positions[b]]` of its block's output, drop the rest."""
         if self._whole is not None:
-            self._by_layer[layer] = self._whole[self._rows, self._positions]
+            self._by_layer[layer] = self._at_positions(self._whole)
         self._whole = None
+
+    def narrow(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """The pre-hook of the last feed-forward block: one position per row, `[B, T, D] -> [B, 1, D]`."""
+        return (self._at_positions(inputs[0]).unsqueeze(1), *inputs[1:])
+
+    def _at_positions(self, whole: Tensor) -> Tensor:
+        return whole[:, 0] if whole.shape[1] == 1 else whole[self._rows, self._positions]
 
     def stack(self) -> Tensor:
         """`F [B, L, D]` in the model's dtype.
@@ -60,7 +70,8 @@ class Activations:
 def recorded_activations(components: Components, source: ActivationSource, positions: Tensor) -> Iterator[Activations]:
     """A record of the source's output in each layer at `positions [B]` during the forward pass inside the block.
 
-    The output is the block's own, before a norm that may follow and before it is added to the residual.
+    The output is the block's own, before a norm that may follow and before it is added to the residual. Without a
+    gradient what the pass itself returns means nothing: its last feed-forward block was run at `positions` only.
     """
     outputs = Activations(positions, len(components.layers))
     # Hooks run in the order in which they were registered: for the source `block`, `keep` has to come before `gather`.
@@ -68,6 +79,8 @@ def recorded_activations(components: Components, source: ActivationSource, posit
     handles += [
         layer.register_forward_hook(partial(outputs.gather, number)) for number, layer in enumerate(components.layers)
     ]
+    if source == "ffn" and not torch.is_grad_enabled():
+        handles.append(components.ffns[-1].register_forward_pre_hook(outputs.narrow))
     try:
         yield outputs
     finally:
