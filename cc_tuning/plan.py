@@ -22,7 +22,8 @@ from cc_tuning.selection.stage import selection_step
 from cc_tuning.step import HubSource, LocalSource, Source, Step
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.stage import train_step
-from cc_tuning.transform.stage import TransformConfig, transform_step
+from cc_tuning.transform.config import TransformConfig
+from cc_tuning.transform.stage import transform_step
 from cc_tuning.translation.stage import TranslationConfig, translation_step
 from data_contracts.store import ArtifactRef
 

@@ -12,7 +12,8 @@ from pathlib import Path
 from safetensors.torch import save_file
 
 from cc_tuning.execution import Execution
-from cc_tuning.model.checkpoint import CONNECTION_FILE, TRANSFORM_KEY, read_tensors, read_transform_matrix
+from cc_tuning.model.checkpoint import CONNECTION_FILE, read_tensors
+from cc_tuning.model.transform_file import read_transform_matrix
 from cc_tuning.plan import Plan, RunPlan
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json, written_atomically
@@ -58,7 +59,7 @@ def _publish_folder(
         if path.is_file() and path.name != MANIFEST:
             _link_or_copy(path, partial / path.relative_to(source))
     if matrix is not None:
-        tensors = read_tensors(source / CONNECTION_FILE) | {TRANSFORM_KEY: read_transform_matrix(matrix)}
+        tensors = read_tensors(source / CONNECTION_FILE) | dict(read_transform_matrix(matrix).tensors)
         with written_atomically(partial / CONNECTION_FILE) as temporary:
             save_file(tensors, temporary)
     write_json(partial / _RECORD, record)

@@ -20,7 +20,7 @@ from cc_tuning.miniature.world import WorldConfig
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.training.config import TrainingConfig
-from cc_tuning.transform.stage import TransformConfig
+from cc_tuning.transform.config import TransformConfig
 from cc_tuning.translation.stage import TranslationConfig
 
 MINIATURE = "miniature"

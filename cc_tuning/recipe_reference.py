@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -71,7 +71,9 @@ def _type_text(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is tuple:
         return f"list of {_type_text(get_args(annotation)[0])}"
-    if get_origin(annotation) is UnionType:
+    if get_origin(annotation) is Annotated:
+        return _type_text(get_args(annotation)[0])
+    if get_origin(annotation) in (UnionType, Union):
         return " or ".join(map(_type_text, get_args(annotation)))
     return _PLAIN_TYPES.get(getattr(annotation, "__name__", ""), str(annotation))
 

@@ -1,6 +1,6 @@
 """A checkpoint on disk: an ordinary Hugging Face model directory with two more files.
 
-`cross_lingual_connection.safetensors` holds `decision_maker.weight` and, once fitted, `transform_matrix`;
+`cross_lingual_connection.safetensors` holds `decision_maker.weight` and, once fitted, the Transform Matrix;
 `cross_lingual.json` says what they are. Any tool can load the base weights and never sees them. Files are written
 under a temporary name and renamed, `cross_lingual.json` last: where it is present, the rest is whole.
 """
@@ -22,12 +22,12 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.config import ConnectionConfig
+from cc_tuning.model.transform_matrix import TransformMatrix
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json, written_atomically
 
 CONNECTION_FILE = "cross_lingual_connection.safetensors"
 DESCRIPTION_FILE = "cross_lingual.json"
-TRANSFORM_KEY = "transform_matrix"
 FORMAT = 1
 _SELECTOR_PREFIX = "decision_maker."
 
@@ -53,7 +53,7 @@ class SavedConnection:
 
     description: Description
     selector_state: dict[str, Tensor]  # of the selector module, without its prefix
-    transform_matrix: Tensor | None  # W_T [D, D] float32
+    transform: TransformMatrix | None  # float32
 
 
 def has_connection(directory: Path | str) -> bool:
@@ -66,15 +66,15 @@ def write_checkpoint(
     base: PreTrainedModel,
     description: Description,
     selector_state: Mapping[str, Tensor],
-    transform_matrix: Tensor | None,
+    transform: TransformMatrix | None,
 ) -> None:
     """Write the base model, its connection and the description into `directory`, each file whole or absent."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / DESCRIPTION_FILE).unlink(missing_ok=True)
     write_base_model(directory, base, description.stop_token_ids)
     tensors = {_SELECTOR_PREFIX + name: tensor for name, tensor in selector_state.items()}
-    if transform_matrix is not None:
-        tensors[TRANSFORM_KEY] = transform_matrix
+    if transform is not None:
+        tensors |= transform.tensors
     with written_atomically(directory / CONNECTION_FILE) as temporary:
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary)
     write_json(directory / DESCRIPTION_FILE, description.model_dump(mode="json"))
@@ -126,9 +126,9 @@ def read_connection(directory: Path) -> SavedConnection:
     except ValidationError as error:
         raise ArtifactMismatch(f"{directory / DESCRIPTION_FILE} is damaged: {error}; train again") from error
     tensors = read_tensors(directory / CONNECTION_FILE)
-    transform_matrix = tensors.pop(TRANSFORM_KEY, None)
+    transform = TransformMatrix.taken_from(tensors)
     state = {name.removeprefix(_SELECTOR_PREFIX): tensor for name, tensor in tensors.items()}
-    return SavedConnection(description, state, transform_matrix)
+    return SavedConnection(description, state, transform)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -146,21 +146,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path} ({path.stat().st_size} bytes) is truncated or not safetensors: {error}; "
             "delete it and run the stage that writes it again"
         ) from error
-
-
-def read_transform_matrix(path: Path) -> Tensor:
-    """`W_T [D, D]` float32 of a transform artifact, `transform_matrix.safetensors`.
-
-    Raises:
-        ArtifactMismatch: the file is missing or damaged, or holds no transform matrix.
-    """
-    tensors = read_tensors(path)
-    if TRANSFORM_KEY not in tensors:
-        raise ArtifactMismatch(
-            f"{path} holds {sorted(tensors)}, expected {TRANSFORM_KEY!r} [D, D]; "
-            "pass the file that the transform stage writes"
-        )
-    return tensors[TRANSFORM_KEY]
 
 
 def downloaded_model(name: str, revision: str | None) -> Path:

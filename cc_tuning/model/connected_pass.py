@@ -23,6 +23,7 @@ from cc_tuning.model.families import find_components
 from cc_tuning.model.injection import injected_vector
 from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
 from cc_tuning.model.tied_weights import keep_once_in_state_dict
+from cc_tuning.model.transform_matrix import TransformMatrix
 
 
 @dataclass
@@ -39,7 +40,8 @@ class ConnectedModel(nn.Module):
     """A causal language model whose first layer's FFN output gets `v` added at t* (Ye et al. 2025, eq. 3 to 5).
 
     `base` is the language model, `decision_maker` the selector, `connection` its configuration and `transform_matrix`
-    `W_T [D, D]` float32 or None. `W_T` is not part of the state dict: it is fitted after training.
+    `W_T [D, D]`, or one per layer `[L, D, D]`, float32, or None; `transform_intercept` is `b [D]` or `[L, D]`, or None.
+    Neither is part of the state dict: they are fitted after training.
     """
 
     # Read by the Trainer when a resumed checkpoint lacks weights.
@@ -53,7 +55,9 @@ class ConnectedModel(nn.Module):
         hidden_size, layers = base.config.hidden_size, len(components.layers)
         self.decision_maker = build_selector(connection, hidden_size, layers, base.config.initializer_range)
         self.transform_matrix: Tensor | None
+        self.transform_intercept: Tensor | None
         self.register_buffer("transform_matrix", None, persistent=False)
+        self.register_buffer("transform_intercept", None, persistent=False)
         keep_once_in_state_dict(self, base, "base.")
 
     # -- what the Trainer and Hugging Face tools ask a model for
@@ -199,33 +203,48 @@ class ConnectedModel(nn.Module):
         decision: Decision = self.decision_maker(source, embedding, row_keys, noise)
         return decision
 
-    def set_transform_matrix(self, matrix: Tensor) -> None:
-        """Use `matrix [D, D]` as `W_T`, kept in float32 on the model's device.
+    def set_transform_matrix(self, matrix: Tensor, intercept: Tensor | None = None) -> None:
+        """Use `matrix [D, D]` as `W_T`, or `[L, D, D]` as one for each layer, with `intercept [D]` or `[L, D]` if there
+        is one; both kept in float32 on the model's device.
 
         Raises:
             UnsupportedModel: the shape is not that of this model, or values are not finite.
         """
-        expected = (self.config.hidden_size, self.config.hidden_size)
-        if tuple(matrix.shape) != expected or not bool(torch.isfinite(matrix).all()):
+        layers, hidden_size = self.config.num_hidden_layers, self.config.hidden_size
+        transform = TransformMatrix(matrix, intercept)
+        infinite = sum(int((~torch.isfinite(tensor)).sum()) for tensor in transform.tensors.values())
+        if infinite or not transform.fits(layers, hidden_size):
+            offset = "" if intercept is None else f", with an intercept {tuple(intercept.shape)},"
             raise UnsupportedModel(
-                f"the transform matrix has shape {tuple(matrix.shape)} and {int((~torch.isfinite(matrix)).sum())} "
-                f"values that are not finite; this model needs {expected}. Fit the matrix on this checkpoint"
+                f"the transform matrix has shape {tuple(matrix.shape)}{offset} and {infinite} values that are not "
+                f"finite; this model needs {(hidden_size, hidden_size)}, or {(layers, hidden_size, hidden_size)} for "
+                "one per layer, and an intercept of the same sizes. Fit the matrix on this checkpoint"
             )
-        self.transform_matrix = matrix.to(self.device, torch.float32)
+        transform = transform.to(self.device, torch.float32)
+        self.transform_matrix, self.transform_intercept = transform.matrix, transform.intercept
+
+    @property
+    def transform(self) -> TransformMatrix | None:
+        """The fitted map, or None before one was set."""
+        if self.transform_matrix is None:
+            return None
+        return TransformMatrix(self.transform_matrix, self.transform_intercept)
 
     def predicted_english(self, own: Tensor, english_rows: Tensor | None = None) -> Tensor:
-        """`F_hat = F W_T [B, L, D]` float32 (section 3.2.2), or `F` itself for English rows if so configured.
+        """`F_hat_l = F_l W_l + b_l` `[B, L, D]` float32 (section 3.2.2; in the paper one `W` and no `b`), or `F` itself
+        for English rows if so configured.
 
         `own [B, L, D]` in any dtype, `english_rows [B]` bool.
         """
-        if self.transform_matrix is None:
+        transform = self.transform
+        if transform is None:
             raise ConfigError(
                 "connection='transform' needs a transform matrix and this model has none; fit one with the transform "
                 "stage and pass it to from_pretrained(transform_matrix=...), or use connection='parallel' or 'off'"
             )
         own = own.float()
         with torch.autocast(own.device.type, enabled=False):
-            predicted = own @ self.transform_matrix.float()
+            predicted = transform.to(own.device, torch.float32).apply(own)
         if self.connection.english == "identity" and english_rows is not None:
             return torch.where(english_rows[:, None, None], own, predicted)
         return predicted

@@ -16,6 +16,7 @@ from cc_tuning.model.connected_pass import ConnectedModel
 from cc_tuning.model.families import find_components
 from cc_tuning.model.generation import Generation, Prompts, continue_with, filled_cache, generate, read_prompts
 from cc_tuning.model.positions import key_of_rows
+from cc_tuning.model.transform_file import check_fitted_on, read_transform_matrix
 from cc_tuning.provenance import library_versions
 
 
@@ -23,7 +24,7 @@ class CrossLingualModel(ConnectedModel):
     """A causal language model with a cross-lingual connection. `forward` is that of `ConnectedModel`.
 
     `base` is the language model, `decision_maker` the selector, `connection` its configuration and `transform_matrix`
-    `W_T [D, D]` float32 or None. Without a call to `eval()` or `train()` a loaded model is in evaluation mode.
+    `W_T` float32 or None. Without a call to `eval()` or `train()` a loaded model is in evaluation mode.
     """
 
     # -- making, saving, loading
@@ -59,7 +60,7 @@ class CrossLingualModel(ConnectedModel):
             versions=library_versions(),
         )
         state = self.decision_maker.state_dict()
-        checkpoint.write_checkpoint(Path(directory), self.base, description, state, self.transform_matrix)
+        checkpoint.write_checkpoint(Path(directory), self.base, description, state, self.transform)
 
     @classmethod
     def from_pretrained(
@@ -73,18 +74,19 @@ class CrossLingualModel(ConnectedModel):
         Raises:
             ConfigError: the directory has no connection.
             ArtifactMismatch: a file is missing or damaged, or the parts do not belong together.
-            UnsupportedModel: a transform matrix of another hidden size.
+            UnsupportedModel: a transform matrix of another family or size.
         """
         directory = Path(directory)
         saved = checkpoint.read_connection(directory)
         base = checkpoint.read_base_model(directory, dtype)
         model = cls(base, saved.description.connection)
         checkpoint.load_selector(model.decision_maker, saved, base.config, directory)
-        matrix = saved.transform_matrix
+        transform = saved.transform
         if transform_matrix is not None:
-            matrix = checkpoint.read_transform_matrix(Path(transform_matrix))
-        if matrix is not None:
-            model.set_transform_matrix(matrix)
+            transform = read_transform_matrix(Path(transform_matrix))
+            check_fitted_on(Path(transform_matrix), directory, saved.description)
+        if transform is not None:
+            model.set_transform_matrix(transform.matrix, transform.intercept)
         return model.eval()
 
     # -- inference

@@ -6,7 +6,7 @@ drown in the rounding of large sums. All three predictors are read on one scale:
     MSE = mean over rows and hidden units of (prediction − B)²
     R²  = 1 − MSE / variance,    variance = mean of (B − mean of these rows of B)²
 
-`identity` predicts B by A itself (`W = I`), `mean` by the mean of the fitted rows of B.
+`identity` predicts B by A itself (`W = I`), `mean` by the mean of the fitted rows of B over all layers.
 """
 
 from typing import Any
@@ -14,25 +14,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cc_tuning.model.transform_matrix import TransformMatrix
+
 PREDICTORS = ("transform", "identity", "mean")
 
 
 class PredictionErrors:
-    """Squared errors of the three predictors over `[n, L, D]` batches, by layer; float64, O(L·D + D²) memory."""
+    """Squared errors of the three predictors over `[n, L, D]` batches, by layer; float64, O(L·D) beside the matrix."""
 
-    def __init__(self, matrix: Tensor, english_mean: Tensor, layers: int) -> None:
-        """`matrix [D, D]` as it is stored (its rounding counts), `english_mean [D]` of the fitted rows."""
-        self._matrix = matrix.to(torch.float64)
-        self._english_mean = english_mean.to(torch.float64)
-        self._squares = {name: matrix.new_zeros(layers, dtype=torch.float64) for name in PREDICTORS}
-        self._means = matrix.new_zeros(layers, len(matrix), dtype=torch.float64)
-        self._spread = matrix.new_zeros(layers, dtype=torch.float64)
+    def __init__(self, transform: TransformMatrix, english_mean: Tensor, layers: int) -> None:
+        """`transform` as it is stored (its rounding counts), `english_mean [D]` of the fitted rows."""
+        self._transform = transform.to(english_mean.device, torch.float64)
+        self._english_mean = english_mean = english_mean.to(torch.float64)
+        self._squares = {name: english_mean.new_zeros(layers) for name in PREDICTORS}
+        self._means = english_mean.new_zeros(layers, len(english_mean))
+        self._spread = english_mean.new_zeros(layers)
         self.pairs = 0
 
     def update(self, activations: Tensor, english_activations: Tensor) -> None:
         """Add pairs; both `[n, L, D]`, any float dtype."""
-        A, B = activations.to(self._matrix), english_activations.to(self._matrix)
-        predictions = {"transform": A @ self._matrix, "identity": A, "mean": self._english_mean}
+        A, B = activations.to(self._english_mean), english_activations.to(self._english_mean)
+        predictions = {"transform": self._transform.apply(A), "identity": A, "mean": self._english_mean}
         for name, prediction in predictions.items():
             self._squares[name] += (prediction - B).square().sum(dim=(0, 2))
         self._add_spread(B)

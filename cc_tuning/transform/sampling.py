@@ -47,6 +47,8 @@ class ActivationBatch:
 
     activations: Tensor
     english_activations: Tensor
+    places: Tensor
+    """Where each pair stands among the pairs that were given, `[n]` int64."""
 
 
 def draw_pairs(
@@ -82,18 +84,23 @@ def sampled_activations(
 ) -> Iterator[ActivationBatch]:
     """The activations of `pairs`, batch by batch, from unfused passes (Ye et al. 2025, section 3.2.2).
 
-    Batches are right padded and made of prompts of similar length; the order of the rows has no meaning.
+    Batches are right padded and made of prompts of similar length; `places` says which pairs they hold.
 
     Raises:
         TransformFailed: an activation is NaN or infinite; names the pairs.
     """
-    by_length = sorted(pairs, key=lambda pair: (len(pair.input_ids), len(pair.english_input_ids), pair.pair_id))
+
+    def length(place: int) -> tuple[int, int, str]:
+        return len(pairs[place].input_ids), len(pairs[place].english_input_ids), pairs[place].pair_id
+
+    by_length = sorted(range(len(pairs)), key=length)
     for first in range(0, len(by_length), batch_size):
-        batch = by_length[first : first + batch_size]
+        places = by_length[first : first + batch_size]
+        batch = [pairs[place] for place in places]
         activations = _activations(model, [pair.input_ids for pair in batch], padding_id)
         english = _activations(model, [pair.english_input_ids for pair in batch], padding_id)
         _check_finite(batch, activations, english)
-        yield ActivationBatch(activations, english)
+        yield ActivationBatch(activations, english, torch.tensor(places))
 
 
 def _activations(model: CrossLingualModel, prompts: Sequence[list[int]], padding_id: int) -> Tensor:

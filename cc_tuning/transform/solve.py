@@ -5,18 +5,25 @@
 Cholesky when the system is positive definite; otherwise the eigenvectors of `AᵀA` whose eigenvalues are above rounding,
 which gives the minimum-norm solution on the span of the rows. The rank is what float64 normal equations can resolve:
 singular values of A below about 1e-5 of the largest (D = 4,096) count as rounding, the order of what bfloat16
-activations can carry.
+activations can carry. A ridge chosen by cross-validation needs all eigenvalues, and the fit is then made from them.
+
+With an intercept, `B ≈ A W + b`, the same is solved for moments about the means, and `b = mean(B) − mean(A) W`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from cc_tuning.errors import TransformFailed
+from cc_tuning.transform.cross_validation import RidgeScore, best_ridge
 from cc_tuning.transform.moments import StreamingMoments
+
+Ridge = Annotated[float, Field(ge=0)] | Literal["gcv"]
+"""A penalty relative to the mean of the diagonal of `AᵀA`, or how it is chosen."""
 
 DEFAULT_RIDGE = 1e-6
 _KRYLOV_VECTORS = 16
@@ -28,59 +35,142 @@ class TransformFit:
 
     matrix: Tensor
     """`W [D, D]` float64; rows of activations are multiplied from the left: `B ≈ A @ W`."""
+    intercept: Tensor | None
+    """`b [D]` float64, added to each row of `A @ W`; None when the fit has none."""
     rows: int
     """Rows of A that were fitted (pairs times layers)."""
     rank: int
-    """The numerical rank of A; below D the fit says nothing about the directions that no row spans."""
+    """The numerical rank of A, of its deviations from the mean if there is an intercept; below D the fit says nothing
+    about the directions that no row spans."""
     ridge: float
     """The λ that was added, absolute."""
+    relative_ridge: float
+    """The same in units of the mean of the diagonal."""
     solver: Literal["cholesky", "eigenvalues"]
     condition_number: float
-    """Largest over smallest eigenvalue of the system that was solved (of the kept ones when truncated). After Cholesky
-    it is an estimate from below, usually within a hundredth."""
+    """Largest over smallest eigenvalue of the system that was solved (of the kept ones when truncated; 1 when none was
+    kept). After Cholesky it is an estimate from below, usually within a hundredth."""
+    gcv_score: float | None = None
+    """`V(λ)` where the ridge was chosen by cross-validation."""
 
 
-def fit_transform_matrix(moments: StreamingMoments, ridge: float = DEFAULT_RIDGE) -> TransformFit:
+@dataclass(frozen=True)
+class _Equations:
+    """`(gram + λI) W = cross`, about the means if there is an intercept."""
+
+    gram: Tensor
+    cross: Tensor
+    noise: float
+    """Eigenvalues of `gram` below this are rounding."""
+
+    @property
+    def unit(self) -> float:
+        """What a relative ridge is relative to."""
+        return float(self.gram.diagonal().mean())
+
+
+@dataclass(frozen=True)
+class _Solution:
+    matrix: Tensor
+    rank: int
+    ridge: float
+    solver: Literal["cholesky", "eigenvalues"]
+    condition_number: float
+    gcv_score: float | None = None
+
+
+def fit_transform_matrix(
+    moments: StreamingMoments, ridge: float | Literal["gcv"] = DEFAULT_RIDGE, intercept: bool = False
+) -> TransformFit:
     """The least-squares map from activations to English activations.
 
-    `ridge` is relative to the mean of the diagonal of `AᵀA`; 0 is allowed.
+    `ridge` is relative to the mean of the diagonal of `AᵀA`; 0 is allowed, `gcv` chooses it. It never shrinks the
+    intercept.
 
     Raises:
         TransformFailed: no row was seen, every row was zero, or a sum is not finite.
     """
-    gram = moments.gram
-    _check(moments, gram)
-    penalty = ridge * float(gram.diagonal().mean())
-    if ridge > 0 or _rank(gram) == len(gram):
+    _check(moments)
+    equations = _equations(moments, intercept)
+    unit = equations.unit
+    solution = _by_cross_validation(equations, moments, intercept) if ridge == "gcv" else _solve(equations, ridge)
+    W = solution.matrix
+    return TransformFit(
+        matrix=W,
+        intercept=moments.english_mean - moments.activation_mean @ W if intercept else None,
+        rows=moments.rows,
+        rank=solution.rank,
+        ridge=solution.ridge,
+        relative_ridge=solution.ridge / unit if unit > 0 else 0.0,
+        solver=solution.solver,
+        condition_number=solution.condition_number,
+        gcv_score=solution.gcv_score,
+    )
+
+
+def _equations(moments: StreamingMoments, intercept: bool) -> _Equations:
+    """The moments, or with an intercept those about the means: `AᵀA − n·mean(A)ᵀ mean(A)`, and so on."""
+    gram, cross = moments.gram, moments.cross
+    noise = _noise(gram)
+    if intercept:
+        mean = moments.rows * moments.activation_mean[:, None]
+        gram, cross = gram - mean * moments.activation_mean, cross - mean * moments.english_mean
+    return _Equations(gram, cross, noise)
+
+
+def _solve(equations: _Equations, ridge: float) -> _Solution:
+    gram = equations.gram
+    penalty = ridge * equations.unit
+    spread = bool(gram.diagonal().max() > equations.noise)  # one row, or equal ones, have none about their mean
+    if spread and (ridge > 0 or _rank(equations) == len(gram)):
         system = _plus_diagonal(gram, penalty)
         factor, failed = torch.linalg.cholesky_ex(system)
         if not failed:
-            matrix = torch.cholesky_solve(moments.cross, factor)
+            matrix = torch.cholesky_solve(equations.cross, factor)
             largest = _largest_eigenvalue(lambda v: system @ v, system)
             smallest = 1 / _largest_eigenvalue(lambda v: _solve_with(factor, v), system)
             # clear of rounding by far more than the estimate is off: no factorisation needed to tell
-            clear = smallest - penalty > max(penalty, 10 * _noise(gram))
-            rank = len(gram) if clear else _rank(gram)
-            return TransformFit(matrix, moments.rows, rank, penalty, "cholesky", largest / smallest)
-    return _truncated_fit(moments, gram, penalty)
+            clear = smallest - penalty > max(penalty, 10 * equations.noise)
+            rank = len(gram) if clear else _rank(equations)
+            return _Solution(matrix, rank, penalty, "cholesky", largest / smallest)
+    eigenvalues, V = _eigenvectors(equations)
+    return _truncated(eigenvalues, V, V.T @ equations.cross, penalty)
 
 
-def _truncated_fit(moments: StreamingMoments, gram: Tensor, penalty: float) -> TransformFit:
-    eigenvalues, vectors = torch.linalg.eigh(gram)
-    kept = eigenvalues > _noise(gram)
-    values, V = eigenvalues[kept] + penalty, vectors[:, kept]
-    matrix = V @ ((V.T @ moments.cross) / values[:, None])
-    condition_number = float(values.max() / values.min())
-    return TransformFit(matrix, moments.rows, int(kept.sum()), penalty, "eigenvalues", condition_number)
+def _by_cross_validation(equations: _Equations, moments: StreamingMoments, intercept: bool) -> _Solution:
+    eigenvalues, V = _eigenvectors(equations)
+    coefficients = V.T @ equations.cross
+    if not len(eigenvalues):
+        return _truncated(eigenvalues, V, coefficients, 0.0)
+    squares, rows = moments.english_squares, moments.rows
+    if intercept:
+        squares -= rows * float(moments.english_mean.square().sum())
+    score = RidgeScore(eigenvalues, coefficients.square().sum(1), squares, rows, rows - intercept)
+    penalty = best_ridge(score, equations.unit)
+    return replace(_truncated(eigenvalues, V, coefficients, penalty), gcv_score=score(penalty))
 
 
-def _rank(gram: Tensor) -> int:
+def _eigenvectors(equations: _Equations) -> tuple[Tensor, Tensor]:
+    """The eigenvalues above rounding `[r]`, and their eigenvectors `[D, r]`."""
+    eigenvalues, vectors = torch.linalg.eigh(equations.gram)
+    kept = eigenvalues > equations.noise
+    return eigenvalues[kept], vectors[:, kept]
+
+
+def _truncated(eigenvalues: Tensor, V: Tensor, coefficients: Tensor, penalty: float) -> _Solution:
+    """The fit on the span of `V`; `coefficients` are `Vᵀ AᵀB [r, D]`."""
+    values = eigenvalues + penalty
+    condition_number = float(values.max() / values.min()) if len(values) else 1.0
+    return _Solution(V @ (coefficients / values[:, None]), len(values), penalty, "eigenvalues", condition_number)
+
+
+def _rank(equations: _Equations) -> int:
     """How many eigenvalues are above rounding.
 
     All of them are exactly when `AᵀA − noise·I` is positive definite (Sylvester's law of inertia), which one Cholesky
     factorisation tells, ten times cheaper than the eigenvalues (D = 2,048); those are needed only when it is not.
     """
-    noise = _noise(gram)
+    gram, noise = equations.gram, equations.noise
     _, failed = torch.linalg.cholesky_ex(_plus_diagonal(gram, -noise))
     return int((torch.linalg.eigvalsh(gram) > noise).sum()) if failed else len(gram)
 
@@ -124,14 +214,14 @@ def _largest_eigenvalue(apply: Callable[[Tensor], Tensor], like: Tensor) -> floa
     return float(torch.linalg.eigvalsh(basis.T @ images)[-1])
 
 
-def _check(moments: StreamingMoments, gram: Tensor) -> None:
+def _check(moments: StreamingMoments) -> None:
     if moments.rows == 0:
         raise TransformFailed("no Transform Matrix: no activation row was sampled, at least one pair is needed")
-    for name, values in (("AᵀA", gram), ("AᵀB", moments.cross)):
+    for name, values in (("AᵀA", moments.gram), ("AᵀB", moments.cross)):
         if not torch.isfinite(values.sum()):
             raise TransformFailed(
                 f"no Transform Matrix: {name} over {moments.rows} rows is not finite, so an activation was NaN, "
                 "infinite or above 1e150; check that the checkpoint answers and that its dtype fits it"
             )
-    if not gram.diagonal().any():
+    if not moments.gram.diagonal().any():
         raise TransformFailed(f"no Transform Matrix: all {moments.rows} activation rows are zero, so nothing fits")

@@ -1,37 +1,36 @@
 """Stage `transform`: sample activation pairs of one CC-tuned checkpoint and fit its Transform Matrix.
 
-Two looks at the sampled rows: the first sums moments, from which the matrix is solved; the second measures the error of
-the matrix as stored. Between them the activations wait on disk in the artifact's folder, in the model's dtype
-(1,000 pairs of an 8B model: 0.5 GB), so memory stays at O(D²) and no prompt is run twice. They are deleted at the end.
+Prompts are run once. Their activations wait on disk (`cc_tuning.transform.spool`) and are looked at as often as needed:
+for the moments from which the matrix is solved, for the error of the matrix as stored, and for the sweep over the
+number of pairs. They are deleted at the end.
 
-Files: `transform_matrix.safetensors` (key `transform_matrix`, `[D, D]` float32), `diagnostics.json` (flat: counts,
-rank, solver, the figures of `PredictionErrors.report`, those of held-out pairs prefixed `held_out_`),
-`pairs.parquet`, `quarantine.parquet`.
+Files: `transform_matrix.safetensors` (float32: `transform_matrix` `[D, D]` or `[L, D, D]`, `transform_intercept` `[D]`
+or `[L, D]` if there is one; its metadata name the checkpoint), `diagnostics.json` (flat: the form of the map, counts,
+rank, solver, the figures of `PredictionErrors.report`, those of held-out pairs prefixed `held_out_`, and the list
+`sweep` if one was asked for), `pairs.parquet`, `quarantine.parquet`.
 """
 
 import logging
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dataframely as dy
 import polars as pl
 import torch
-from pydantic import BaseModel, ConfigDict, Field
-from safetensors.torch import load_file, save_file
 
 from cc_tuning.devices import limited_threads, resolve_device
 from cc_tuning.errors import TransformFailed
 from cc_tuning.model import CrossLingualModel
-from cc_tuning.progress import Progress
+from cc_tuning.model.transform_file import Origin, write_transform_matrix
 from cc_tuning.prompts import ChatPrompts, load_tokenizer
 from cc_tuning.step import Build, Source, Step
-from cc_tuning.transform.diagnostics import PredictionErrors
-from cc_tuning.transform.moments import StreamingMoments
-from cc_tuning.transform.sampling import ActivationBatch, Sample, draw_pairs, sampled_activations
-from cc_tuning.transform.solve import DEFAULT_RIDGE, TransformFit, fit_transform_matrix
-from data_contracts.files import write_json, written_atomically
+from cc_tuning.transform.config import TransformConfig
+from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure
+from cc_tuning.transform.sampling import Sample, draw_pairs, sampled_activations
+from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
+from cc_tuning.transform.sweep import sweep
+from data_contracts.files import write_json
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.quarantine import write_quarantine
@@ -39,45 +38,18 @@ from data_contracts.schemas import ParallelPair
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 MATRIX_FILE = "transform_matrix.safetensors"
-MATRIX_KEY = "transform_matrix"
 DIAGNOSTICS_FILE = "diagnostics.json"
 PAIRS_FILE = "pairs.parquet"
 _ACTIVATIONS = "activations"
-
-
-class TransformConfig(BaseModel):
-    """How the Transform Matrix is fitted (Ye et al. 2025, section 3.2.2)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    pairs: int = Field(
-        default=1000, ge=1, description="Parallel prompts to sample (paper: M = 1,000; its code ships with 10)."
-    )
-    held_out_fraction: float = Field(
-        default=0.1, ge=0, lt=1, description="Share of the sampled pairs that is kept out of the fit and only measured."
-    )
-    ridge: float = Field(
-        default=DEFAULT_RIDGE,
-        ge=0,
-        description="Added to the diagonal of AᵀA, relative to its mean; the paper has none (0).",
-    )
-    seed: int = Field(default=0, ge=0, description="Which pairs are sampled and which of them are held out.")
-    min_quality: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Quality that a translated pair needs to be sampled; unset, that of the training rows "
-        "(`data.min_quality`).",
-    )
 
 
 class TransformPair(dy.Schema):
     """A sampled pair and its side of the split."""
 
     pair_id = dy.String(primary_key=True, nullable=False, min_length=1)
-    split = dy.Enum(["fit", "held_out"], nullable=False)
+    split = dy.Enum([FIT, HELD_OUT], nullable=False)
 
 
 def transform_step(config: TransformConfig, *, run: str, pairs: Source, checkpoint: Source) -> Step:
@@ -110,82 +82,60 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
     padding_id = tokenizer.pad_token_id
     assert isinstance(padding_id, int)
     with limited_threads(build.execution.threads):
-        fit, figures = _fit_and_measure(build, model, sample, padding_id)
-    del model
+        spool = _sampled(build, model, sample, padding_id)
+        del model
+        fitted = fit_spooled(spool, config)
+        figures = dict(measure(spool, fitted))
+        if config.sweep_pairs:
+            figures["sweep"] = sweep(spool, config, fitted, figures)
+    spool.remove()
     torch.cuda.empty_cache()  # the next stage trains in another process on the same device
-    _write_results(build.folder, fit, figures, sample)
+    write_transform_matrix(build.folder / MATRIX_FILE, fitted.transform, Origin.of(checkpoint))
+    _write_diagnostics(build.folder, config, fitted, figures)
+    _write_pairs(build.folder, sample)
     counts = write_quarantine(build.folder, [sample.quarantined])
     kept = len(sample.fit) + len(sample.held_out)
     not_selected = pairs.height - kept - sample.quarantined.height
     return RowCounts(read=pairs.height, kept=kept, quarantined=counts, not_selected=not_selected)
 
 
-def _fit_and_measure(
+def _sampled(
     build: Build[TransformConfig], model: CrossLingualModel, sample: Sample, padding_id: int
-) -> tuple[TransformFit, dict[str, Any]]:
-    spool = build.folder / _ACTIVATIONS
-    batch_size, progress = build.execution.transform_batch_size, build.progress
-    moments = StreamingMoments(model.config.hidden_size, model.device)
+) -> ActivationSpool:
+    """The activations of both splits, on disk."""
+    layers, hidden_size = model.config.num_hidden_layers, model.config.hidden_size
+    spool = ActivationSpool(build.folder / _ACTIVATIONS, layers, hidden_size, model.device)
     total = len(sample.fit) + len(sample.held_out)
-    fit_batches = sampled_activations(model, sample.fit, batch_size, padding_id)
-    for batch in _spooled(fit_batches, spool / "fit", 0, total, progress):
-        moments.update(batch.activations.flatten(0, 1), batch.english_activations.flatten(0, 1))
-    held_out_batches = sampled_activations(model, sample.held_out, batch_size, padding_id)
-    for _ in _spooled(held_out_batches, spool / "held_out", len(sample.fit), total, progress):
-        pass
-    fit = fit_transform_matrix(moments, build.config.ridge)
-    stored = fit.matrix.float()
-    figures: dict[str, Any] = {}
-    for split, prefix in (("fit", ""), ("held_out", "held_out_")):
-        errors = PredictionErrors(stored, moments.english_mean, model.config.num_hidden_layers)
-        for path in sorted((spool / split).glob("*.safetensors")):
-            tensors = load_file(path, device=str(model.device))
-            errors.update(tensors["activations"], tensors["english_activations"])
-        figures |= {f"{prefix}pairs": errors.pairs}
-        figures |= errors.report(prefix) if errors.pairs else {}
-    shutil.rmtree(spool)
-    return fit, figures
+    for split, pairs in ((FIT, sample.fit), (HELD_OUT, sample.held_out)):
+        batches = sampled_activations(model, pairs, build.execution.transform_batch_size, padding_id)
+        spool.fill(split, batches, total, build.progress)
+    return spool
 
 
-def _spooled(
-    batches: Iterator[ActivationBatch], folder: Path, done: int, total: int, progress: Progress
-) -> Iterator[ActivationBatch]:
-    """The same batches, each written to `folder` as it passes."""
-    folder.mkdir(parents=True)
-    for number, batch in enumerate(batches):
-        tensors = {"activations": batch.activations, "english_activations": batch.english_activations}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / f"{number:06d}.safetensors")
-        done += len(batch.activations)
-        progress(done, total, "pairs")
-        yield batch
-
-
-def _write_results(folder: Path, fit: TransformFit, figures: Mapping[str, Any], sample: Sample) -> None:
-    with written_atomically(folder / MATRIX_FILE) as temporary:
-        save_file({MATRIX_KEY: fit.matrix.float().cpu().contiguous()}, temporary)
-    hidden_size = len(fit.matrix)
-    summary = {
-        "rows": fit.rows,
-        "hidden_size": hidden_size,
-        "rank": fit.rank,
-        "ridge": fit.ridge,
-        "solver": fit.solver,
-        "condition_number": fit.condition_number,
-    }
-    write_json(folder / DIAGNOSTICS_FILE, {**summary, **figures})
-    splits = {pair.pair_id: "fit" for pair in sample.fit} | {pair.pair_id: "held_out" for pair in sample.held_out}
-    frame = pl.DataFrame({"pair_id": list(splits), "split": list(splits.values())}).sort("pair_id")
-    write_parquet(frame, folder / PAIRS_FILE, TransformPair)
-    if fit.rank < hidden_size:
+def _write_diagnostics(
+    folder: Path, config: TransformConfig, fitted: FittedTransform, figures: Mapping[str, Any]
+) -> None:
+    hidden_size = len(fitted.english_mean)
+    form: dict[str, Any] = {"matrix": config.matrix, "intercept": config.intercept, "hidden_size": hidden_size}
+    form |= {"ridge_choice": "gcv" if config.ridge == "gcv" else "fixed"}
+    summary = fitted.summary()
+    write_json(folder / DIAGNOSTICS_FILE, {**form, **summary, **figures})
+    if summary["rank"] < hidden_size:
         logger.warning(
-            "the sampled rows have rank %d of %d: the matrix maps the other directions to 0. Sample more pairs",
-            fit.rank, hidden_size,
+            "the sampled rows%s have rank %d of %d: the matrix maps the other directions to 0. Sample more pairs",
+            " of a layer" if config.matrix == "per_layer" else "", summary["rank"], hidden_size,
         )  # fmt: skip
     logger.info(
         "fitted on %d pairs (%d rows, rank %d of %d) | R² %s fitted, %s held out (identity %s)",
-        figures["pairs"], fit.rows, fit.rank, hidden_size,
+        figures["pairs"], summary["rows"], summary["rank"], hidden_size,
         *(_rounded(figures.get(name)) for name in ("r2", "held_out_r2", "held_out_identity_r2")),
     )  # fmt: skip
+
+
+def _write_pairs(folder: Path, sample: Sample) -> None:
+    splits = {pair.pair_id: FIT for pair in sample.fit} | {pair.pair_id: HELD_OUT for pair in sample.held_out}
+    frame = pl.DataFrame({"pair_id": list(splits), "split": list(splits.values())}).sort("pair_id")
+    write_parquet(frame, folder / PAIRS_FILE, TransformPair)
 
 
 def _rounded(figure: float | None) -> str:

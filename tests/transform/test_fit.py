@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cc_tuning.errors import TransformFailed
+from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.transform.diagnostics import PredictionErrors
 from cc_tuning.transform.moments import StreamingMoments
 from cc_tuning.transform.solve import fit_transform_matrix
@@ -145,7 +146,7 @@ def test_figures_per_layer_and_overall_equal_the_slow_ones() -> None:
     F, F_en = A.view(pairs, layers, D), B.view(pairs, layers, D) + torch.arange(layers).view(1, layers, 1)
     fit = fit_transform_matrix(_moments(F.flatten(0, 1), F_en.flatten(0, 1)))
     mean = F_en.mean((0, 1))
-    errors = PredictionErrors(fit.matrix, mean, layers)
+    errors = PredictionErrors(TransformMatrix(fit.matrix), mean, layers)
     for some, some_en in zip(F.split(7), F_en.split(7), strict=True):
         errors.update(some, some_en)
     report = errors.report("held_out_")

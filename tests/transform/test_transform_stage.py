@@ -16,8 +16,9 @@ from cc_tuning.model import CrossLingualModel
 from cc_tuning.progress import no_progress
 from cc_tuning.prompts import ChatPrompts
 from cc_tuning.step import Build, Location
+from cc_tuning.transform.config import TransformConfig
 from cc_tuning.transform.sampling import draw_pairs
-from cc_tuning.transform.stage import TransformConfig, TransformPair, build_transform
+from cc_tuning.transform.stage import TransformPair, build_transform
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.schemas import ParallelPair, QuarantinedRow
