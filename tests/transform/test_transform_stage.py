@@ -1,76 +1,25 @@
 """The transform stage on a tiny checkpoint: who is fitted, what is written, and what is refused."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
-from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, TransformFailed
-from cc_tuning.execution import Execution
 from cc_tuning.model import CrossLingualModel
-from cc_tuning.progress import no_progress
 from cc_tuning.prompts import ChatPrompts
-from cc_tuning.step import Build, Location
-from cc_tuning.transform.config import TransformConfig
 from cc_tuning.transform.sampling import draw_pairs
-from cc_tuning.transform.stage import TransformPair, build_transform
-from data_contracts.manifest import RowCounts
-from data_contracts.parquet import read_parquet, write_parquet
-from data_contracts.schemas import ParallelPair, QuarantinedRow
-from tests.checkpoints import save_connected_checkpoint, save_plain_checkpoint
+from cc_tuning.transform.stage import build_transform
+from data_contracts.parquet import read_parquet
+from data_contracts.schemas import QuarantinedRow
+from tests.checkpoints import save_plain_checkpoint
 from tests.reference.least_squares import figures_by_layer, least_squares_matrix
+from tests.transform.transform_runs import prepared, run_stage, translated_pair
 
 LAYERS, HIDDEN = 3, 32
-
-
-def _pair(number: int, origin: str = "translated", **changes: object) -> dict[str, object]:
-    row = {
-        "pair_id": f"pair-{number:03d}",
-        "language": "Swahili",
-        "language_code": "swh",
-        "flores_code": "swh_Latn",
-        "inputs": f"Mji mkuu wa {number} ni {number * number} upi?",
-        "targets": "Sijui.",
-        "inputs_en": f"What is the capital of {number} or {number + 7}?",
-        "targets_en": "I do not know.",
-        "origin": origin,
-        "quality": 1.0,
-        "flags": [],
-    }
-    return {**row, **changes}
-
-
-@pytest.fixture(scope="module")
-def checkpoint(
-    tmp_path_factory: pytest.TempPathFactory, tiny_llama_directory: Path, tiny_tokenizer: PreTrainedTokenizerBase
-) -> Path:
-    folder = tmp_path_factory.mktemp("transform") / "checkpoint"
-    return save_connected_checkpoint(folder, tiny_llama_directory, tiny_tokenizer)
-
-
-def _build(
-    folder: Path, rows: list[dict[str, object]], checkpoint: Path, batch: int = 4, **config: float
-) -> Build[TransformConfig]:
-    folder.mkdir()
-    write_parquet(pl.DataFrame(rows), folder.with_suffix(".pairs.parquet"), ParallelPair)
-    inputs = {"pairs": Location(str(folder.with_suffix(".pairs.parquet"))), "checkpoint": Location(str(checkpoint))}
-    execution = Execution(device="cpu", threads=1, transform_batch_size=batch)
-    return Build(TransformConfig.model_validate(config), inputs, folder, execution, no_progress)
-
-
-def _run(
-    folder: Path, rows: list[dict[str, object]], checkpoint: Path, batch: int = 4, **config: float
-) -> tuple[RowCounts, torch.Tensor, dict[str, object], dict[str, str]]:
-    build = _build(folder, rows, checkpoint, batch, **config)
-    counts = build_transform(build)
-    matrix = load_file(folder / "transform_matrix.safetensors")["transform_matrix"]
-    splits = dict(read_parquet(folder / "pairs.parquet", TransformPair).iter_rows())
-    return counts, matrix, json.loads((folder / "diagnostics.json").read_text()), splits
 
 
 def _one_by_one(
@@ -88,8 +37,8 @@ def _one_by_one(
 def test_stage_fits_what_least_squares_fits_and_measures_the_held_out_pairs(
     tmp_path: Path, checkpoint: Path, tiny_tokenizer: PreTrainedTokenizerBase
 ) -> None:
-    pairs = [_pair(number) for number in range(40)]
-    counts, matrix, diagnostics, splits = _run(tmp_path / "t", pairs, checkpoint, held_out_fraction=0.25, ridge=0)
+    pairs = [translated_pair(number) for number in range(40)]
+    counts, matrix, diagnostics, splits = run_stage(tmp_path / "t", pairs, checkpoint, held_out_fraction=0.25, ridge=0)
     assert (counts.read, counts.kept, counts.not_selected) == (40, 40, 0)
     assert sorted(splits.values()) == ["fit"] * 30 + ["held_out"] * 10
     fitted = [pair for pair in pairs if splits[pair["pair_id"]] == "fit"]
@@ -111,47 +60,47 @@ def test_stage_fits_what_least_squares_fits_and_measures_the_held_out_pairs(
 
 
 def test_held_out_pairs_do_not_change_the_matrix(tmp_path: Path, checkpoint: Path) -> None:
-    pairs = [_pair(number) for number in range(20)]
-    _, matrix, _, splits = _run(tmp_path / "a", pairs, checkpoint)
+    pairs = [translated_pair(number) for number in range(20)]
+    _, matrix, _, splits = run_stage(tmp_path / "a", pairs, checkpoint)
     changed = [
         pair | {"inputs_en": "Something else entirely."} if splits[pair["pair_id"]] == "held_out" else pair
         for pair in pairs
     ]
-    _, again, _, same_splits = _run(tmp_path / "b", changed, checkpoint)
+    _, again, _, same_splits = run_stage(tmp_path / "b", changed, checkpoint)
     assert splits == same_splits
     assert list(splits.values()).count("held_out") == 2
     assert torch.equal(matrix, again)
 
 
 def test_order_of_pairs_and_batch_size_do_not_matter(tmp_path: Path, checkpoint: Path) -> None:
-    pairs = [_pair(number) for number in range(30)]
-    _, matrix, diagnostics, splits = _run(tmp_path / "a", pairs, checkpoint, pairs=20)
-    _, again, other, same_splits = _run(tmp_path / "b", pairs[::-1], checkpoint, batch=7, pairs=20)
+    pairs = [translated_pair(number) for number in range(30)]
+    _, matrix, diagnostics, splits = run_stage(tmp_path / "a", pairs, checkpoint, pairs=20)
+    _, again, other, same_splits = run_stage(tmp_path / "b", pairs[::-1], checkpoint, batch=7, pairs=20)
     assert splits == same_splits
     assert diagnostics["mse"] == pytest.approx(other["mse"], rel=1e-3)
     assert float((matrix - again).abs().max()) < 1e-2 * float(matrix.abs().max())
 
 
 def test_english_rows_are_never_sampled_and_others_up_to_the_number_asked_for(tmp_path: Path, checkpoint: Path) -> None:
-    pairs = [_pair(number, "english" if number % 3 == 0 else "given") for number in range(30)]
-    counts, _, _, splits = _run(tmp_path / "t", pairs, checkpoint, pairs=12)
+    pairs = [translated_pair(number, "english" if number % 3 == 0 else "given") for number in range(30)]
+    counts, _, _, splits = run_stage(tmp_path / "t", pairs, checkpoint, pairs=12)
     assert (counts.read, counts.kept, counts.not_selected) == (30, 12, 18)
     assert all(int(pair_id[-3:]) % 3 for pair_id in splits)
-    other = _run(tmp_path / "u", pairs, checkpoint, pairs=12, seed=1)[3]
+    other = run_stage(tmp_path / "u", pairs, checkpoint, pairs=12, seed=1)[3]
     assert set(other) != set(splits)
 
 
 def test_pairs_below_the_quality_are_not_sampled(tmp_path: Path, checkpoint: Path) -> None:
-    rows = [_pair(number, quality=quality) for number, quality in enumerate([0.2, 0.5, 0.8, 1.0])]
-    counts, _, _, splits = _run(tmp_path / "some", rows, checkpoint, min_quality=0.5)
+    rows = [translated_pair(number, quality=quality) for number, quality in enumerate([0.2, 0.5, 0.8, 1.0])]
+    counts, _, _, splits = run_stage(tmp_path / "some", rows, checkpoint, min_quality=0.5)
     assert set(splits) == {"pair-001", "pair-002", "pair-003"}
     assert (counts.read, counts.kept, counts.not_selected) == (4, 3, 1)
     with pytest.raises(TransformFailed, match=r"of 2 pairs, .* 2 are below the quality of 0\.9"):
-        build_transform(_build(tmp_path / "none", rows[:2], checkpoint, min_quality=0.9))
+        build_transform(prepared(tmp_path / "none", rows[:2], checkpoint, min_quality=0.9))
 
 
 def test_fewer_pairs_than_asked_for_are_fitted_and_the_rank_is_told(tmp_path: Path, checkpoint: Path) -> None:
-    _, matrix, diagnostics, splits = _run(tmp_path / "t", [_pair(1)], checkpoint)
+    _, matrix, diagnostics, splits = run_stage(tmp_path / "t", [translated_pair(1)], checkpoint)
     assert list(splits.values()) == ["fit"]
     assert diagnostics["rank"] <= LAYERS < HIDDEN  # type: ignore[operator]
     assert diagnostics["held_out_pairs"] == 0 and "held_out_mse" not in diagnostics
@@ -159,8 +108,10 @@ def test_fewer_pairs_than_asked_for_are_fitted_and_the_rank_is_told(tmp_path: Pa
 
 
 def test_too_long_prompts_are_quarantined_and_replaced(tmp_path: Path, checkpoint: Path) -> None:
-    pairs = [_pair(number, inputs="neno " * 400) if number < 3 else _pair(number) for number in range(8)]
-    counts, _, _, splits = _run(tmp_path / "t", pairs, checkpoint, pairs=5)
+    pairs = [
+        translated_pair(number, inputs="neno " * 400) if number < 3 else translated_pair(number) for number in range(8)
+    ]
+    counts, _, _, splits = run_stage(tmp_path / "t", pairs, checkpoint, pairs=5)
     assert len(splits) == 5
     quarantined = read_parquet(tmp_path / "t" / "quarantine.parquet", QuarantinedRow)
     assert counts.quarantined == {"prompt_longer_than_context": quarantined.height}
@@ -168,7 +119,7 @@ def test_too_long_prompts_are_quarantined_and_replaced(tmp_path: Path, checkpoin
 
 
 def test_only_english_rows_leave_nothing_to_fit(tmp_path: Path, checkpoint: Path) -> None:
-    build = _build(tmp_path / "t", [_pair(number, "english") for number in range(4)], checkpoint)
+    build = prepared(tmp_path / "t", [translated_pair(number, "english") for number in range(4)], checkpoint)
     with pytest.raises(TransformFailed, match="4 are English"):
         build_transform(build)
 
@@ -178,7 +129,7 @@ def test_checkpoint_without_a_connection_is_refused(
 ) -> None:
     plain = save_plain_checkpoint(tmp_path / "plain", tiny_llama_directory, tiny_tokenizer)
     with pytest.raises(ConfigError):
-        build_transform(_build(tmp_path / "t", [_pair(1)], plain))
+        build_transform(prepared(tmp_path / "t", [translated_pair(1)], plain))
 
 
 def test_diverged_checkpoint_names_the_pairs(
@@ -190,14 +141,14 @@ def test_diverged_checkpoint_names_the_pairs(
     model.save_pretrained(tmp_path / "nan", ChatPrompts(tiny_tokenizer).stop_token_ids)
     tiny_tokenizer.save_pretrained(tmp_path / "nan")
     with pytest.raises(TransformFailed, match=r"NaN or infinite, pair_id \['pair-"):
-        build_transform(_build(tmp_path / "t", [_pair(1), _pair(2)], tmp_path / "nan"))
+        build_transform(prepared(tmp_path / "t", [translated_pair(1), translated_pair(2)], tmp_path / "nan"))
 
 
 def test_adding_rows_keeps_most_of_the_sample(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
     prompts = ChatPrompts(tiny_tokenizer)
 
     def drawn(rows: int) -> set[str]:
-        pairs = pl.DataFrame([_pair(number) for number in range(rows)])
+        pairs = pl.DataFrame([translated_pair(number) for number in range(rows)])
         sample = draw_pairs(pairs, prompts, count=50, held_out_fraction=0.1, seed=0, context_tokens=512)
         return {pair.pair_id for pair in (*sample.fit, *sample.held_out)}
 
