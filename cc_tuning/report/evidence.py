@@ -29,6 +29,10 @@ from data_contracts.schemas import ItemScore, Prediction, Score
 from data_contracts.store import MANIFEST
 
 PREDICTORS = ("transform", "identity", "mean")
+_FIT_FIGURES = (
+    "matrix", "intercept", "ridge_choice", "rows", "hidden_size", "rank", "ridge", "relative_ridge", "solver",
+    "condition_number",
+)  # fmt: skip
 STAGE_ORDER = (
     "world", "base_model", "translator", "select", "translate", "distill", "materialize", "train", "transform",
     "evaluate",
@@ -66,18 +70,35 @@ class PairErrors:
 
 
 @dataclass(frozen=True)
+class SweepPoint:
+    """The errors of a Transform Matrix fitted on so many pairs; no held-out error where no pair was held out."""
+
+    pairs: int
+    mse: float
+    held_out_mse: float | None
+
+
+@dataclass(frozen=True)
 class TransformDiagnostics:
     """The figures of a Transform Matrix that the report shows, as the stage `transform` measured them."""
 
+    matrix: str
+    """`shared` or `per_layer`; the worst layer's rank, ridge and condition number stand for all."""
+    intercept: bool
+    ridge_choice: str
+    """`fixed` or `gcv`."""
     rows: int
     hidden_size: int
     rank: int
     ridge: float
     """Absolute."""
+    relative_ridge: float
     solver: str
     condition_number: float
     fitted: PairErrors
     held_out: PairErrors | None
+    sweep: Sequence[SweepPoint] = ()
+    """By rising number of pairs; empty where none was asked for."""
 
 
 @dataclass(frozen=True)
@@ -187,9 +208,12 @@ def _read_diagnostics(path: Path) -> TransformDiagnostics:
     figures = read_json(path)
     try:
         return TransformDiagnostics(
-            **{name: figures[name] for name in ("rows", "hidden_size", "rank", "ridge", "solver", "condition_number")},
+            **{name: figures[name] for name in _FIT_FIGURES},
             fitted=_pair_errors(figures, ""),
             held_out=_pair_errors(figures, "held_out_") if figures["held_out_pairs"] else None,
+            sweep=[
+                SweepPoint(point["pairs"], point["mse"], point["held_out_mse"]) for point in figures.get("sweep", ())
+            ],
         )
     except KeyError as error:
         raise ArtifactMismatch(f"{path} lacks {error}; run the stage that writes it again") from error

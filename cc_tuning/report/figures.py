@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from cc_tuning.report.document import Figure, number, scientific
+from cc_tuning.report.document import Figure, count, number, scientific
 from cc_tuning.report.drawing import GRID, INK, SERIES, draw_svg, series_style
-from cc_tuning.report.evidence import TrainingLog, TransformDiagnostics
+from cc_tuning.report.evidence import SweepPoint, TrainingLog, TransformDiagnostics
 
 MAX_POINTS = 200
 MAX_COLUMNS = 40
@@ -110,10 +111,7 @@ def transform_figure(key: str, label: str, diagnostics: TransformDiagnostics) ->
         for index, (name, values) in enumerate(lines.items()):
             axes.plot(np.arange(1, len(values) + 1), values, label=name, **series_style(index))
         axes.set_yscale("log")
-        # matplotlib's own labels of a logarithmic axis are TeX, which is not set in an SVG with plain text.
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(_tick))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        _label_powers(axes.yaxis)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set(xlabel="layer", ylabel="mean squared error")
         _legend(axes)
@@ -125,6 +123,44 @@ def transform_figure(key: str, label: str, diagnostics: TransformDiagnostics) ->
         f"(layer {int(np.argmax(values)) + 1})."
     )
     return Figure(key, f"Transform Matrix error by layer, {label}", alternative, draw_svg(key, draw))
+
+
+def sweep_figure(key: str, label: str, points: Sequence[SweepPoint]) -> Figure:
+    """Mean squared error against the number of fitted pairs, both logarithmic: held-out and fitted pairs (the paper's
+    Figure 5 has the latter).
+    """
+    lines = {"fitted pairs": [(point.pairs, point.mse) for point in points]}
+    held_out = [(point.pairs, point.held_out_mse) for point in points if point.held_out_mse is not None]
+    if held_out:
+        lines = {"held-out pairs": held_out} | lines
+
+    def draw(axes: Axes) -> None:
+        for index, (name, values) in enumerate(lines.items()):
+            axes.plot(*zip(*values, strict=True), label=name, **series_style(index))
+        axes.set(xscale="log", yscale="log", xlabel="pairs of the fit (M)", ylabel="mean squared error")
+        sizes = [point.pairs for point in points]
+        axes.set_xticks(sizes, map(count, sizes))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        _label_powers(axes.yaxis)
+        _legend(axes)
+
+    first, last = points[0], points[-1]
+    words = f"on fitted pairs from {scientific(first.mse)} to {scientific(last.mse)}"
+    if held_out:
+        words = f"on held-out pairs from {scientific(held_out[0][1])} to {scientific(held_out[-1][1])}, {words}"
+    alternative = (
+        f"Line chart of the Transform Matrix's mean squared error for {label} with {count(first.pairs)} to "
+        f"{count(last.pairs)} pairs in the fit: {words}."
+    )
+    return Figure(key, f"Transform Matrix error by number of pairs, {label}", alternative, draw_svg(key, draw))
+
+
+def _label_powers(axis: Axis) -> None:
+    """Plain labels of a logarithmic axis; matplotlib's own are TeX, which is not set in an SVG with plain text."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 1000 * low else (1,)))
+    axis.set_major_formatter(FuncFormatter(_tick))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _line(axes: Axes, steps: Sequence[int], values: Sequence[float], label: str, index: int) -> None:

@@ -11,11 +11,14 @@ from cc_tuning.report.figures import (
     entropy_figure,
     loss_figure,
     selection_figure,
+    sweep_figure,
     transform_figure,
 )
 from cc_tuning.report.names import run_label
 
 _PREDICTORS = {"transform": "Transform Matrix", "identity": "identity", "mean": "mean"}
+_FORMS = {"shared": "one for all layers", "per_layer": "one per layer"}
+_RIDGE_CHOICES = {"fixed": "", "gcv": "by cross-validation"}
 _CONNECTED = {"transform": "Transform Matrix", "parallel": "real English prompt"}
 
 
@@ -31,6 +34,9 @@ def transform_section(evidence: Evidence) -> list[Section]:
         "new prompts."
     )
     figures = [transform_figure(f"transform-{_key(run)}", run_label(run.name), fit) for run, fit in fitted]
+    figures += [
+        sweep_figure(f"sweep-{_key(run)}", run_label(run.name), fit.sweep) for run, fit in fitted if len(fit.sweep) > 1
+    ]
     return [Section("transform", "Transform Matrix", [text], [_fit_table(fitted), _error_table(fitted), *figures])]
 
 
@@ -74,18 +80,28 @@ def _fit_table(fitted: Sequence[tuple[RunEvidence, TransformDiagnostics]]) -> Ta
     rows = [
         [
             Cell(run_label(run.name)),
+            Cell(_form(fit)),
             numeric(count(fit.fitted.pairs)),
             numeric(count(fit.held_out.pairs if fit.held_out else 0)),
             numeric(count(fit.rows)),
             numeric(f"{count(fit.rank)} of {count(fit.hidden_size)}"),
             numeric(scientific(fit.condition_number)),
-            numeric(scientific(fit.ridge)),
+            numeric(f"{scientific(fit.relative_ridge)}", _RIDGE_CHOICES[fit.ridge_choice]),
             Cell(fit.solver),
         ]
         for run, fit in fitted
     ]
-    columns = ["run", "fitted pairs", "held-out pairs", "fitted rows", "rank", "condition number", "ridge", "solver"]
-    return Table("transform-fit", "The fit", columns, rows, "A fitted row is one layer of one pair.")
+    columns = [
+        "run", "matrix", "fitted pairs", "held-out pairs", "fitted rows", "rank", "condition number", "ridge", "solver",
+    ]  # fmt: skip
+    note = "A fitted row is one layer of one pair. The ridge is relative to the mean of the diagonal of AᵀA."
+    if any(fit.matrix == "per_layer" for _, fit in fitted):
+        note += " With a matrix per layer, rank, condition number and ridge are those of the worst layer."
+    return Table("transform-fit", "The fit", columns, rows, note)
+
+
+def _form(fit: TransformDiagnostics) -> str:
+    return _FORMS[fit.matrix] + (", with intercept" if fit.intercept else "")
 
 
 def _error_table(fitted: Sequence[tuple[RunEvidence, TransformDiagnostics]]) -> Table:

@@ -45,6 +45,8 @@ class World:
     responses: Mapping[str, str] = field(default_factory=dict)
     """Replaces the response of every item of a benchmark."""
     seed: int = 0
+    transform: Mapping[str, Any] = field(default_factory=dict)
+    """Replaces figures of the transform stage."""
     lacks_english: Sequence[str] = ()
     """Items (by id) without an English prompt: no answer with the connection `parallel`."""
 
@@ -66,7 +68,9 @@ def made_world(store: ArtifactStore, world: World) -> dict[str, ArtifactRef]:
         refs[f"train/{run}"] = _made(store, "train", run, _training_files(run, world), RowCounts(read=88, kept=88))
         if run.startswith("cc-tuning"):
             counts = RowCounts(read=88, kept=40, not_selected=48)
-            refs[f"transform/{run}"] = _made(store, "transform", run, {"diagnostics.json": diagnostics()}, counts)
+            refs[f"transform/{run}"] = _made(
+                store, "transform", run, {"diagnostics.json": diagnostics() | world.transform}, counts
+            )
         scored = len(world.benchmarks) * len(world.languages) * world.items
         refs[f"evaluate/{run}"] = _made(
             store, "evaluate", run, _evaluation_files(run, world), RowCounts(read=scored, kept=scored)
@@ -139,8 +143,9 @@ def prediction_rows(run: str, world: World) -> pl.DataFrame:
 def diagnostics() -> dict[str, Any]:
     """What the stage `transform` writes, with made-up figures."""
     figures: dict[str, Any] = {
-        "rows": 144, "hidden_size": 64, "rank": 64, "ridge": 3.5e-5, "solver": "cholesky", "condition_number": 81234.5,
-        "pairs": 36, "held_out_pairs": 4,
+        "matrix": "shared", "intercept": False, "ridge_choice": "fixed", "rows": 144, "hidden_size": 64, "rank": 64,
+        "ridge": 3.5e-5, "relative_ridge": 1e-6, "solver": "cholesky", "condition_number": 81234.5, "pairs": 36,
+        "held_out_pairs": 4,
     }  # fmt: skip
     for prefix, scale in (("", 1.0), ("held_out_", 1.4)):
         for owner, error, r2 in (("", 0.012, 0.81), ("identity_", 0.05, 0.2), ("mean_", 0.0625, -0.001)):

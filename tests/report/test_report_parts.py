@@ -45,6 +45,32 @@ def test_report_without_one_kind_of_input_renders(build_report: BuildReport, mis
     assert report.text("report.md").startswith("# CC-Tuning report: made-up")
 
 
+def test_form_and_ridge_of_the_transform_matrix_are_in_its_table(build_report: BuildReport) -> None:
+    page = PageReader(build_report(World(**SMALL)).text("index.html"))
+    columns, row = page.tables["transform-fit"]
+    fit = dict(zip(columns, row, strict=True))
+    assert (fit["matrix"], fit["ridge"]) == ("one for all layers", "1e−06")
+    assert "by number of pairs" not in page.text
+    form = {"matrix": "per_layer", "intercept": True, "ridge_choice": "gcv", "relative_ridge": 0.0123}
+    page = PageReader(build_report(World(transform=form, **SMALL)).text("index.html"))
+    columns, row = page.tables["transform-fit"]
+    fit = dict(zip(columns, row, strict=True))
+    assert (fit["matrix"], fit["ridge"]) == ("one per layer, with intercept", "0.0123\nby cross-validation")
+    assert "those of the worst layer" in page.text
+
+
+@pytest.mark.parametrize("has_held_out", [True, False])
+def test_sweep_is_drawn_with_its_ends_in_words(build_report: BuildReport, has_held_out: bool) -> None:
+    points = [(1, 1e-14, 0.9), (10, 2e-13, 0.3), (36, 0.012, 0.0168)]
+    sweep = [{"pairs": M, "mse": mse, "held_out_mse": other if has_held_out else None} for M, mse, other in points]
+    page = PageReader(build_report(World(transform={"sweep": sweep}, **SMALL)).text("index.html"))
+    assert "error by number of pairs" in page.text
+    labels = [str(attributes.get("aria-label")) for _, attributes in page.elements if "aria-label" in attributes]
+    (label,) = [label for label in labels if "pairs in the fit" in label]
+    assert "with 1 to 36 pairs" in label and "on fitted pairs from 1e−14 to 0.012" in label
+    assert ("on held-out pairs from 0.9 to 0.0168" in label) == has_held_out
+
+
 def test_report_of_nothing_says_so(build_report: BuildReport) -> None:
     world = World(**SMALL)
     report = build_report(
