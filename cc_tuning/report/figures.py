@@ -136,7 +136,8 @@ def sweep_figure(key: str, label: str, points: Sequence[SweepPoint]) -> Figure:
 
     def draw(axes: Axes) -> None:
         for index, (name, values) in enumerate(lines.items()):
-            axes.plot(*zip(*values, strict=True), label=name, **series_style(index))
+            drawn = [value for value in values if value[1] > 0]  # an exact fit has no place on a logarithmic axis
+            axes.plot(*np.reshape(drawn, (-1, 2)).T, label=name, **series_style(index))
         axes.set(xscale="log", yscale="log", xlabel="pairs of the fit (M)", ylabel="mean squared error")
         sizes = [point.pairs for point in points]
         axes.set_xticks(sizes, map(count, sizes))
@@ -152,7 +153,7 @@ def sweep_figure(key: str, label: str, points: Sequence[SweepPoint]) -> Figure:
         f"Line chart of the Transform Matrix's mean squared error for {label} with {count(first.pairs)} to "
         f"{count(last.pairs)} pairs in the fit: {words}."
     )
-    return Figure(key, f"Transform Matrix error by number of pairs, {label}", alternative, draw_svg(key, draw))
+    return Figure(key, f"Transform Matrix error by pairs, {label}", alternative, draw_svg(key, draw))
 
 
 def _label_powers(axis: Axis) -> None:

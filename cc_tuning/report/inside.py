@@ -17,7 +17,7 @@ from cc_tuning.report.figures import (
 from cc_tuning.report.names import run_label
 
 _PREDICTORS = {"transform": "Transform Matrix", "identity": "identity", "mean": "mean"}
-_FORMS = {"shared": "one for all layers", "per_layer": "one per layer"}
+_FORMS = {"shared": "one matrix for all layers", "per_layer": "one matrix per layer"}
 _RIDGE_CHOICES = {"fixed": "", "gcv": "by cross-validation"}
 _CONNECTED = {"transform": "Transform Matrix", "parallel": "real English prompt"}
 
@@ -79,8 +79,7 @@ def _chosen_layers(run: RunEvidence, layer_counts: Sequence[Sequence[float]]) ->
 def _fit_table(fitted: Sequence[tuple[RunEvidence, TransformDiagnostics]]) -> Table:
     rows = [
         [
-            Cell(run_label(run.name)),
-            Cell(_form(fit)),
+            Cell(run_label(run.name), _form(fit)),
             numeric(count(fit.fitted.pairs)),
             numeric(count(fit.held_out.pairs if fit.held_out else 0)),
             numeric(count(fit.rows)),
@@ -92,7 +91,7 @@ def _fit_table(fitted: Sequence[tuple[RunEvidence, TransformDiagnostics]]) -> Ta
         for run, fit in fitted
     ]
     columns = [
-        "run", "matrix", "fitted pairs", "held-out pairs", "fitted rows", "rank", "condition number", "ridge", "solver",
+        "run", "fitted pairs", "held-out pairs", "fitted rows", "rank", "condition number", "ridge", "solver",
     ]  # fmt: skip
     note = "A fitted row is one layer of one pair. The ridge is relative to the mean of the diagonal of AᵀA."
     if any(fit.matrix == "per_layer" for _, fit in fitted):

@@ -49,13 +49,16 @@ def test_form_and_ridge_of_the_transform_matrix_are_in_its_table(build_report: B
     page = PageReader(build_report(World(**SMALL)).text("index.html"))
     columns, row = page.tables["transform-fit"]
     fit = dict(zip(columns, row, strict=True))
-    assert (fit["matrix"], fit["ridge"]) == ("one for all layers", "1e−06")
-    assert "by number of pairs" not in page.text
+    assert (fit["run"], fit["ridge"]) == ("CC-Tuning\none matrix for all layers", "1e−06")
+    assert "error by pairs" not in page.text
     form = {"matrix": "per_layer", "intercept": True, "ridge_choice": "gcv", "relative_ridge": 0.0123}
     page = PageReader(build_report(World(transform=form, **SMALL)).text("index.html"))
     columns, row = page.tables["transform-fit"]
     fit = dict(zip(columns, row, strict=True))
-    assert (fit["matrix"], fit["ridge"]) == ("one per layer, with intercept", "0.0123\nby cross-validation")
+    assert (fit["run"], fit["ridge"]) == (
+        "CC-Tuning\none matrix per layer, with intercept",
+        "0.0123\nby cross-validation",
+    )
     assert "those of the worst layer" in page.text
 
 
@@ -64,7 +67,7 @@ def test_sweep_is_drawn_with_its_ends_in_words(build_report: BuildReport, has_he
     points = [(1, 1e-14, 0.9), (10, 2e-13, 0.3), (36, 0.012, 0.0168)]
     sweep = [{"pairs": M, "mse": mse, "held_out_mse": other if has_held_out else None} for M, mse, other in points]
     page = PageReader(build_report(World(transform={"sweep": sweep}, **SMALL)).text("index.html"))
-    assert "error by number of pairs" in page.text
+    assert "error by pairs" in page.text
     labels = [str(attributes.get("aria-label")) for _, attributes in page.elements if "aria-label" in attributes]
     (label,) = [label for label in labels if "pairs in the fit" in label]
     assert "with 1 to 36 pairs" in label and "on fitted pairs from 1e−14 to 0.012" in label
