@@ -87,10 +87,18 @@ def report(title: str, comparisons: dict[str, Comparison], settings: dict[str, A
             f"{name:<28}{figures.base_seconds:>9.3f}{figures.new_seconds:>9.3f}{figures.ratio:>8.3f}"
             f"{quartiles:>16}{figures.cpu_ratio:>10.3f}{figures.pairs:>7}"
         )
-    machine = {"cpu_count": os.cpu_count(), "processor": platform.machine(), "torch": torch.__version__}
-    machine |= {"load_average": os.getloadavg(), "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE")}
     figures_by_name = {name: asdict(figures) for name, figures in comparisons.items()}
+    write_figures(output, {"title": title, "settings": settings, "machine": machine(), "comparisons": figures_by_name})
+
+
+def machine() -> dict[str, Any]:
+    """What figures were measured on, and how busy it was."""
+    known = {"cpu_count": os.cpu_count(), "processor": platform.machine(), "torch": torch.__version__}
+    return known | {"load_average": os.getloadavg(), "openblas_coretype": os.environ.get("OPENBLAS_CORETYPE")}
+
+
+def write_figures(output: Path, content: dict[str, Any]) -> None:
+    """Write figures as JSON and say where."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    content = {"title": title, "settings": settings, "machine": machine, "comparisons": figures_by_name}
     output.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     print(f"written to {output}")
