@@ -107,8 +107,8 @@ def measure_full_size(threads: int, device: str, output: Path) -> None:
         f"{figures['seconds_solution']:.1f} s ({figures['gflops_solution']:.0f} GFLOP/s)"
     )
     print(
-        f"peak memory {figures['peak_memory_mib']:,.0f} MiB, {figures['of_which_imports_mib']:,.0f} MiB of it before the "
-        f"first row; largest error of an element {figures['largest_error_of_an_element']:.1e}"
+        f"peak memory {figures['peak_memory_mib']:,.0f} MiB, {figures['of_which_imports_mib']:,.0f} MiB of it before "
+        f"the first row; largest error of an element {figures['largest_error_of_an_element']:.1e}"
     )
     settings = {"rows": n, "hidden": D, "threads": threads, "device": device, "batch_rows": BATCH_ROWS}
     write_figures(output, {"title": title, "settings": settings, "machine": machine(), "figures": figures})

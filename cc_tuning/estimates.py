@@ -21,6 +21,7 @@ BYTES_PER_TOKEN = 4  # of UTF-8 text; token ids take as much
 BYTES_PER_PARAMETER = 2  # bfloat16
 _BYTES_PER_ANSWER = 400  # of predictions and item scores, compressed
 _WIDEST_HIDDEN_SIZE = 8192  # of the matrix, when the model is not there to ask
+_MOST_LAYERS = 80  # of a model of that width
 _PARAMETERS_IN_NAME = re.compile(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z0-9])", re.IGNORECASE)
 
 
@@ -102,7 +103,9 @@ def _estimate_run(run: RunPlan, recipe: Recipe, rows: int) -> dict[str, Estimate
     }
     if run.transform:
         pairs = recipe.transform.pairs
-        estimates[run.transform.fingerprint] = Estimate(pairs, pairs * 2 * TOKENS_PER_TEXT, 4 * _WIDEST_HIDDEN_SIZE**2)
+        matrices = _MOST_LAYERS if recipe.transform.matrix == "per_layer" else 1
+        matrix_bytes = matrices * 4 * _WIDEST_HIDDEN_SIZE**2
+        estimates[run.transform.fingerprint] = Estimate(pairs, pairs * 2 * TOKENS_PER_TEXT, matrix_bytes)
     return estimates
 
 

@@ -22,7 +22,8 @@ class TransformConfig(BaseModel):
     )
     matrix: MatrixKind = Field(
         default="shared",
-        description="One W_T for all layers (the paper's), or one per layer, each fitted on the rows of its layer.",
+        description="One W_T for all layers (the paper's), or one per layer, each fitted on the rows of its layer; "
+        "it is L times as large (an 8B model: 2 GiB).",
     )
     intercept: bool = Field(
         default=False,
