@@ -178,8 +178,7 @@ class ConnectedModel(nn.Module):
                 use_cache=False,
                 **loss_kwargs,
             )
-        probabilities = (decision.logits.detach() / self.connection.temperature).softmax(-1)
-        return CrossLingualOutput(output.loss, output.logits, decision.weights.detach(), probabilities)
+        return CrossLingualOutput(output.loss, output.logits, decision.weights.detach(), decision.probabilities)
 
     def embed(self, ids: Tensor) -> Tensor:
         """The input embedding of each id, `[...]` int64 -> `[..., D]` in the model's dtype."""
