@@ -30,6 +30,11 @@ class Decision:
         """The layer with the largest weight [B] int64; meaningful for the selectors that choose one layer."""
         return self.weights.argmax(-1)
 
+    def cosine_to(self, activations: Tensor) -> Tensor:
+        """Cosine `[B]` between `v` and `sum_l g_l F_l` of other `activations [B, L, D]`, without gradient."""
+        other = carried_vector(self.weights.detach(), activations)
+        return nn.functional.cosine_similarity(self.vector.detach(), other, dim=-1)
+
 
 def carried_vector(weights: Tensor, ffn_outputs: Tensor) -> Tensor:
     """`v = sum_l g_l F_l`; `weights [B, L]` float32, `ffn_outputs [B, L, D]`, result `[B, D]` float32."""

@@ -39,7 +39,7 @@ class Measurements:
         self.steps: list[MeasuredStep] = []
         self._counts = TokenCounts()
         self._rows = 0
-        self._selection = torch.zeros(self._layers + 2, dtype=torch.float64, device=self._device)
+        self._selection = torch.zeros(self._layers + 3, dtype=torch.float64, device=self._device)
 
     def start_step(self) -> None:
         """The time of the first line begins with its first step."""
@@ -51,18 +51,18 @@ class Measurements:
         self.steps.append(MeasuredStep(step, batches.row_ids, losses))
         self._counts.add(batches.counts)
 
-    def add_selection(self, weights: Tensor, probabilities: Tensor) -> None:
-        """Count the layers of a micro-batch: `g [B, L]` and `softmax(H / tau) [B, L]`, float32, without gradient."""
-        self._selection[: self._layers] += weights.sum(0)
-        self._selection[self._layers] += torch.special.entr(probabilities).sum()
-        self._selection[self._layers + 1] += weights.shape[0]
+    def add_selection(self, weights: Tensor, probabilities: Tensor, cosine: Tensor) -> None:
+        """Count a micro-batch: `g [B, L]`, `softmax(H / tau) [B, L]`, cosine `[B]`, float32 without gradient."""
+        entropy = torch.special.entr(probabilities).sum(1)
+        rows = torch.ones_like(entropy)
+        self._selection += torch.cat([weights, torch.stack([entropy, cosine, rows], dim=1)], dim=1).sum(0)
 
     def take(self) -> dict[str, float]:
         """The fields of a line, over all ranks; counting starts again.
 
         tokens_per_second (of training sequences, real ones), padding and english_padding (shares), mfu where the peak
-        is known, memory_gb (the most a rank had), and for a connection selection_entropy (nats, mean over rows) and the
-        rows of each layer.
+        is known, memory_gb (the most a rank had), and for a connection selection_entropy (nats), selection_cosine
+        (both means over rows) and the rows of each layer.
         """
         now = time.monotonic()
         seconds = max(now - (self._started or now), 1e-9)
@@ -83,8 +83,10 @@ class Measurements:
             fields["mfu"] = round(flops / seconds / ranks / self._peak, 4)
         fields["memory_gb"] = round(memory.item() / 1e9, 3)
         if self._layers and selection[-1]:
-            fields["selection_entropy"] = round(selection[-2] / selection[-1], 4)
-            for layer, count in enumerate(selection[:-2], start=1):
+            *layers, entropy, cosine, rows = selection
+            fields["selection_entropy"] = round(entropy / rows, 4)
+            fields["selection_cosine"] = round(cosine / rows, 4)
+            for layer, count in enumerate(layers, start=1):
                 fields[f"{SELECTION_COUNT}{layer}"] = round(count, 2)
         self._clear()
         self._started = now

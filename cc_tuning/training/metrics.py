@@ -28,7 +28,8 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     Each has step, epoch, loss, grad_norm, learning_rate, seconds (since the first step, over all resumptions),
     tokens_per_second (real ones, since the line before), padding (share of the padded tokens), mfu (None where the
-    device's peak is not known) and memory_gb. CC-Tuning has english_padding, selection_entropy (nats, mean over rows),
+    device's peak is not known) and memory_gb. CC-Tuning has english_padding, selection_entropy (nats) and
+    selection_cosine (of the English vector and the same layer's own activation at t*), both means over rows,
     selection_counts (rows per layer) and, with a Decision Maker, temperature and its own learning rate if it has one.
     """
     if not path.is_file():

@@ -128,9 +128,13 @@ class LengthGroupedTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """As the Trainer's; the layers that were chosen are counted on the way."""
+        if self._selector is not None:
+            inputs = {**inputs, "measures_cosine": True}
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if outputs.get("selection") is not None and not self._is_idle:
-            self._measurements.add_selection(outputs["selection"], outputs["selection_probabilities"])
+            self._measurements.add_selection(
+                outputs["selection"], outputs["selection_probabilities"], outputs["selection_cosine"]
+            )
         return (loss, outputs) if return_outputs else loss
 
     # -- the Decision Maker
