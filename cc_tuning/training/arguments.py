@@ -2,11 +2,11 @@
 
 from transformers import TrainingArguments
 
-from cc_tuning.training.job import TRAINER, TrainingJob, batch_shape, device_type
+from cc_tuning.training.job import TRAINER, TrainingJob, device_type
 
 
 def training_arguments(job: TrainingJob) -> TrainingArguments:
-    """The Trainer's arguments: nothing is reported, drawn or uploaded, and a NaN is not filtered out of the log."""
+    """The Trainer's arguments: nothing is drawn or uploaded, and a NaN is not filtered out of the log."""
     training, execution = job.config.training, job.execution
     on_cpu = device_type(execution) == "cpu"
     return TrainingArguments(
@@ -18,7 +18,7 @@ def training_arguments(job: TrainingJob) -> TrainingArguments:
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
         per_device_train_batch_size=execution.device_batch_size,
-        gradient_accumulation_steps=batch_shape(job).micro_batches(training.global_batch_size),
+        gradient_accumulation_steps=1,  # a batch of LengthGroupedTrainer is a whole step
         bf16=training.dtype == "bfloat16",
         seed=training.seed,
         data_seed=training.seed,
@@ -35,7 +35,7 @@ def training_arguments(job: TrainingJob) -> TrainingArguments:
         save_total_limit=None,
         remove_unused_columns=False,
         label_names=["labels"],
-        report_to="none",
+        report_to=list(execution.report_to) or "none",
         disable_tqdm=True,
         log_level="warning",
         use_cpu=on_cpu,

@@ -33,6 +33,7 @@ from cc_tuning.training.collate import ConnectionCollator, ResponseCollator
 from cc_tuning.training.dataset import TrainingRows
 from cc_tuning.training.job import CHECKPOINT, METRICS, SUMMARY, TrainingJob, batch_shape, device_type
 from cc_tuning.training.metrics import TrainingMetrics, read_metrics
+from cc_tuning.training.noise import RowNoise
 from cc_tuning.training.trainer import LengthGroupedTrainer
 from data_contracts.errors import DataContractError
 from data_contracts.files import sha256_of_file, write_json
@@ -58,15 +59,16 @@ def train(job: TrainingJob) -> None:
     uses_cache = base.config.use_cache
     model = base if job.config.connection is None else CrossLingualModel.from_base(base, job.config.connection)
     trainer = LengthGroupedTrainer(
-        batch_shape=batch_shape(job),
         model=model,
+        rows=rows,
+        collate=collator(job, tokenizer, base.config.num_hidden_layers),
+        batch_shape=batch_shape(job),
+        decision_maker_learning_rate=job.config.training.decision_maker_learning_rate,
         args=arguments,
-        train_dataset=rows,
-        data_collator=collator(job, tokenizer),
         callbacks=[TrainingMetrics(job.folder / METRICS, tell_progress), CheckpointManifests()],
     )
     trainer.remove_callback(PrinterCallback)
-    # Ranks see different rows and must not draw the same Gumbel noise for them. A resumed rank loads its own state.
+    # Ranks see different rows and must not draw the same random layers for them. A resumed rank loads its own state.
     torch.manual_seed(job.config.training.seed + arguments.process_index)
     trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
     if trainer.is_world_process_zero():
@@ -93,14 +95,15 @@ def load_base(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> PreTraine
     return base
 
 
-def collator(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> ResponseCollator:
-    """How rows become batches for the job's method."""
+def collator(job: TrainingJob, tokenizer: PreTrainedTokenizerBase, layers: int) -> ResponseCollator:
+    """How rows become batches for the job's method and a model of `layers` layers."""
     pad_token_id = tokenizer.pad_token_id
     assert isinstance(pad_token_id, int)
     connection = job.config.connection
     if connection is None:
         return ResponseCollator(pad_token_id)
-    return ConnectionCollator(pad_token_id, connection.offset)
+    noise = RowNoise(job.config.training.seed, layers) if connection.selector == "decision_maker" else None
+    return ConnectionCollator(pad_token_id, connection.offset, noise)
 
 
 def save_checkpoint(
