@@ -13,8 +13,9 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.model import checkpoint
 from cc_tuning.model.config import ConnectionConfig, ConnectionMode
 from cc_tuning.model.connected_pass import ConnectedModel
+from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import find_components
-from cc_tuning.model.generation import Generation, Prompts, continue_with, filled_cache, generate, read_prompts
+from cc_tuning.model.generation import Choice, Generation, Prompts, generate, generate_connected
 from cc_tuning.model.positions import key_of_rows
 from cc_tuning.provenance import library_versions
 
@@ -120,19 +121,26 @@ class CrossLingualModel(ConnectedModel):
         self._check_mode(connection, english_inputs, english_rows, gumbel_noise)
         if connection == "off":
             return Generation(generate(self.base, input_ids, attention_mask, arguments), None)
-        components = find_components(self.base)
-        offset = self.connection.offset
-        prompts = Prompts.found_in(input_ids, attention_mask, offset, "connected")
+        offset, cache = self.connection.offset, arguments.get("past_key_values")
+        if cache is None:
+            prompts = Prompts.found_in(input_ids, attention_mask, offset, "connected")
+        else:
+            prompts = Prompts.continuing(input_ids, attention_mask, offset, cache)
+
+        def decide(source: Tensor) -> Decision:
+            row_keys = key_of_rows(input_ids, attention_mask, prompts.positions)
+            return self.decide(source, self.embed(prompts.connection_ids), row_keys, gumbel_noise)
+
+        def decide_from_own(own: Tensor) -> Decision:
+            return decide(self.predicted_english(own, english_rows))
+
+        choice: Choice = decide_from_own
         if english_input_ids is not None and english_attention_mask is not None:
             english = Prompts.found_in(english_input_ids, english_attention_mask, offset, "English")
-            source = self.activations(english.input_ids, english.attention_mask, english.positions)
-            cache = filled_cache(self.base, components, prompts, prompts.column)
-        else:
-            own, cache = read_prompts(self.base, components, self.connection.source, prompts)
-            source = self.predicted_english(own, english_rows)
-        row_keys = key_of_rows(input_ids, attention_mask, prompts.positions)
-        decision = self.decide(source, self.embed(prompts.connection_ids), row_keys, gumbel_noise)
-        output = continue_with(self.base, components, prompts, decision.vector, cache, arguments)
+            choice = decide(self.activations(english.input_ids, english.attention_mask, english.positions))
+        output, decision = generate_connected(
+            self.base, find_components(self.base), self.connection.source, prompts, choice, arguments
+        )
         return Generation(output, None if self.connection.selector == "mean" else decision.selected_layer)
 
     def _check_mode(
