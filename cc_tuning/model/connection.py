@@ -15,8 +15,9 @@ from cc_tuning.model.config import ConnectionConfig, ConnectionMode
 from cc_tuning.model.connected_pass import ConnectedModel
 from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import find_components
-from cc_tuning.model.generation import Choice, Generation, Prompts, generate, generate_connected
+from cc_tuning.model.generation import Choice, Generation, generate, generate_connected
 from cc_tuning.model.positions import key_of_rows
+from cc_tuning.model.prompt_batch import Prompts
 from cc_tuning.provenance import library_versions
 
 
@@ -108,6 +109,10 @@ class CrossLingualModel(ConnectedModel):
     ) -> Generation:
         """The continuation of left-padded generation prompts `[B, T]`, and the layer each row was connected with.
 
+        A conversation goes on with `past_key_values`, the cache that `return_dict_in_generate=True` gave back, and
+        the ids and mask of all of it: only what is new is read, t* is at the end of the current turn, and what was
+        added in earlier turns stays in the cache. The English side is then the whole conversation in English.
+
         `connection`: `transform` predicts the English activations from the prompt's own, `F W_T`; `parallel` reads
         them from `english_input_ids, english_attention_mask [B, T_en]`, left padded; `off` is the base model alone.
         `english_rows [B]` bool says which prompts are English, for `connection.english: identity`.
@@ -115,7 +120,7 @@ class CrossLingualModel(ConnectedModel):
 
         Raises:
             ConfigError: a mode without what it needs, arguments of another mode, or a model in training mode.
-            PromptNotFound: a prompt is not left padded, or too short to hold t*.
+            PromptNotFound: a prompt is not left padded, or too short to hold t*; or t* is in the cache already.
         """
         english_inputs = (english_input_ids, english_attention_mask)
         self._check_mode(connection, english_inputs, english_rows, gumbel_noise)
@@ -125,7 +130,7 @@ class CrossLingualModel(ConnectedModel):
         if cache is None:
             prompts = Prompts.found_in(input_ids, attention_mask, offset, "connected")
         else:
-            prompts = Prompts.continuing(input_ids, attention_mask, offset, cache)
+            prompts = Prompts.continuing(input_ids, attention_mask, offset, cache, self.config)
 
         def decide(source: Tensor) -> Decision:
             row_keys = key_of_rows(input_ids, attention_mask, prompts.positions)

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from transformers import Cache, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from cc_tuning.errors import ConfigError, PromptNotFound, UnsupportedModel
+from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.capture import recorded_activations
 from cc_tuning.model.config import ActivationSource
 from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import Components
 from cc_tuning.model.injection import injected_vector
-from cc_tuning.model.positions import last_prompt_column
+from cc_tuning.model.prompt_batch import Prompts
 from cc_tuning.model.rewinding import forgetting_last_token
 
 # Arguments of `generate` by which the prompt would no longer be what t* was found in.
@@ -41,50 +41,6 @@ class Generation:
 
     output: Tensor | ModelOutput  # prompt and new tokens [B, T + new], or HF's output object
     selected_layer: Tensor | None  # [B] int64; None without a connection or when no single layer was chosen
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """A left-padded batch of rendered generation prompts."""
-
-    input_ids: Tensor  # [B, T] int64
-    attention_mask: Tensor  # [B, T]
-    column: int  # of t*, the same in every row
-
-    @classmethod
-    def found_in(cls, input_ids: Tensor, attention_mask: Tensor, offset: int, side: str) -> "Prompts":
-        """The batch with its t*; raises PromptNotFound when a row has none or is not padded on the left."""
-        return cls(input_ids, attention_mask, last_prompt_column(attention_mask, offset, side))
-
-    @classmethod
-    def continuing(cls, input_ids: Tensor, attention_mask: Tensor, offset: int, cache: Cache) -> "Prompts":
-        """The batch of conversations whose earlier turns are in `cache`, with the t* of the current turn.
-
-        Rows may have padding anywhere before t*: their earlier answers ended at different lengths.
-
-        Raises:
-            PromptNotFound: t* is in the cache already, or on padding in some row.
-        """
-        past, columns = int(cache.get_seq_length()), input_ids.shape[1]
-        column = columns - 1 - offset
-        if column < past or attention_mask.shape != input_ids.shape or not bool((attention_mask[:, column:] > 0).all()):
-            raise PromptNotFound(
-                f"past_key_values holds {past} tokens of conversations of {columns}, and the connection belongs "
-                f"{offset} tokens before the last, on a token that is new in every row; got a mask of shape "
-                f"{tuple(attention_mask.shape)}. Pass the ids and the mask of the whole conversation, with the new "
-                "turn at the end of each row"
-            )
-        return cls(input_ids, attention_mask, column)
-
-    @property
-    def positions(self) -> Tensor:
-        """t* of each row `[B]` int64."""
-        return self.input_ids.new_full((self.input_ids.shape[0],), self.column)
-
-    @property
-    def connection_ids(self) -> Tensor:
-        """The token at t* of each row `[B]` int64."""
-        return self.input_ids[:, self.column]
 
 
 def generate(
