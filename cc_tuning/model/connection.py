@@ -13,9 +13,11 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.model import checkpoint
 from cc_tuning.model.config import ConnectionConfig, ConnectionMode
 from cc_tuning.model.connected_pass import ConnectedModel
+from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import find_components
-from cc_tuning.model.generation import Generation, Prompts, continue_with, filled_cache, generate, read_prompts
+from cc_tuning.model.generation import Choice, Generation, generate, generate_connected
 from cc_tuning.model.positions import key_of_rows
+from cc_tuning.model.prompt_batch import Prompts
 from cc_tuning.model.transform_file import check_fitted_on, read_transform_matrix
 from cc_tuning.provenance import library_versions
 
@@ -109,6 +111,10 @@ class CrossLingualModel(ConnectedModel):
     ) -> Generation:
         """The continuation of left-padded generation prompts `[B, T]`, and the layer each row was connected with.
 
+        A conversation goes on with `past_key_values`, the cache that `return_dict_in_generate=True` gave back, and
+        the ids and mask of all of it: only what is new is read, t* is at the end of the current turn, and what was
+        added in earlier turns stays in the cache. The English side is then the whole conversation in English.
+
         `connection`: `transform` predicts the English activations from the prompt's own, `F W_T`; `parallel` reads
         them from `english_input_ids, english_attention_mask [B, T_en]`, left padded; `off` is the base model alone.
         `english_rows [B]` bool says which prompts are English, for `connection.english: identity`.
@@ -116,25 +122,32 @@ class CrossLingualModel(ConnectedModel):
 
         Raises:
             ConfigError: a mode without what it needs, arguments of another mode, or a model in training mode.
-            PromptNotFound: a prompt is not left padded, or too short to hold t*.
+            PromptNotFound: a prompt is not left padded, or too short to hold t*; or t* is in the cache already.
         """
         english_inputs = (english_input_ids, english_attention_mask)
         self._check_mode(connection, english_inputs, english_rows, gumbel_noise)
         if connection == "off":
             return Generation(generate(self.base, input_ids, attention_mask, arguments), None)
-        components = find_components(self.base)
-        offset = self.connection.offset
-        prompts = Prompts.found_in(input_ids, attention_mask, offset, "connected")
+        offset, cache = self.connection.offset, arguments.get("past_key_values")
+        if cache is None:
+            prompts = Prompts.found_in(input_ids, attention_mask, offset, "connected")
+        else:
+            prompts = Prompts.continuing(input_ids, attention_mask, offset, cache, self.config)
+
+        def decide(source: Tensor) -> Decision:
+            row_keys = key_of_rows(input_ids, attention_mask, prompts.positions)
+            return self.decide(source, self.embed(prompts.connection_ids), row_keys, gumbel_noise)
+
+        def decide_from_own(own: Tensor) -> Decision:
+            return decide(self.predicted_english(own, english_rows))
+
+        choice: Choice = decide_from_own
         if english_input_ids is not None and english_attention_mask is not None:
             english = Prompts.found_in(english_input_ids, english_attention_mask, offset, "English")
-            source = self.activations(english.input_ids, english.attention_mask, english.positions)
-            cache = filled_cache(self.base, components, prompts, prompts.column)
-        else:
-            own, cache = read_prompts(self.base, components, self.connection.source, prompts)
-            source = self.predicted_english(own, english_rows)
-        row_keys = key_of_rows(input_ids, attention_mask, prompts.positions)
-        decision = self.decide(source, self.embed(prompts.connection_ids), row_keys, gumbel_noise)
-        output = continue_with(self.base, components, prompts, decision.vector, cache, arguments)
+            choice = decide(self.activations(english.input_ids, english.attention_mask, english.positions))
+        output, decision = generate_connected(
+            self.base, find_components(self.base), self.connection.source, prompts, choice, arguments
+        )
         return Generation(output, None if self.connection.selector == "mean" else decision.selected_layer)
 
     def _check_mode(

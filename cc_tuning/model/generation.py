@@ -1,28 +1,38 @@
-"""Answering with a connection: one pass over the prompt, one more token, then Hugging Face's own `generate`.
+"""Answering with a connection, inside Hugging Face's own `generate`.
 
-Only t* changes, and only the keys and values that layers 2..L keep for t* depend on it. So the prompt is read once
-into a KV cache, without the language-model head; the cache is cropped to the tokens before t*; and `generate` is given
-the whole prompt with that cache, so that its first pass runs from t* on, with the vector added. Everything after is
-the ordinary decode loop: greedy, sampling, beams, streamers and stopping criteria are Hugging Face's.
-The authors' code runs two full prefills, one prompt at a time.
+Only t* changes, and only the keys and values that layers 2..L keep for t* depend on it. So in the first forward pass
+of `generate`, the one over the prompt, the decoder runs twice: over the tokens up to t*, without the language-model
+head, for `F`; and again from t* on, with the vector added, after the KV cache has forgotten t*. The second run is one
+token long (plus `offset`), and everything after it is the ordinary decode loop.
+
+`generate` brings the cache, whatever made it: its own, static for compiled decoding, or one that holds the earlier
+turns of a conversation, with what was added to them. Greedy, sampling, beams, streamers and stopping criteria are
+Hugging Face's. The authors' code runs two full prefills, one prompt at a time.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
 
-from torch import Tensor
-from transformers import Cache, DynamicCache, PreTrainedModel
+from torch import Tensor, nn
+from transformers import Cache, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from cc_tuning.errors import ConfigError
+from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.capture import recorded_activations
 from cc_tuning.model.config import ActivationSource
+from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import Components
-from cc_tuning.model.injection import injected_once
-from cc_tuning.model.positions import last_prompt_column, position_ids_of
+from cc_tuning.model.injection import injected_vector
+from cc_tuning.model.prompt_batch import Prompts
+from cc_tuning.model.rewinding import forgetting_last_token
 
-# Arguments of `generate` that would take the place of the cache prepared here.
-_OWN_ARGUMENTS = ("past_key_values", "cache_implementation", "inputs_embeds", "position_ids")
+# Arguments of `generate` by which the prompt would no longer be what t* was found in.
+_REFUSED_ARGUMENTS = ("inputs_embeds", "position_ids")
+
+Choice = Decision | Callable[[Tensor], Decision]
+"""What to connect with, or how to choose it from the prompts' own activations `F [B, L, D]` at t*."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +43,6 @@ class Generation:
     selected_layer: Tensor | None  # [B] int64; None without a connection or when no single layer was chosen
 
 
-@dataclass(frozen=True)
-class Prompts:
-    """A left-padded batch of rendered generation prompts."""
-
-    input_ids: Tensor  # [B, T] int64
-    attention_mask: Tensor  # [B, T]
-    column: int  # of t*, the same in every row
-
-    @classmethod
-    def found_in(cls, input_ids: Tensor, attention_mask: Tensor, offset: int, side: str) -> "Prompts":
-        """The batch with its t*; raises PromptNotFound when a row has none or is not padded on the left."""
-        return cls(input_ids, attention_mask, last_prompt_column(attention_mask, offset, side))
-
-    @property
-    def positions(self) -> Tensor:
-        """t* of each row `[B]` int64."""
-        return self.input_ids.new_full((self.input_ids.shape[0],), self.column)
-
-    @property
-    def connection_ids(self) -> Tensor:
-        """The token at t* of each row `[B]` int64."""
-        return self.input_ids[:, self.column]
-
-
 def generate(
     base: PreTrainedModel, input_ids: Tensor, attention_mask: Tensor, arguments: dict[str, Any]
 ) -> Tensor | ModelOutput:
@@ -65,56 +51,124 @@ def generate(
     return cast(Any, base).generate(input_ids, attention_mask=attention_mask, **arguments)
 
 
-def filled_cache(base: PreTrainedModel, components: Components, prompts: Prompts, columns: int) -> Cache:
-    """A KV cache of the first `columns` columns of the prompts, read by the decoder alone."""
-    cache = DynamicCache(config=base.config)
-    # A sliding-window layer can only give tokens back if it was told to keep them.
-    cache.activate_past_recording()
-    if columns:
-        mask = prompts.attention_mask[:, :columns]
-        components.decoder(
-            input_ids=prompts.input_ids[:, :columns],
-            attention_mask=mask,
-            position_ids=position_ids_of(mask),
-            past_key_values=cache,
-            use_cache=True,
-        )
-    return cache
-
-
-def read_prompts(
-    base: PreTrainedModel, components: Components, source: ActivationSource, prompts: Prompts
-) -> tuple[Tensor, Cache]:
-    """`F [B, L, D]` at t* of the prompts, and a KV cache of the tokens before t*, from one pass."""
-    with recorded_activations(components, source, prompts.positions) as outputs:
-        cache = filled_cache(base, components, prompts, prompts.column + 1)
-    cache.crop(-1)
-    return outputs.stack(), cache
-
-
-def continue_with(
+def generate_connected(
     base: PreTrainedModel,
     components: Components,
+    source: ActivationSource,
     prompts: Prompts,
-    vector: Tensor,
-    cache: Cache,
+    choice: Choice,
     arguments: dict[str, Any],
-) -> Tensor | ModelOutput:
-    """`base.generate` over the prompts from t* on, with `vector [B, D]` added at t*.
+) -> tuple[Tensor | ModelOutput, Decision]:
+    """`base.generate` over the prompts with the chosen vector added at t*, and the decision behind the vector.
 
-    `cache` holds the columns before t*; `arguments` are passed to `generate` as they are.
+    `arguments` are passed to `base.generate` as they are.
 
     Raises:
-        ConfigError: an argument that would replace the cache, or switch it off.
+        ConfigError: an argument that the connection cannot go with.
+        UnsupportedModel: the pass over the prompt did not go through the decoder, so that nothing was connected.
     """
-    refused = [name for name in _OWN_ARGUMENTS if arguments.get(name) is not None]
-    if refused or not arguments.get("use_cache", True):
+    if refused := [name for name in _REFUSED_ARGUMENTS if arguments.get(name) is not None]:
         raise ConfigError(
-            f"generate(connection=...) got {', '.join(refused) or 'use_cache=False'}: a connected prompt is continued "
-            "from its own KV cache. Leave the argument out, or generate with connection='off'"
+            f"generate with a connection got {', '.join(refused)}: t* is found in token ids and their mask. Leave the "
+            "argument out, or generate with connection='off'"
         )
-    # In the pass that starts at t*, t* is column 0.
-    with injected_once(components.decoder, components.injection_site, 0, vector, cache):
-        return generate(
-            base, prompts.input_ids, prompts.attention_mask, arguments | {"past_key_values": cache, "use_cache": True}
+    pass_over_prompt = _PassOverPrompt(components, source, prompts, choice)
+    with pass_over_prompt.awaited():
+        output = generate(base, prompts.input_ids, prompts.attention_mask, arguments)
+    if pass_over_prompt.decision is None:
+        raise UnsupportedModel(
+            f"nothing was connected: generate did not call the decoder of this {type(base).__name__} over the prompt. "
+            "Where another function took the place of its forward, undo that; to compile decoding, pass "
+            "cache_implementation='static'"
         )
+    return output, pass_over_prompt.decision
+
+
+class _PassOverPrompt:
+    """The forward pass of `generate` that reaches t*: its first, or a later one when the prompt comes in chunks."""
+
+    def __init__(self, components: Components, source: ActivationSource, prompts: Prompts, choice: Choice) -> None:
+        self.decision: Decision | None = None
+        """That of the connection, once it was made."""
+        self._components = components
+        self._source = source
+        self._prompts = prompts
+        self._choice = choice
+        self._hooks = ExitStack()
+
+    @contextmanager
+    def awaited(self) -> Iterator[None]:
+        """Hooks on the decoder that connect in that pass; gone when it is over, and when the block is left."""
+        with self._hooks as hooks:
+            hooks.callback(self._components.decoder.register_forward_pre_hook(self._begin, with_kwargs=True).remove)
+            yield
+
+    def _begin(self, decoder: nn.Module, inputs: Any, arguments: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
+        """The decoder's arguments for the pass itself, or for what is left of it from t* on."""
+        cache = arguments.get("past_key_values")
+        if cache is None:
+            raise ConfigError(
+                "generate with a connection got use_cache=False, but decoding reads t* from the KV cache. Leave the "
+                "argument out, or generate with connection='off'"
+            )
+        past = _length_for_rows(cache, arguments["input_ids"].shape[0])
+        rows, columns = arguments["input_ids"].shape
+        place = self._prompts.column - past
+        if place >= columns:
+            return None
+        self._hooks.close()
+        # Beams and several samples repeat each prompt: row b became rows b * repeats and those behind it.
+        repeats = rows // self._prompts.input_ids.shape[0]
+        if isinstance(self._choice, Decision):
+            self.decision = self._choice
+        else:
+            own = self._read(self._part(arguments, past, 0, place + 1), cache)
+            self.decision = self._choice(own[::repeats])
+            arguments, place = arguments | self._part(arguments, past, place, columns), 0
+        vector = self.decision.vector.repeat_interleave(repeats, dim=0) if repeats > 1 else self.decision.vector
+        positions = arguments["input_ids"].new_full((rows,), place)
+        self._hooks.enter_context(injected_vector(self._components.injection_site, positions, vector))
+        self._hooks.callback(decoder.register_forward_hook(self._end).remove)
+        return inputs, arguments
+
+    def _end(self, decoder: nn.Module, inputs: Any, output: Any) -> None:
+        self._hooks.close()
+
+    def _read(self, arguments: dict[str, Any], cache: Cache) -> Tensor:
+        """`F [B, L, D]` at the last of the columns in `arguments`; `cache` takes in the columns before it."""
+        rows, columns = arguments["input_ids"].shape
+        positions = arguments["input_ids"].new_full((rows,), columns - 1)
+        recorded = recorded_activations(self._components, self._source, positions, nothing_else=True)
+        with forgetting_last_token(cache), recorded as outputs:
+            self._components.decoder(**arguments, past_key_values=cache, use_cache=True)
+        return outputs.stack()
+
+    def _part(self, arguments: dict[str, Any], past: int, start: int, stop: int) -> dict[str, Any]:
+        """Ids, positions and mask for columns `start..stop` of a pass that begins after `past` cached ones."""
+        ids, position_ids, mask = arguments["input_ids"], arguments.get("position_ids"), arguments["attention_mask"]
+        if mask is not None:
+            # For a static cache it was made for the whole pass; the decoder makes its own from the prompts' mask.
+            repeats = ids.shape[0] // self._prompts.attention_mask.shape[0]
+            mask = self._prompts.attention_mask[:, : past + stop].repeat_interleave(repeats, dim=0)
+        return {
+            "input_ids": ids[:, start:stop],
+            "position_ids": None if position_ids is None else position_ids[..., start:stop],
+            "attention_mask": mask,
+        }
+
+
+def _length_for_rows(cache: Cache, rows: int) -> int:
+    """How many tokens `cache` holds.
+
+    Raises:
+        ConfigError: it holds another number of rows.
+    """
+    length = int(cache.get_seq_length())
+    keys = getattr(cache.layers[0], "keys", None) if length else None
+    if keys is not None and keys.shape[0] != rows:
+        raise ConfigError(
+            f"past_key_values holds {keys.shape[0]} rows and generate works on {rows}: a conversation goes on with one "
+            "row per sequence, and what beam search leaves are rows of hypotheses. Leave past_key_values out to read "
+            "the conversation again"
+        )
+    return length

@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Cache
 
 from cc_tuning.errors import UnsupportedModel
 
@@ -41,35 +40,3 @@ def injected_vector(site: nn.Module, positions: Tensor, vector: Tensor) -> Itera
         yield
     finally:
         handle.remove()
-
-
-@contextmanager
-def injected_once(
-    decoder: nn.Module, site: nn.Module, column: int, vector: Tensor, cache: Cache | None
-) -> Iterator[None]:
-    """`vector [B, D]` added at `column` of the output of `site`, in the first forward pass of the block only.
-
-    That pass is the prefill of `generate`; the decode steps after it read t* from the KV cache. `generate` repeats
-    each prompt for beams or several samples but does not repeat a cache it was given, so both follow the batch size
-    that arrives: row b of the prompts becomes rows b*k .. b*k + k - 1.
-    """
-
-    def repeat_cache(module: nn.Module, inputs: Any, arguments: dict[str, Any]) -> None:
-        cache_repeats = arguments["input_ids"].shape[0] // vector.shape[0]
-        if cache is not None and cache_repeats > 1:
-            cache.batch_repeat_interleave(cache_repeats)
-        before.remove()
-
-    def inject(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        after.remove()
-        rows = vector.repeat_interleave(output.shape[0] // vector.shape[0], dim=0)
-        positions = torch.full((rows.shape[0],), column, device=output.device)
-        return add_at_positions(output, positions, rows)
-
-    before = decoder.register_forward_pre_hook(repeat_cache, with_kwargs=True)
-    after = site.register_forward_hook(inject)
-    try:
-        yield
-    finally:
-        before.remove()
-        after.remove()

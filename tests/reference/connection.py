@@ -4,19 +4,28 @@ Each decoder layer is computed from its own parts (norm, attention, norm, feed-f
 variable that can be read and changed where the equations say so.
 """
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 
 def run_row(
-    base: PreTrainedModel, ids: Tensor, position: int, vector: Tensor | None = None, source: str = "ffn"
+    base: PreTrainedModel,
+    ids: Tensor,
+    position: int,
+    vector: Tensor | None = None,
+    source: str = "ffn",
+    earlier: Mapping[int, Tensor] = MappingProxyType({}),
 ) -> tuple[Tensor, Tensor]:
     """Logits `[T, V]` of one row of token ids `[T]`, and `F [L, D]` of `source` at `position`.
 
     With `vector [D]`, the first layer's feed-forward output at `position` is `f_1 + v` (eq. 5), before a norm if the
-    family has one there.
+    family has one there. `earlier` are the vectors of earlier turns by their positions.
     """
+    added_at = dict(earlier) if vector is None else {**earlier, position: vector}
     decoder = base.model
     hidden = decoder.embed_tokens(ids[None])
     steps = torch.arange(ids.shape[0])[None]
@@ -33,9 +42,10 @@ def run_row(
         before = "pre_feedforward_layernorm" if normalised else "post_attention_layernorm"
         f = layer.mlp(_norm(layer, before)(hidden))
         added = f
-        if number == 0 and vector is not None:
+        if number == 0 and added_at:
             change = torch.zeros_like(f)
-            change[0, position] = vector
+            for place, added_vector in added_at.items():
+                change[0, place] = added_vector
             added = f + change
         hidden = hidden + _norm(layer, "post_feedforward_layernorm")(added)
         outputs.append({"ffn": f, "attention": attended, "block": hidden}[source][0, position])

@@ -1,0 +1,73 @@
+"""A KV cache that forgets the last token it took in, so that the token can be read again with other activations.
+
+transformers can take tokens back from its growing caches only (`crop`). Here that works for the static ones as well,
+whose buffers must stay where they are for compiled decoding: there a shorter sequence is a smaller length, and what
+lies behind it is overwritten.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from transformers import Cache
+from transformers.cache_utils import (
+    BaseQuantizedLayer,
+    DynamicLayer,
+    DynamicSlidingWindowLayer,
+    StaticLayer,
+    StaticSlidingWindowLayer,
+)
+
+from cc_tuning.errors import ConfigError
+
+
+@contextmanager
+def forgetting_last_token(cache: Cache) -> Iterator[None]:
+    """`cache` with all that is read inside the block except the last token of it.
+
+    Raises:
+        ConfigError: a cache of a kind that cannot give back a token.
+    """
+    _check_kind(cache)
+    # A sliding window that is full drops its oldest token for each new one, unless it is told to keep it.
+    windows = [layer for layer in cache.layers if isinstance(layer, DynamicSlidingWindowLayer)]
+    kept = [layer.record_past for layer in windows]
+    cache.activate_past_recording()
+    yield
+    for layer in cache.layers:
+        _forget_last_token(layer)
+    # Otherwise decoding would keep all of its tokens, too.
+    for layer, record_past in zip(windows, kept, strict=True):
+        layer.record_past = record_past
+
+
+def _check_kind(cache: Cache) -> None:
+    unknown = {type(layer).__name__ for layer in cache.layers if not _gives_back(layer)}
+    if unknown or cache.offloading:
+        kind = ", ".join(sorted(unknown)) or "offloaded layers"
+        raise ConfigError(
+            f"a connected prompt is read into a KV cache that can give back its last token; got a "
+            f"{type(cache).__name__} of {kind}. Use cache_implementation='dynamic' (the default) or 'static', or "
+            "generate with connection='off'"
+        )
+
+
+def _gives_back(layer: object) -> bool:
+    grows = isinstance(layer, DynamicLayer) and layer.is_croppable and not isinstance(layer, BaseQuantizedLayer)
+    return grows or type(layer) in (StaticLayer, StaticSlidingWindowLayer)
+
+
+def _forget_last_token(layer: object) -> None:
+    if isinstance(layer, DynamicLayer):
+        layer.crop(-1)
+        return
+    assert isinstance(layer, StaticLayer) and layer.keys is not None and layer.values is not None
+    if isinstance(layer, StaticSlidingWindowLayer):
+        window_had_passed = layer.cumulative_length_int > layer.max_cache_len
+        layer.cumulative_length_int -= 1
+        if window_had_passed:
+            # The window of W tokens moves back by one. Its first place is not read again: the next token, which
+            # attends to the W - 1 before it, moves it out.
+            layer.keys.copy_(layer.keys.roll(1, dims=-2))
+            layer.values.copy_(layer.values.roll(1, dims=-2))
+            return
+    layer.cumulative_length.sub_(1)
