@@ -10,7 +10,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,15 @@ def compare(base: Callable[[], object], new: Callable[[], object], pairs: int, w
         else:
             base_time, new_time = seconds_of(base), seconds_of(new)
         timings.append((base_time, new_time))
+    return summarised(timings)
+
+
+def summarised(timings: Sequence[tuple[tuple[float, float], tuple[float, float]]]) -> Comparison:
+    """The figures of at least two pairs; a pair is the wall and CPU seconds of the base, and those of the new."""
     ratios = [new_time[0] / base_time[0] for base_time, new_time in timings]
     low, _, high = statistics.quantiles(ratios, n=4)
     return Comparison(
-        pairs=pairs,
+        pairs=len(timings),
         base_seconds=statistics.median(base_time[0] for base_time, _ in timings),
         new_seconds=statistics.median(new_time[0] for _, new_time in timings),
         ratio=statistics.median(ratios),

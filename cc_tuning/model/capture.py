@@ -7,7 +7,8 @@ go, so one whole output is held at a time. With this, gradients through the acti
 checkpointing.
 
 A pass made for its activations alone (`nothing_else`) needs one position of the last layer's feed-forward block and
-nothing after it. The block is given that position alone, which saves its share of the pass (9 % of 8 layers, 2 % of 32).
+nothing after it. The block is given that position alone, which saves its share of the pass (9 % of 8 layers, 2 % of
+32).
 """
 
 from collections.abc import Iterator
