@@ -7,14 +7,13 @@ tokens per second with the micro-batches of the training stage, against rows as 
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import authors_way
 import polars as pl
 import torch
-from authors_training import AuthorsModel, authors_batches
-from cc_tuning.training.flops import flops_of_model, peak_flops
-from cc_tuning.training.step_batches import StepCollator, TokenCounts
 from random_models import SHAPES, build_model
 from timing import Comparison, compare, parser, report, seconds_of, summarised
 from torch import Tensor, nn
@@ -24,8 +23,11 @@ from cc_tuning.model import ConnectionConfig, CrossLingualModel
 from cc_tuning.prompts import ChatPrompts
 from cc_tuning.training.batches import BatchShape, LengthGroupedBatches
 from cc_tuning.training.collate import Batch, ConnectionCollator, ResponseCollator
+from cc_tuning.training.flops import flops_of_model, peak_flops
+from cc_tuning.training.step_batches import StepCollator, TokenCounts
 
 Row = dict[str, Any]
+Loss = Callable[[], Tensor]
 Step = Callable[[], None]
 
 
@@ -61,24 +63,55 @@ def optimizer_of(model: nn.Module, name: str) -> torch.optim.Optimizer:
     return torch.optim.AdamW(model.parameters(), lr=1e-5, fused=next(model.parameters()).is_cuda)
 
 
-def step_of(model: nn.Module, batches: Sequence[dict[str, Any]], optimizer: torch.optim.Optimizer) -> Step:
-    """A function that takes one optimizer step on the micro-batches."""
+def step_of(model: nn.Module, losses: Sequence[Loss], optimizer: torch.optim.Optimizer) -> Step:
+    """A function that takes one optimizer step on the losses of its micro-batches."""
     model.train()
 
     def step() -> None:
         optimizer.zero_grad(set_to_none=True)
-        for batch in batches:
-            output = model(**batch)
-            (output if isinstance(output, Tensor) else output.loss).backward()
+        for loss in losses:
+            loss().backward()
         optimizer.step()
 
     return step
 
 
-def with_head_everywhere(rows: Sequence[Row], device: str) -> dict[str, Any]:
-    """A batch as transformers' fine-tuning has it: a label, or none, for every position."""
-    batch = next(authors_batches(rows, len(rows), device))
-    return {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+def loss_of(model: nn.Module, batch: Batch, device: str) -> Loss:
+    """The loss of a model that takes a collator's batch."""
+    moved = on_device(batch, device)
+    return lambda: model(**moved).loss
+
+
+def padded(sequences: Sequence[Sequence[int]], value: int, device: str) -> Tensor:
+    """`[B, longest]` int64, padded on the right."""
+    tensors = [torch.tensor(ids) for ids in sequences]
+    return nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value).to(device)
+
+
+def labelled_everywhere(rows: Sequence[Row], device: str) -> dict[str, Tensor]:
+    """A batch as transformers' fine-tuning has it: a label, or none, for every position, and logits for all."""
+    prompts = [row["prompt_length"] for row in rows]
+    labels = [[-100] * end + row["input_ids"][end:] for row, end in zip(rows, prompts, strict=True)]
+    return {
+        "input_ids": padded([row["input_ids"] for row in rows], 0, device),
+        "attention_mask": padded([[1] * len(row["input_ids"]) for row in rows], 0, device),
+        "labels": padded(labels, -100, device),
+    }
+
+
+def authors_losses(model: CrossLingualModel, rows: Sequence[Row], device_rows: int, device: str) -> list[Loss]:
+    """The losses of a step in the authors' way: `device_rows` rows as they come, padded to the longest."""
+    losses = []
+    for first in range(0, len(rows), device_rows):
+        some = rows[first : first + device_rows]
+        english = [row["english_input_ids"] for row in some]
+        batch = labelled_everywhere(some, device) | {
+            "connection_positions": torch.tensor([row["prompt_length"] - 1 for row in some], device=device),
+            "english_input_ids": padded(english, 0, device),
+            "english_positions": torch.tensor([len(ids) - 1 for ids in english], device=device),
+        }
+        losses.append(partial(authors_way.training_loss, model, batch, english_gradient=False))
+    return losses
 
 
 def fixed_lengths(arguments: Any) -> dict[str, Comparison]:
@@ -91,9 +124,9 @@ def fixed_lengths(arguments: Any) -> dict[str, Comparison]:
         model = CrossLingualModel.from_base(base, ConnectionConfig()).to(device)
         optimizer = optimizer_of(model, arguments.optimizer)
         rows = draw_rows(arguments.rows, arguments.prompt, arguments.response, english, vocabulary)
-        connected = step_of(model, [on_device(ConnectionCollator(0, 0)(rows), device)], optimizer)
-        plain = step_of(model.base, [on_device(ResponseCollator(0)(rows), device)], optimizer)
-        everywhere = step_of(model.base, [with_head_everywhere(rows, device)], optimizer)
+        connected = step_of(model, [loss_of(model, ConnectionCollator(0, 0)(rows), device)], optimizer)
+        plain = step_of(model, [loss_of(base, ResponseCollator(0)(rows), device)], optimizer)
+        everywhere = step_of(model, [loss_of(base, labelled_everywhere(rows, device), device)], optimizer)
         figures[f"English {english} / ML-SFT"] = compare(plain, connected, arguments.pairs)
         figures[f"English {english} / head everywhere"] = compare(everywhere, connected, arguments.pairs)
         print_use(f"English {english}", base.config, rows, figures[f"English {english} / ML-SFT"], arguments)
@@ -131,23 +164,19 @@ def real_rows(arguments: Any) -> dict[str, Comparison]:
     shape = BatchShape(arguments.global_rows, arguments.device_rows, arguments.device_rows * 1024, max_padding=0.05)
     lengths, english = ([len(row[name]) for row in rows] for name in ("input_ids", "english_input_ids"))
     grouped = iter(LengthGroupedBatches([row["row_id"] for row in rows], lengths, english, shape, seed=0))
-    ours = CrossLingualModel.from_base(build_model(arguments.shape, device, arguments.dtype), ConnectionConfig())
-    theirs = AuthorsModel(build_model(arguments.shape, device, arguments.dtype))
-    optimizers = {model: optimizer_of(model.to(device), arguments.optimizer) for model in (ours, theirs)}
+    model = CrossLingualModel.from_base(build_model(arguments.shape, device, arguments.dtype), ConnectionConfig())
+    optimizer = optimizer_of(model.to(device), arguments.optimizer)
     timings, total = [], TokenCounts()
     for pair in range(arguments.pairs):
         indices = [list(batch) for batch in next(grouped).micro_batches]
         step = StepCollator(ConnectionCollator(0, 0))([[rows[index] for index in batch] for batch in indices])
         # The same rows in the order of the file, which knows nothing of lengths.
         in_order = [rows[index] for index in sorted(index for batch in indices for index in batch)]
-        ways = {
-            theirs: step_of(theirs, list(authors_batches(in_order, arguments.device_rows, device)), optimizers[theirs]),
-            ours: step_of(ours, [on_device(batch, device) for batch in step.micro_batches], optimizers[ours]),
-        }
-        order = (theirs, ours) if pair % 2 else (ours, theirs)
-        seconds = {model: seconds_of(ways[model]) for model in order}
+        base = step_of(model, authors_losses(model, in_order, arguments.device_rows, device), optimizer)
+        new = step_of(model, [loss_of(model, batch, device) for batch in step.micro_batches], optimizer)
+        seconds = {way: seconds_of(way) for way in ((base, new) if pair % 2 else (new, base))}
         tokens = step.counts.tokens
-        timings.append(tuple((seconds[model][0] / tokens, seconds[model][1] / tokens) for model in (theirs, ours)))
+        timings.append(tuple((seconds[way][0] / tokens, seconds[way][1] / tokens) for way in (base, new)))
         total.add(step.counts)
     figures = summarised(timings)
     print(

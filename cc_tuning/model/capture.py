@@ -5,10 +5,6 @@ forward runs a second time in the backward pass, when the hooks are gone, and an
 there. The one on the decoder layer, which runs outside of what is recomputed, takes the position out and lets the rest
 go, so one whole output is held at a time. With this, gradients through the activations are exact with and without
 checkpointing.
-
-A pass made for its activations alone (`nothing_else`) needs one position of the last layer's feed-forward block and
-nothing after it. The block is given that position alone, which saves its share of the pass (9 % of 8 layers, 2 % of
-32).
 """
 
 from collections.abc import Iterator
@@ -45,15 +41,8 @@ class Activations:
         """The hook of decoder layer `layer`: keep `[b, positions[b]]` of its block's output, drop the rest."""
         if self._whole is not None:
             whole = self._whole if self._keeps_gradient else self._whole.detach()
-            self._by_layer[layer] = self._at_positions(whole)
+            self._by_layer[layer] = whole[self._rows, self._positions]
         self._whole = None
-
-    def narrow(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The pre-hook of the last feed-forward block: one position per row, `[B, T, D] -> [B, 1, D]`."""
-        return (self._at_positions(inputs[0]).unsqueeze(1), *inputs[1:])
-
-    def _at_positions(self, whole: Tensor) -> Tensor:
-        return whole[:, 0] if whole.shape[1] == 1 else whole[self._rows, self._positions]
 
     def stack(self) -> Tensor:
         """`F [B, L, D]` in the model's dtype.
@@ -74,18 +63,11 @@ class Activations:
 
 @contextmanager
 def recorded_activations(
-    components: Components,
-    source: ActivationSource,
-    positions: Tensor,
-    *,
-    keeps_gradient: bool = True,
-    nothing_else: bool = False,
+    components: Components, source: ActivationSource, positions: Tensor, keeps_gradient: bool = True
 ) -> Iterator[Activations]:
     """A record of the source's output in each layer at `positions [B]` during the forward pass inside the block.
 
-    The output is the block's own, before a norm that may follow and before it is added to the residual. With
-    `nothing_else` the pass is made without a gradient, and what it returns means nothing: its last feed-forward block
-    is run at `positions` only.
+    The output is the block's own, before a norm that may follow and before it is added to the residual.
     """
     outputs = Activations(positions, len(components.layers), keeps_gradient)
     # Hooks run in the order in which they were registered: for the source `block`, `keep` has to come before `gather`.
@@ -93,8 +75,6 @@ def recorded_activations(
     handles += [
         layer.register_forward_hook(partial(outputs.gather, number)) for number, layer in enumerate(components.layers)
     ]
-    if source == "ffn" and nothing_else:
-        handles.append(components.ffns[-1].register_forward_pre_hook(outputs.narrow))
     try:
         yield outputs
     finally:

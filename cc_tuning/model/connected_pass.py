@@ -22,6 +22,7 @@ from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision, build_selector
 from cc_tuning.model.families import find_components
 from cc_tuning.model.injection import injected_vector
+from cc_tuning.model.narrowing import last_ffn_at
 from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
 from cc_tuning.model.tied_weights import keep_once_in_state_dict
 from cc_tuning.model.transform_matrix import TransformMatrix
@@ -125,8 +126,10 @@ class ConnectedModel(nn.Module):
         """`F [B, L, D]` and the decoder's last hidden states `[B, T, D]`."""
         check_positions(positions, attention_mask, "activation")
         components = find_components(self.base)
-        alone = not torch.is_grad_enabled()
-        with recorded_activations(components, self.connection.source, positions, nothing_else=alone) as outputs:
+        recorded = recorded_activations(components, self.connection.source, positions)
+        # With a gradient, recomputation would miss the hooks.
+        narrowed = nullcontext() if torch.is_grad_enabled() else last_ffn_at(components, positions)
+        with narrowed, recorded as outputs:
             hidden = components.decoder(
                 input_ids=input_ids,
                 attention_mask=attention_mask,

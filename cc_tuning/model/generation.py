@@ -3,7 +3,8 @@
 Only t* changes, and only the keys and values that layers 2..L keep for t* depend on it. So in the first forward pass
 of `generate`, the one over the prompt, the decoder runs twice: over the tokens up to t*, without the language-model
 head, for `F`; and again from t* on, with the vector added, after the KV cache has forgotten t*. The second run is one
-token long (plus `offset`), and everything after it is the ordinary decode loop.
+token long (plus `offset`), and everything after it is the ordinary decode loop. What the first one does not need is
+left out (`narrowing.py`).
 
 `generate` brings the cache, whatever made it: its own, static for compiled decoding, or one that holds the earlier
 turns of a conversation, with what was added to them. Greedy, sampling, beams, streamers and stopping criteria are
@@ -25,6 +26,7 @@ from cc_tuning.model.config import ActivationSource
 from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import Components
 from cc_tuning.model.injection import injected_vector
+from cc_tuning.model.narrowing import last_ffn_at
 from cc_tuning.model.prompt_batch import Prompts
 from cc_tuning.model.rewinding import forgetting_last_token
 
@@ -138,8 +140,8 @@ class _PassOverPrompt:
         """`F [B, L, D]` at the last of the columns in `arguments`; `cache` takes in the columns before it."""
         rows, columns = arguments["input_ids"].shape
         positions = arguments["input_ids"].new_full((rows,), columns - 1)
-        recorded = recorded_activations(self._components, self._source, positions, nothing_else=True)
-        with forgetting_last_token(cache), recorded as outputs:
+        recorded = recorded_activations(self._components, self._source, positions)
+        with forgetting_last_token(cache), last_ffn_at(self._components, positions), recorded as outputs:
             self._components.decoder(**arguments, past_key_values=cache, use_cache=True)
         return outputs.stack()
 
