@@ -40,17 +40,18 @@ def test_cosine_is_that_of_the_english_vector_and_the_same_layers_activation_in_
 ) -> None:
     model = tiny_model(family, ConnectionConfig(selector=selector)).train()
     batch, noise = training_batch(), NOISE if selector == "decision_maker" else None
-    whole: dict[int, list[Tensor]] = {layer: [] for layer in range(LAYERS)}
+    english = model.activations(*(batch[f"english_{name}"] for name in ("input_ids", "attention_mask", "positions")))
+    own: dict[int, Tensor] = {}  # of the pass that ran last, the connected one
     handles = [
-        layer.mlp.register_forward_hook(lambda module, inputs, output, at=at: whole[at].append(output.detach()))
+        layer.mlp.register_forward_hook(lambda module, inputs, output, at=at: own.update({at: output.detach()}))
         for at, layer in enumerate(find_components(model.base).layers)
     ]
     output = model(**batch, gumbel_noise=noise, measures_cosine=True)
     for handle in handles:
         handle.remove()
-    for b in range(3):
-        english_at, own_at = int(batch["english_positions"][b]), int(batch["connection_positions"][b])
-        v = sum(output.selection[b, at] * whole[at][0][b, english_at] for at in range(LAYERS))
-        own = sum(output.selection[b, at] * whole[at][1][b, own_at] for at in range(LAYERS))
-        expected = (v @ own) / (v.norm() * own.norm())
+    for b, position in enumerate(batch["connection_positions"].tolist()):
+        g = output.selection[b]
+        v = sum(g[at] * english[b, at] for at in range(LAYERS))
+        f = sum(g[at] * own[at][b, position] for at in range(LAYERS))
+        expected = (v @ f) / (v.norm() * f.norm())
         assert output.selection_cosine[b].item() == pytest.approx(expected.item(), abs=1e-5)
