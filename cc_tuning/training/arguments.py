@@ -1,15 +1,22 @@
 """The arguments of the Trainer that follow from a job."""
 
+from typing import Any
+
 from transformers import TrainingArguments
 
+from cc_tuning.training.engines import engine_arguments
 from cc_tuning.training.job import TRAINER, TrainingJob, batch_shape, device_type
 
 
 def training_arguments(job: TrainingJob) -> TrainingArguments:
-    """The Trainer's arguments: nothing is reported, drawn or uploaded, and a NaN is not filtered out of the log."""
+    """The Trainer's arguments: nothing is reported, drawn or uploaded, and a NaN is not filtered out of the log.
+
+    Raises:
+        ConfigError: the device is not there, or the engine cannot do what the job asks for.
+    """
     training, execution = job.config.training, job.execution
     on_cpu = device_type(execution) == "cpu"
-    return TrainingArguments(
+    values: dict[str, Any] = dict(
         output_dir=str(job.folder / TRAINER),
         num_train_epochs=training.epochs,
         learning_rate=training.learning_rate,
@@ -44,3 +51,6 @@ def training_arguments(job: TrainingJob) -> TrainingArguments:
         ddp_find_unused_parameters=False,
         push_to_hub=False,
     )
+    if training.optimizer == "adafactor":
+        values["optim"] = "adafactor"
+    return TrainingArguments(**(values | engine_arguments(job)))
