@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from accelerate.utils import str_to_bool
 from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -19,7 +20,7 @@ from transformers import Trainer
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.training.checkpoints import step_of
-from cc_tuning.training.job import TrainingJob
+from cc_tuning.training.job import TrainingJob, device_type
 
 ZERO3_FILE = Path(__file__).with_name("zero3.json")
 FSDP2 = {
@@ -54,7 +55,8 @@ def engine_arguments(job: TrainingJob) -> dict[str, Any]:
         case "fsdp2" if not _accelerate_uses("FSDP"):  # which has read its own file
             return {"fsdp": True, "fsdp_config": dict(FSDP2)}
         case "zero3":
-            return {"deepspeed": zero3_config(job), "bf16": False}
+            values = {"deepspeed": zero3_config(job), "bf16": False}
+            return values if device_type(job.execution) == "cuda" else values | _joined_on_cpu()
     return {}
 
 
@@ -68,6 +70,13 @@ def zero3_config(job: TrainingJob) -> dict[str, Any]:
     config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     autocast = {"enabled": job.config.training.dtype == "bfloat16", "dtype": "bfloat16"}
     return {**config, "bf16": {"enabled": False}, "torch_autocast": autocast}
+
+
+def _joined_on_cpu() -> dict[str, Any]:
+    """accelerate starts DeepSpeed between GPUs only; on a CPU we join the processes first, and it takes them over."""
+    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+    PartialState(backend="gloo")
+    return {"use_cpu": False, "accelerator_config": {"use_configured_state": True}}
 
 
 def check_engine(job: TrainingJob) -> None:
