@@ -31,8 +31,21 @@ class Execution(BaseModel):
     device_batch_size: int = Field(
         default=16,
         ge=1,
-        description="Training rows per device and micro-batch, on average (paper: 16): rows of similar length go "
-        "together, more of them when they are short. Gradients accumulate to `training.global_batch_size`.",
+        description="Training rows per device and micro-batch, on average, at most (paper: 16): rows of similar length "
+        "go together, more of them when they are short. Gradients accumulate to `training.global_batch_size`.",
+    )
+    device_batch_tokens: int = Field(
+        default=16384,
+        ge=1,
+        description="Padded tokens of a training micro-batch, at most; what memory has to hold. 16,384 are the paper's "
+        "16 rows of 1,024 tokens. A longer row goes alone.",
+    )
+    max_padding: float = Field(
+        default=0.05,
+        gt=0,
+        le=1,
+        description="A step is cut into more, smaller micro-batches until less than this share of its tokens is "
+        "padding; 1 cuts for memory alone.",
     )
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations to save memory.")
     sharding: Literal["none", "fsdp2", "zero3"] = Field(
@@ -49,7 +62,12 @@ class Execution(BaseModel):
         default=False, description="Compile the blocks of each decoder layer for training (needs a C++ compiler)."
     )
     checkpoint_every_steps: int = Field(default=100, ge=1, description="Steps between training checkpoints.")
-    log_every_steps: int = Field(default=10, ge=1, description="Steps between training log lines.")
+    log_every_steps: int = Field(default=1, ge=1, description="Steps between training log lines.")
+    report_to: tuple[str, ...] = Field(
+        default=(),
+        description="Trackers of transformers' `report_to` that get every line: `tensorboard` (extra `tensorboard`), "
+        "`wandb`, `mlflow`, ...; what they need is installed beside.",
+    )
     translation_batch_tokens: int = Field(default=4096, ge=1, description="Padded source tokens per translation batch.")
     translation_shard_rows: int = Field(
         default=64, ge=1, description="Rows per translation shard; after a kill each worker loses one at most."

@@ -26,6 +26,9 @@ from cc_tuning.transform.stage import TransformConfig, transform_step
 from cc_tuning.translation.stage import TranslationConfig, translation_step
 from data_contracts.store import ArtifactRef
 
+NO_DECISION_MAKER = {"decision_maker_learning_rate": None}
+"""Of a baseline, which is not trained anew when the rate of what it has not changes."""
+
 MISSING = "missing"
 """Stands for the sha256 of a local source that is not there yet."""
 
@@ -209,7 +212,7 @@ def _plan_run(name: str, recipe: Recipe, places: _Places, translate: Step, disti
     )
     training = TrainConfig(
         method="cc" if connected else "sft",
-        training=recipe.training,
+        training=recipe.training if connected else recipe.training.model_copy(update=NO_DECISION_MAKER),
         connection=recipe.connection if connected else None,
     )
     train = train_step(training, training_rows=materialize.ref, base=places.base, run=name)

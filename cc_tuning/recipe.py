@@ -136,6 +136,16 @@ class Recipe(Section):
         return runs
 
     @model_validator(mode="after")
+    def _decision_maker_has_a_rate_where_there_is_one(self) -> "Recipe":
+        rate, selector = self.training.decision_maker_learning_rate, self.connection.selector
+        if rate is not None and selector != "decision_maker":
+            raise ValueError(
+                f"training.decision_maker_learning_rate is {rate}, but connection.selector is {selector!r}, which has "
+                "no weight to train; leave the rate out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _hub_ids_are_pinned(self) -> "Recipe":
         places = {
             "data.revision": (self.data.source, self.data.revision),

@@ -24,9 +24,13 @@ from cc_tuning.model.families import Components
 
 
 class Activations:
-    """What one forward pass left: the source's output at the chosen position of each row, for every layer."""
+    """What one forward pass left: the source's output at the chosen position of each row, for every layer.
 
-    def __init__(self, positions: Tensor, layers: int) -> None:
+    `keeps_gradient` says whether it has a part in the pass's gradient.
+    """
+
+    def __init__(self, positions: Tensor, layers: int, keeps_gradient: bool = True) -> None:
+        self._keeps_gradient = keeps_gradient
         self._rows = torch.arange(positions.shape[0], device=positions.device)
         self._positions = positions
         self._whole: Tensor | None = None  # of the block that ran last
@@ -39,7 +43,8 @@ class Activations:
     def gather(self, layer: int, module: nn.Module, inputs: Any, output: Any) -> None:
         """The hook of decoder layer `layer`: keep `[b, positions[b]]` of its block's output, drop the rest."""
         if self._whole is not None:
-            self._by_layer[layer] = self._at_positions(self._whole)
+            whole = self._whole if self._keeps_gradient else self._whole.detach()
+            self._by_layer[layer] = self._at_positions(whole)
         self._whole = None
 
     def narrow(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -67,13 +72,15 @@ class Activations:
 
 
 @contextmanager
-def recorded_activations(components: Components, source: ActivationSource, positions: Tensor) -> Iterator[Activations]:
+def recorded_activations(
+    components: Components, source: ActivationSource, positions: Tensor, keeps_gradient: bool = True
+) -> Iterator[Activations]:
     """A record of the source's output in each layer at `positions [B]` during the forward pass inside the block.
 
     The output is the block's own, before a norm that may follow and before it is added to the residual. Without a
     gradient what the pass itself returns means nothing: its last feed-forward block was run at `positions` only.
     """
-    outputs = Activations(positions, len(components.layers))
+    outputs = Activations(positions, len(components.layers), keeps_gradient)
     # Hooks run in the order in which they were registered: for the source `block`, `keep` has to come before `gather`.
     handles = [block.register_forward_hook(outputs.keep) for block in components.blocks(source)]
     handles += [

@@ -46,6 +46,15 @@ class ConnectionConfig(BaseModel):
         gt=0,
         description="tau of the Gumbel-softmax (eq. 4). The paper gives no value; the authors' code uses 1.",
     )
+    final_temperature: float | None = Field(
+        None,
+        gt=0,
+        description="tau of the last training step; unset, it stays at `temperature`. Evaluation takes the argmax and "
+        "has no temperature.",
+    )
+    temperature_course: Literal["geometric", "linear"] = Field(
+        "geometric", description="How tau goes from `temperature` to `final_temperature`, step by step."
+    )
     english: Literal["transform", "identity"] = Field(
         "transform",
         description="What an English prompt is connected with at inference: its own activations through W_T, the "

@@ -7,6 +7,7 @@ pass without a graph), and it is cheaper than keeping it. `connection.english_gr
 """
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -33,6 +34,7 @@ class CrossLingualOutput(ModelOutput):
     logits: Tensor | None = None  # [B, T, V], or the last K positions of T
     selection: Tensor | None = None  # g [B, L]
     selection_probabilities: Tensor | None = None  # softmax(H / tau), without noise [B, L]
+    selection_cosine: Tensor | None = None  # of v and the same layer's own activation [B], when it was asked for
 
 
 class ConnectedModel(nn.Module):
@@ -154,13 +156,15 @@ class ConnectedModel(nn.Module):
         english_positions: Tensor,
         labels: Tensor | None = None,
         gumbel_noise: Tensor | None = None,
+        measures_cosine: bool = False,
         **loss_kwargs: Any,
     ) -> CrossLingualOutput:
         """The loss of a batch with its connection.
 
         `input_ids, attention_mask, labels [B, T]` hold prompt and response, `english_input_ids,
         english_attention_mask [B, T_en]` the English prompt alone; `connection_positions, english_positions [B]`
-        are t* in each. `gumbel_noise [B, L]` replaces the drawn noise. `loss_kwargs` reach the base model's loss
+        are t* in each. `gumbel_noise [B, L]` replaces the drawn noise. With `measures_cosine` the layers' own
+        activations at t* are read in the connected pass, to compare `v` with. `loss_kwargs` reach the base model's loss
         (`num_items_in_batch` from the Trainer: the loss is then a sum over the batch's tokens divided by it), and
         `logits_to_keep=K` computes logits, and takes labels, for the last K positions only.
 
@@ -174,7 +178,13 @@ class ConnectedModel(nn.Module):
         embedding = embedded[torch.arange(embedded.shape[0], device=embedded.device), connection_positions]
         row_keys = key_of_rows(input_ids, attention_mask, connection_positions)
         decision = self.decide(english, embedding, row_keys, gumbel_noise)
-        with injected_vector(find_components(self.base).injection_site, connection_positions, decision.vector):
+        components = find_components(self.base)
+        # Before the injection, whose hook changes what a later hook on the same module sees.
+        reading = recorded_activations(components, self.connection.source, connection_positions, keeps_gradient=False)
+        with (
+            reading if measures_cosine else nullcontext() as own,
+            injected_vector(components.injection_site, connection_positions, decision.vector),
+        ):
             output = self.base(
                 inputs_embeds=embedded,
                 attention_mask=attention_mask,
@@ -183,8 +193,9 @@ class ConnectedModel(nn.Module):
                 use_cache=False,
                 **loss_kwargs,
             )
-        probabilities = (decision.logits.detach() / self.connection.temperature).softmax(-1)
-        return CrossLingualOutput(output.loss, output.logits, decision.weights.detach(), probabilities)
+        cosine = None if own is None else decision.cosine_to(own.stack())
+        weights, probabilities = decision.weights.detach(), decision.probabilities
+        return CrossLingualOutput(output.loss, output.logits, weights, probabilities, cosine)
 
     def embed(self, ids: Tensor) -> Tensor:
         """The input embedding of each id, `[...]` int64 -> `[..., D]` in the model's dtype."""

@@ -25,11 +25,17 @@ class Decision(NamedTuple):
     weights: Tensor  # g [B, L], one-hot for decision_maker and random, 1/L for mean
     logits: Tensor  # H [B, L], before noise; zeros for selectors that have none
     soft_weights: Tensor  # g before it is made one-hot [B, L]
+    probabilities: Tensor  # softmax(H / tau) [B, L], without noise
 
     @property
     def selected_layer(self) -> Tensor:
         """The layer with the largest weight [B] int64; meaningful for the selectors that choose one layer."""
         return self.weights.argmax(-1)
+
+    def cosine_to(self, activations: Tensor) -> Tensor:
+        """Cosine `[B]` between `v` and `sum_l g_l F_l` of other `activations [B, L, D]`, without gradient."""
+        other = carried_vector(self.weights.detach(), activations)
+        return nn.functional.cosine_similarity(self.vector.detach(), other, dim=-1)
 
 
 def carried_vector(weights: Tensor, ffn_outputs: Tensor) -> Tensor:
@@ -43,7 +49,7 @@ def one_hot(layer: Tensor, layers: int) -> Tensor:
 
 
 class DecisionMaker(nn.Module):
-    """The trained selector. `weight` is `W_DM [D, L]` float32, drawn from N(0, `std`).
+    """The trained selector. `weight` is `W_DM [D, L]` float32, drawn from N(0, `std`); `temperature` is tau, a scalar.
 
     The weight stays float32 beside a bfloat16 model: at the paper's learning rate of 1e-5 an update is below half a
     bfloat16 step of a weight of 0.02, and would be rounded away.
@@ -51,7 +57,9 @@ class DecisionMaker(nn.Module):
 
     def __init__(self, hidden_size: int, layers: int, temperature: float, std: float) -> None:
         super().__init__()
-        self.temperature = temperature
+        # A tensor, so that a compiled step is not compiled again whenever it changes. Not saved: the config has it.
+        self.temperature: Tensor
+        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32), persistent=False)
         self.weight = nn.Parameter(torch.empty(hidden_size, layers, dtype=torch.float32).normal_(0.0, std))
 
     def forward(self, ffn_outputs: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
@@ -65,11 +73,13 @@ class DecisionMaker(nn.Module):
             logits = source @ self.weight.float()
             if noise is None:
                 noise = gumbel_noise_like(logits) if self.training else torch.zeros_like(logits)
-            soft = ((logits + noise.to(logits)) / self.temperature).softmax(-1)
+            temperature = self.temperature.float()
+            soft = ((logits + noise.to(logits)) / temperature).softmax(-1)
             hard = one_hot(soft.argmax(-1), soft.shape[-1])
             # Straight-through: the value of `hard`, the gradient of `soft`.
             weights = hard - soft.detach() + soft if self.training else hard
-            return Decision(carried_vector(weights, ffn_outputs), weights, logits, soft)
+            probabilities = (logits.detach() / temperature).softmax(-1)
+            return Decision(carried_vector(weights, ffn_outputs), weights, logits, soft, probabilities)
 
 
 def gumbel_noise_like(logits: Tensor) -> Tensor:
@@ -83,7 +93,7 @@ class MeanLayer(nn.Module):
     def forward(self, ffn_outputs: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
         """`ffn_outputs [B, L, D]` -> Decision with every weight 1/L."""
         weights = torch.full(ffn_outputs.shape[:2], 1 / ffn_outputs.shape[1], device=ffn_outputs.device)
-        return Decision(carried_vector(weights, ffn_outputs), weights, torch.zeros_like(weights), weights)
+        return Decision(carried_vector(weights, ffn_outputs), weights, torch.zeros_like(weights), weights, weights)
 
 
 class RandomLayer(nn.Module):
@@ -103,7 +113,7 @@ class RandomLayer(nn.Module):
             layer = (((row_keys + self.seed) * 2654435761) >> 11) % layers
         weights = one_hot(layer, layers)
         uniform = torch.full_like(weights, 1 / layers)
-        return Decision(carried_vector(weights, ffn_outputs), weights, torch.zeros_like(weights), uniform)
+        return Decision(carried_vector(weights, ffn_outputs), weights, torch.zeros_like(weights), uniform, uniform)
 
 
 def build_selector(connection: ConnectionConfig, hidden_size: int, layers: int, std: float) -> nn.Module:
@@ -113,3 +123,17 @@ def build_selector(connection: ConnectionConfig, hidden_size: int, layers: int, 
     if connection.selector == "random":
         return RandomLayer(connection.seed)
     return DecisionMaker(hidden_size, layers, connection.temperature, std)
+
+
+def temperature_at(connection: ConnectionConfig, progress: float) -> float:
+    """tau after the share `progress` of training, 0 at the first step and 1 at the last.
+
+    From `temperature` to `final_temperature`: `tau_0 (tau_1 / tau_0)^p` (geometric) or `tau_0 + (tau_1 - tau_0) p`
+    (linear); constant when there is no final one.
+    """
+    first, last = connection.temperature, connection.final_temperature
+    if last is None:
+        return first
+    if connection.temperature_course == "linear":
+        return first + (last - first) * progress
+    return first * (last / first) ** progress

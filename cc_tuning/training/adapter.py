@@ -4,7 +4,6 @@ peft replaces linear layers in place, so the base model stays what it was to eve
 parts, the Trainer trains what has a gradient.
 """
 
-import shutil
 from pathlib import Path
 
 import torch
@@ -42,9 +41,7 @@ def with_adapter(base: PreTrainedModel, lora: LoraConfig) -> PeftModel:
         ) from error
 
 
-def save_adapter(
-    adapter: PeftModel, folder: Path, state: dict[str, Tensor] | None = None, prefix: str = ""
-) -> None:
+def save_adapter(adapter: PeftModel, folder: Path, state: dict[str, Tensor] | None = None, prefix: str = "") -> None:
     """Write what peft loads, `adapter_model.safetensors` and `adapter_config.json`.
 
     `state` is a gathered state dict in the place of the model's own, in which the base model's names have `prefix`.

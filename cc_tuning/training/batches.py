@@ -1,46 +1,67 @@
 """Which rows make up each optimizer step and each micro-batch: little padding, every row once, on any number of ranks.
 
-The rows of a step depend on the seed, the epoch and the row ids alone. Within a step the rows are sorted by length and
-cut into micro-batches of even size and little padding; since the loss is weighted by tokens, the cuts decide speed and
-memory, not the gradient.
+The rows of a step depend on the seed, the epoch and the row ids alone: each epoch is a random order of all rows, each
+step the next `global_batch_size` of them. Lengths play no part in that, so a step stays a fair draw. Within a step the
+rows are sorted by length and cut into micro-batches; since the loss is weighted by tokens and the noise belongs to the
+row, the cuts decide speed and memory, not the gradient. A step has as many micro-batches as its memory and its padding
+ask for, the same number on every rank.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from math import ceil
+from typing import Any, NamedTuple
 
 import numpy as np
 from torch.utils.data import Sampler
 
+ENGLISH_TOKEN_COST = 1 / 3
+"""Of a token of the English pass, which is a forward pass; one that is trained has a backward pass of twice that."""
+
 
 @dataclass(frozen=True)
 class BatchShape:
-    """How many rows an optimizer step takes, and how they spread over micro-batches.
+    """How many rows an optimizer step takes, and what bounds its micro-batches.
 
-    `global_batch_size` rows a step, `device_batch_size` rows a micro-batch on average, `ranks` processes.
+    `global_batch_size` rows a step; `device_batch_size` rows a micro-batch on average, at most; `device_batch_tokens`
+    padded tokens in one, at most (a longer row goes alone); less than the share `max_padding` of a step's tokens is
+    padding; `ranks` processes.
     """
 
     global_batch_size: int
     device_batch_size: int
+    device_batch_tokens: int
+    max_padding: float
     ranks: int = 1
 
-    def micro_batches(self, rows: int) -> int:
-        """Micro-batches of each rank in a step of `rows` rows; at least one."""
-        return ceil(rows / (self.device_batch_size * self.ranks))
+
+class StepRows(NamedTuple):
+    """The rows that one rank trains in one optimizer step, by index; `~index` only keeps the rank in step."""
+
+    epoch: int
+    micro_batches: list[list[int]]
 
 
-class LengthGroupedBatches(Sampler[list[int]]):
-    """The micro-batches of one rank for one epoch, as lists of row indices, in the order of the steps.
+class LengthGroupedBatches(Sampler[Any]):
+    """What one rank trains in each step of an epoch, as `StepRows`.
 
-    Each step has the same number of micro-batches on every rank. Where the last step of an epoch has too few rows for
-    that, a rank without one gets a row of the step as `~index`: `TrainingRows` gives it without a label.
+    `lengths` are the tokens of prompt and response, `english_lengths` those of the English prompts (zeros without a
+    second pass). Each step has the same number of micro-batches on every rank. Where a step has fewer rows than ranks,
+    a rank without one gets a row of the step as `~index`: `TrainingRows` gives it without a label.
     """
 
     def __init__(
-        self, row_ids: Sequence[str], lengths: Sequence[int], shape: BatchShape, seed: int, rank: int = 0
+        self,
+        row_ids: Sequence[str],
+        lengths: Sequence[int],
+        english_lengths: Sequence[int],
+        shape: BatchShape,
+        seed: int,
+        rank: int = 0,
     ) -> None:
-        self._row_ids, self._lengths, self._shape = row_ids, np.asarray(lengths), shape
+        self._row_ids, self._shape = row_ids, shape
+        self._lengths, self._english_lengths = np.asarray(lengths), np.asarray(english_lengths)
         self._seed, self._rank, self._epoch = seed, rank, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -48,20 +69,25 @@ class LengthGroupedBatches(Sampler[list[int]]):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        steps, rest = divmod(len(self._row_ids), self._shape.global_batch_size)
-        whole = steps * self._shape.micro_batches(self._shape.global_batch_size)
-        return whole + (self._shape.micro_batches(rest) if rest else 0)
+        return ceil(len(self._row_ids) / self._shape.global_batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[StepRows]:
         order = order_of_rows(self._row_ids, self._seed, self._epoch)
         for start in range(0, len(order), self._shape.global_batch_size):
             rows = np.asarray(order[start : start + self._shape.global_batch_size])
-            rows = rows[np.argsort(-self._lengths[rows], kind="stable")]
-            count = self._shape.micro_batches(len(rows)) * self._shape.ranks
-            cuts = even_cuts(self._lengths[rows], count)
-            groups = [group.tolist() for group in np.split(rows, cuts)]
-            groups += [[~int(rows[-1])]] * (count - len(groups))
-            yield from groups[self._rank :: self._shape.ranks]
+            yield StepRows(self._epoch, self._micro_batches(rows)[self._rank])
+
+    def _micro_batches(self, rows: np.ndarray) -> list[list[list[int]]]:
+        """The micro-batches of each rank, the most expensive first."""
+        rows = rows[np.argsort(-self._lengths[rows], kind="stable")]
+        lengths, english_lengths = self._lengths[rows], self._english_lengths[rows]
+        cuts = cut_step(lengths, english_lengths, self._shape)
+        groups = [group.tolist() for group in np.split(rows, cuts)]
+        costs = [cost_of(*run) for run in zip(np.split(lengths, cuts), np.split(english_lengths, cuts), strict=True)]
+        idle = -len(groups) % self._shape.ranks
+        groups += [[~int(rows[-1])]] * idle
+        costs += [0.0] * idle
+        return deal(groups, costs, self._shape.ranks)
 
 
 def order_of_rows(row_ids: Sequence[str], seed: int, epoch: int) -> list[int]:
@@ -73,26 +99,75 @@ def order_of_rows(row_ids: Sequence[str], seed: int, epoch: int) -> list[int]:
     return sorted(range(len(row_ids)), key=key)
 
 
-def even_cuts(lengths: np.ndarray, groups: int) -> list[int]:
-    """Where to cut descending `lengths [n]` into `groups` runs, at most `n`, of little padding and even size.
+def cost_of(lengths: np.ndarray, english_lengths: np.ndarray) -> float:
+    """What a micro-batch costs, in padded tokens that are trained; `lengths, english_lengths [rows]`."""
+    return float(len(lengths) * (lengths.max() + ENGLISH_TOKEN_COST * english_lengths.max()))
 
-    A run costs the square of its padded tokens (rows times the first, longest length): the sum of squares is small when
-    padding is, and when no run is much larger than another, which is what memory and waiting ranks ask for. Dynamic
-    programming: the first `j` rows in `g` runs cost the least, over `i < j`, of `i` rows in `g - 1` runs and the run
-    from `i` to `j`.
+
+def cut_step(lengths: np.ndarray, english_lengths: np.ndarray, shape: BatchShape) -> list[int]:
+    """Where to cut a step of descending `lengths [n]` and their `english_lengths [n]` into micro-batches.
+
+    The fewest, a multiple of the ranks or one for each row, that keep every bound of `shape`.
+    """
+    rows, real = len(lengths), lengths.sum()
+    fewest = ceil(rows / (shape.device_batch_size * shape.ranks)) * shape.ranks
+    for groups, cuts in enumerate(best_cuts(run_costs(lengths, english_lengths, shape.device_batch_tokens)), start=1):
+        if groups == rows:
+            break
+        if groups < fewest or groups % shape.ranks or cuts is None:
+            continue
+        padded = sum(len(run) * run[0] for run in np.split(lengths, cuts))
+        if real > (1 - shape.max_padding) * padded:
+            return cuts
+    return list(range(1, rows))
+
+
+def run_costs(lengths: np.ndarray, english_lengths: np.ndarray, most_tokens: int) -> np.ndarray:
+    """`[n, n]`: the square of the cost of the rows from `start` (column) to before `end` (line `end - 1`).
+
+    The sum of squares is small when padding is, and when no run is much larger than another, which is what waiting
+    ranks ask for. Infinite for a run of several rows and more than `most_tokens`, and where there is no row.
     """
     rows = len(lengths)
     ends, starts = np.arange(1, rows + 1)[:, None], np.arange(rows)[None, :]
-    padded_tokens = (ends - starts) * lengths.astype(np.float64)[None, :]
-    run_cost = np.where(starts < ends, padded_tokens**2, np.inf)
+    longest_english = np.maximum.accumulate(np.where(starts < ends, english_lengths[:, None], 0), axis=0)
+    tokens = (ends - starts) * lengths.astype(np.float64)[None, :]
+    cost = tokens + ENGLISH_TOKEN_COST * (ends - starts) * longest_english
+    is_run = (starts < ends) & ((tokens <= most_tokens) | (ends - starts == 1))
+    return np.where(is_run, cost**2, np.inf)
+
+
+def best_cuts(run_cost: np.ndarray) -> Iterator[list[int] | None]:
+    """Where to cut `n` rows into 1, 2, ..., `n` runs so that they cost the least together; None where none is finite.
+
+    Dynamic programming: the first `j` rows in `g` runs cost the least, over `i < j`, of `i` rows in `g - 1` runs and
+    the run from `i` to `j`.
+    """
+    rows = len(run_cost)
     best = run_cost[:, 0]  # of the first j = 1 .. n rows in one run
     last_starts: list[np.ndarray] = []
-    for _ in range(min(groups, rows) - 1):
+    for _ in range(rows):
+        if np.isfinite(best[-1]):
+            cuts, end = [], rows
+            for last_start in reversed(last_starts):
+                end = int(last_start[end - 1])
+                cuts.append(end)
+            yield cuts[::-1]
+        else:
+            yield None
         cost = run_cost + np.concatenate([[np.inf], best[:-1]])[None, :]
         last_starts.append(cost.argmin(axis=1))
         best = cost.min(axis=1)
-    cuts, end = [], rows
-    for last_start in reversed(last_starts):
-        end = int(last_start[end - 1])
-        cuts.append(end)
-    return cuts[::-1]
+
+
+def deal(groups: Sequence[list[int]], costs: Sequence[float], ranks: int) -> list[list[list[int]]]:
+    """`groups` to each of `ranks`, equally many: round by round, the costliest left to the rank with the least work."""
+    order = sorted(range(len(groups)), key=lambda group: -costs[group])
+    dealt: list[list[list[int]]] = [[] for _ in range(ranks)]
+    work = [0.0] * ranks
+    for start in range(0, len(order), ranks):
+        lightest_first = sorted(range(ranks), key=lambda rank: work[rank])
+        for rank, group in zip(lightest_first, order[start : start + ranks], strict=True):
+            dealt[rank].append(groups[group])
+            work[rank] += costs[group]
+    return dealt

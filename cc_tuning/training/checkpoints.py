@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "checkpoint_manifest.json"
 KEPT_CHECKPOINTS = 2
+_DAMAGED = "damaged-"
 _CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -40,9 +41,12 @@ def find_damage(checkpoint: Path) -> str | None:
     if not (checkpoint / MANIFEST).is_file():
         return "it has no manifest, so its save was not finished"
     try:
-        files: dict[str, dict[str, Any]] = read_json(checkpoint / MANIFEST)["files"]
-    except (ArtifactMismatch, KeyError, TypeError):
+        files: dict[str, dict[str, Any]] = dict(read_json(checkpoint / MANIFEST)["files"])
+    except (ArtifactMismatch, KeyError, TypeError, ValueError):
         return "its manifest cannot be read"
+    if not any("optim" in name for name in files):
+        # Of whatever engine: optimizer.pt, optimizer_0/, global_step12/…optim_states.pt.
+        return "it has no optimizer state"
     for name, record in files.items():
         path = checkpoint / name
         if not path.is_file():
@@ -70,18 +74,44 @@ def step_of(checkpoint: Path) -> int:
 
 
 def newest_complete_checkpoint(trainer_folder: Path) -> Path | None:
-    """The checkpoint to resume from, or None to start anew; unusable ones are removed, and the log says why.
+    """The checkpoint to resume from, or None to start anew; the log says which were skipped and why.
 
-    They are removed because the Trainer will write a checkpoint of the same name again, beside what is left in it.
+    Newer ones that are skipped are removed, because the Trainer will write a checkpoint of the same name again, beside
+    what is left in it. When none is complete, those whose save was finished are set aside as `damaged-N` instead: what
+    is whole in them is the last of that training. The next complete checkpoint replaces them.
     """
+    skipped: list[Path] = []
+    found = None
     for checkpoint in checkpoints_of(trainer_folder):
         damage = find_damage(checkpoint)
         if damage is None:
             logger.info("training resumes after step %d", step_of(checkpoint))
-            return checkpoint
+            found = checkpoint
+            break
         logger.warning("checkpoint of step %d is skipped: %s", step_of(checkpoint), damage)
-        shutil.rmtree(checkpoint)
-    return None
+        skipped.append(checkpoint)
+    if skipped and found is None:
+        logger.warning("no checkpoint is complete: training starts at its first step")
+    for checkpoint in skipped:
+        if found is None and (checkpoint / MANIFEST).is_file():
+            aside = checkpoint.with_name(f"{_DAMAGED}{step_of(checkpoint)}")
+            shutil.rmtree(aside, ignore_errors=True)
+            checkpoint.rename(aside)
+            logger.warning("what is left of it is kept as %s until the next complete checkpoint", aside)
+        else:
+            shutil.rmtree(checkpoint)
+    return found
+
+
+def remove_old_checkpoints(trainer_folder: Path, newest: Path) -> None:
+    """Remove all but the newest `KEPT_CHECKPOINTS` once `newest` is complete, and what was set aside as damaged.
+
+    The last complete checkpoint is never removed: `newest` is one, and the others go from the oldest on.
+    """
+    for old in [path for path in checkpoints_of(trainer_folder) if path != newest][KEPT_CHECKPOINTS - 1 :]:
+        shutil.rmtree(old)
+    for aside in sorted(trainer_folder.glob(f"{_DAMAGED}*")):
+        shutil.rmtree(aside)
 
 
 class CheckpointManifests(TrainerCallback):
@@ -101,6 +131,6 @@ class CheckpointManifests(TrainerCallback):
             return
         assert args.output_dir is not None
         folder = Path(args.output_dir)
-        write_checkpoint_manifest(folder / f"checkpoint-{state.global_step}")
-        for old in checkpoints_of(folder)[KEPT_CHECKPOINTS:]:
-            shutil.rmtree(old)
+        checkpoint = folder / f"checkpoint-{state.global_step}"
+        write_checkpoint_manifest(checkpoint)
+        remove_old_checkpoints(folder, checkpoint)

@@ -2,15 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from cc_tuning.prompts import connection_position
+from cc_tuning.training.noise import RowNoise
 
 IGNORED_LABEL = -100
 
-Row = Mapping[str, Sequence[int] | int]
+Row = Mapping[str, Any]
+Batch = dict[str, Tensor | int]
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class ResponseCollator:
 
     pad_token_id: int
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor | int]:
+    def __call__(self, rows: Sequence[Row]) -> Batch:
         input_ids, attention_mask = self._pad([_ids(row, "input_ids") for row in rows])
         prompt_lengths = torch.tensor([_length(row) for row in rows])
         positions = torch.arange(input_ids.shape[1])
@@ -54,16 +57,20 @@ class ConnectionCollator(ResponseCollator):
     """Batches for CC-Tuning: adds the English prompts, padded by themselves, and `t*` on both sides.
 
     `english_input_ids`, `english_attention_mask` `[B, T_en]`; `connection_positions`, `english_positions` `[B]`, all
-    int64. Positions come from the known prompt lengths.
+    int64. Positions come from the known prompt lengths. With `noise`, `gumbel_noise [B, L]` float32 of each row's
+    `row_id` and `epoch`; without, the model draws its own.
     """
 
     offset: int
+    noise: RowNoise | None = None
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor | int]:
+    def __call__(self, rows: Sequence[Row]) -> Batch:
         english = [_ids(row, "english_input_ids") for row in rows]
         english_input_ids, english_attention_mask = self._pad(english)
+        noise = {} if self.noise is None else {"gumbel_noise": self.noise.of_rows(rows)}
         return {
             **super().__call__(rows),
+            **noise,
             "connection_positions": self._positions([_length(row) for row in rows]),
             "english_input_ids": english_input_ids,
             "english_attention_mask": english_attention_mask,
@@ -75,12 +82,10 @@ class ConnectionCollator(ResponseCollator):
 
 
 def _ids(row: Row, column: str) -> Sequence[int]:
-    ids = row[column]
-    assert not isinstance(ids, int)
+    ids: Sequence[int] = row[column]
     return ids
 
 
 def _length(row: Row) -> int:
-    length = row["prompt_length"]
-    assert isinstance(length, int)
+    length: int = row["prompt_length"]
     return length

@@ -36,6 +36,11 @@ class TrainingConfig(BaseModel):
 
     epochs: int = Field(default=3, ge=1, description="Passes over the training rows.")
     learning_rate: float = Field(default=1e-5, gt=0, description="Peak learning rate of the optimizer.")
+    decision_maker_learning_rate: float | None = Field(
+        default=None,
+        gt=0,
+        description="Peak learning rate of the Decision Maker, on the same schedule; unset, it is `learning_rate`.",
+    )
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps in which the rate rises.")
     scheduler: Literal["cosine", "linear", "constant_with_warmup"] = Field(
         default="cosine", description="Course of the learning rate after warm-up."

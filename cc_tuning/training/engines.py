@@ -1,8 +1,8 @@
 """How several training processes hold one model: whole on each of them (DDP), or in parts (FSDP2, DeepSpeed ZeRO-3).
 
-An engine changes memory and speed, not the method: gradients agree with one process (tests/training/test_engines.py).
-`execution.sharding` names it when we launch; under `accelerate launch` the launcher's own file does. Trainer checkpoints
-hold the parts as the engine writes them; the run's checkpoint is gathered into an ordinary whole directory.
+An engine changes memory and speed, not the method: tests/training/test_engine_gradients.py compares gradients with those
+of one process. `execution.sharding` names it when we launch; under `accelerate launch` the launcher's own file does.
+Trainer checkpoints hold the parts as the engine writes them; the run's checkpoint is gathered into an ordinary directory.
 """
 
 import json
@@ -52,8 +52,11 @@ def engine_arguments(job: TrainingJob) -> dict[str, Any]:
     """
     check_engine(job)
     match job.execution.sharding:
-        case "fsdp2" if not _accelerate_uses("FSDP"):  # which has read its own file
-            return {"fsdp": True, "fsdp_config": dict(FSDP2)}
+        case "fsdp2":
+            # Gradients are summed, and only a part kept, after each micro-batch: whole ones would not fit.
+            values: dict[str, Any] = {"accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}}}
+            is_configured = _accelerate_uses("FSDP")  # by the launcher's file
+            return values if is_configured else values | {"fsdp": True, "fsdp_config": dict(FSDP2)}
         case "zero3":
             values = {"deepspeed": zero3_config(job), "bf16": False}
             return values if device_type(job.execution) == "cuda" else values | _joined_on_cpu()

@@ -44,4 +44,11 @@ def device_type(execution: Execution) -> str:
 
 def batch_shape(job: TrainingJob) -> BatchShape:
     """How the rows of a step spread over micro-batches and processes."""
-    return BatchShape(job.config.training.global_batch_size, job.execution.device_batch_size, job.execution.processes)
+    execution = job.execution
+    return BatchShape(
+        global_batch_size=job.config.training.global_batch_size,
+        device_batch_size=execution.device_batch_size,
+        device_batch_tokens=execution.device_batch_tokens,
+        max_padding=execution.max_padding,
+        ranks=execution.processes,
+    )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class JobModel:
-    """What is trained. `trained` is what the Trainer sees: the base model itself, or a `CrossLingualModel` around it."""
+    """What is trained. The Trainer sees `trained`: the base model itself, or a `CrossLingualModel` around it."""
 
     trained: nn.Module
     base: PreTrainedModel  # with the adapter's layers inside, where there is one

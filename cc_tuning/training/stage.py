@@ -23,7 +23,7 @@ from data_contracts.manifest import RowCounts
 
 logger = logging.getLogger(__name__)
 
-STAGE, VERSION = "train", 2
+STAGE, VERSION = "train", 3
 
 
 def train_step(config: TrainConfig, training_rows: Source, base: Source, run: str) -> Step:

@@ -29,6 +29,7 @@ from cc_tuning.training.export import save_checkpoint, whole_model
 from cc_tuning.training.job import CHECKPOINT, METRICS, SUMMARY, TrainingJob, batch_shape, device_type
 from cc_tuning.training.metrics import TrainingMetrics, read_metrics
 from cc_tuning.training.models import JobModel, build_model
+from cc_tuning.training.noise import RowNoise
 from cc_tuning.training.trainer import LengthGroupedTrainer
 from data_contracts.errors import DataContractError
 from data_contracts.files import write_json
@@ -55,9 +56,9 @@ def train(job: TrainingJob) -> None:
     uses_cache = model.base.config.use_cache
     if job.execution.compile:
         compile_blocks(model.base)
-    trainer = build_trainer(job, model, arguments, rows, collator(job, tokenizer))
+    trainer = build_trainer(job, model, arguments, rows, collator(job, tokenizer, model.base.config.num_hidden_layers))
     keep_arithmetic(trainer, model.connection and model.connection.decision_maker)
-    torch.manual_seed(noise_seed(job, arguments.process_index))
+    torch.manual_seed(stream_seed(job, arguments.process_index))
     trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
     whole = whole_model(job, trainer, model, tokenizer)
     if whole is not None:
@@ -72,15 +73,16 @@ def build_trainer(
     model: JobModel,
     arguments: TrainingArguments,
     rows: TrainingRows,
-    data_collator: ResponseCollator,
+    collate: ResponseCollator,
 ) -> LengthGroupedTrainer:
     """The Trainer of a job, with our callbacks and no others that speak."""
     named: dict[str, Any] = {
-        "batch_shape": batch_shape(job),
         "model": model.trained,
+        "rows": rows,
+        "collate": collate,
+        "batch_shape": batch_shape(job),
+        "decision_maker_learning_rate": job.config.training.decision_maker_learning_rate,
         "args": arguments,
-        "train_dataset": rows,
-        "data_collator": data_collator,
         "callbacks": [TrainingMetrics(job.folder / METRICS, tell_progress), CheckpointManifests()],
     }
     if model.adapter is None:
@@ -93,24 +95,25 @@ def build_trainer(
     return trainer
 
 
-def noise_seed(job: TrainingJob, rank: int) -> int:
-    """The seed of a rank's Gumbel noise: ranks see different rows and must not draw the same noise for them.
+def stream_seed(job: TrainingJob, rank: int) -> int:
+    """The seed of what a rank draws beside the noise of its rows: random layers, dropout.
 
-    A resumed rank loads the state it saved. One that has none, since there were fewer ranks, or more, starts a stream
-    that depends on the step, so that the noise of the first steps is not drawn a second time.
+    Ranks see different rows and must not draw the same. A resumed rank loads the state it saved; one that has none,
+    since there were fewer ranks or more, starts a stream of its own for that step.
     """
     step = step_of(job.resume_from) if job.resume_from else 0
     return job.config.training.seed + rank + 1_000_003 * step
 
 
-def collator(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> ResponseCollator:
-    """How rows become batches for the job's method."""
+def collator(job: TrainingJob, tokenizer: PreTrainedTokenizerBase, layers: int) -> ResponseCollator:
+    """How rows become batches for the job's method and a model of `layers` layers."""
     pad_token_id = tokenizer.pad_token_id
     assert isinstance(pad_token_id, int)
     connection = job.config.connection
     if connection is None:
         return ResponseCollator(pad_token_id)
-    return ConnectionCollator(pad_token_id, connection.offset)
+    noise = RowNoise(job.config.training.seed, layers) if connection.selector == "decision_maker" else None
+    return ConnectionCollator(pad_token_id, connection.offset, noise)
 
 
 def summary(job: TrainingJob, model: nn.Module, steps: int, rows: int) -> dict[str, Any]:

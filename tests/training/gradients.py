@@ -1,11 +1,9 @@
 """The gradients of one optimizer step under the engines: `python -m tests.training.gradients JOB.json ...`.
 
-Each job's folder gets `gradients.safetensors`, whole tensors by parameter name. The Gumbel noise of a row follows from
-its ids, so that a step does not depend on how its rows spread over ranks and micro-batches.
+Each job's folder gets `gradients.safetensors`, whole tensors by parameter name.
 """
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from cc_tuning.prompts import load_tokenizer
 from cc_tuning.training.arguments import training_arguments
-from cc_tuning.training.collate import ConnectionCollator, Row
 from cc_tuning.training.compilation import compile_blocks
 from cc_tuning.training.dataset import TrainingRows
 from cc_tuning.training.engines import as_launched, keep_arithmetic
@@ -26,20 +23,6 @@ from cc_tuning.training.models import build_model
 from cc_tuning.training.worker import build_trainer, collator
 
 GRADIENTS = "gradients.safetensors"
-
-
-class NoisyCollator(ConnectionCollator):
-    """The collator of CC-Tuning, which also brings each row's noise."""
-
-    layers = 3
-
-    def __call__(self, rows: Sequence[Row]) -> dict[str, Tensor | int]:
-        noise = [self._noise(row["input_ids"]) for row in rows]
-        return {**super().__call__(rows), "gumbel_noise": torch.stack(noise)}
-
-    def _noise(self, ids: Any) -> Tensor:
-        generator = torch.Generator().manual_seed(sum(ids) * len(ids))
-        return torch.randn(self.layers, generator=generator)
 
 
 class Recorded(TrainerCallback):
@@ -55,9 +38,7 @@ class Recorded(TrainerCallback):
             if parameter.requires_grad:
                 self.gradients[name.removeprefix("module.")] = _whole_gradient(parameter)
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         control.should_training_stop = True
 
 
@@ -71,10 +52,8 @@ def gradients_of(job: TrainingJob, backend: str = "inductor") -> dict[str, Tenso
     _fill_adapter(model.trained)
     if job.execution.compile:
         compile_blocks(model.base, backend)
-    data_collator = collator(job, tokenizer)
-    if isinstance(data_collator, ConnectionCollator):
-        data_collator = NoisyCollator(data_collator.pad_token_id, data_collator.offset)
-    trainer = build_trainer(job, model, arguments, TrainingRows(job.rows), data_collator)
+    collate = collator(job, tokenizer, model.base.config.num_hidden_layers)
+    trainer = build_trainer(job, model, arguments, TrainingRows(job.rows), collate)
     keep_arithmetic(trainer, model.connection and model.connection.decision_maker)
     recorded = Recorded()
     trainer.add_callback(recorded)

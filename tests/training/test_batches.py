@@ -2,53 +2,84 @@
 
 from collections import Counter
 from itertools import combinations
-from math import ceil
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cc_tuning.training.batches import BatchShape, LengthGroupedBatches, even_cuts, order_of_rows
+from cc_tuning.training.batches import (
+    BatchShape,
+    LengthGroupedBatches,
+    StepRows,
+    best_cuts,
+    cost_of,
+    cut_step,
+    deal,
+    order_of_rows,
+    run_costs,
+)
 
+LENGTHS = st.lists(st.integers(1, 900), min_size=1, max_size=60)
 SHAPES = st.builds(
-    lambda ranks, device, rest: BatchShape(ranks * device + rest, device, ranks),
-    st.integers(1, 3), st.integers(1, 5), st.integers(0, 7),
+    lambda ranks, device, rest, tokens, padding: BatchShape(ranks * device + rest, device, tokens, padding, ranks),
+    st.integers(1, 4), st.integers(1, 5), st.integers(0, 7), st.integers(100, 4000), st.sampled_from([0.05, 0.2, 1.0]),
 )  # fmt: skip
 
 
-def batches_of(lengths: list[int], shape: BatchShape, epoch: int = 0) -> list[list[list[int]]]:
-    """The micro-batches of every rank."""
+def shape_of(global_batch_size: int, device_batch_size: int, ranks: int = 1, max_padding: float = 0.05) -> BatchShape:
+    return BatchShape(global_batch_size, device_batch_size, 16384, max_padding, ranks)
+
+
+def steps_of(lengths: list[int], shape: BatchShape, epoch: int = 0) -> list[list[StepRows]]:
+    """The steps of every rank; English prompts are half as long as their rows."""
     row_ids = [f"row {index}" for index in range(len(lengths))]
+    english = [(length + 1) // 2 for length in lengths]
     ranks = []
     for rank in range(shape.ranks):
-        batches = LengthGroupedBatches(row_ids, lengths, shape, seed=0, rank=rank)
+        batches = LengthGroupedBatches(row_ids, lengths, english, shape, seed=0, rank=rank)
         batches.set_epoch(epoch)
         ranks.append(list(batches))
         assert len(ranks[-1]) == len(batches)
     return ranks
 
 
-@given(st.lists(st.integers(1, 900), min_size=1, max_size=60), SHAPES, st.integers(0, 3))
+def trained_rows(steps: list[StepRows]) -> list[int]:
+    """What is trained in the steps, without the rows that keep a rank in step."""
+    return [row for step in steps for batch in step.micro_batches for row in batch if row >= 0]
+
+
+@given(LENGTHS, SHAPES, st.integers(0, 3))
 def test_every_row_is_trained_once_and_ranks_keep_step(lengths: list[int], shape: BatchShape, epoch: int) -> None:
-    ranks = batches_of(lengths, shape, epoch)
-    assert len({len(batches) for batches in ranks}) == 1
-    assert all(batch for batches in ranks for batch in batches)
-    trained = Counter(row for batches in ranks for batch in batches for row in batch if row >= 0)
-    assert trained == Counter(range(len(lengths)))
+    ranks = steps_of(lengths, shape, epoch)
+    for step in zip(*ranks, strict=True):
+        assert len({len(of_rank.micro_batches) for of_rank in step}) == 1
+        assert all(batch for of_rank in step for batch in of_rank.micro_batches)
+        assert {of_rank.epoch for of_rank in step} == {epoch}
+    assert Counter(row for steps in ranks for row in trained_rows(steps)) == Counter(range(len(lengths)))
 
 
-@given(st.lists(st.integers(1, 900), min_size=2, max_size=60), SHAPES)
-def test_rows_of_a_step_do_not_depend_on_devices(lengths: list[int], shape: BatchShape) -> None:
+@given(LENGTHS, SHAPES)
+def test_rows_of_a_step_follow_the_order_of_the_epoch_whatever_the_devices_and_the_memory(
+    lengths: list[int], shape: BatchShape
+) -> None:
     size = shape.global_batch_size
     order = order_of_rows([f"row {index}" for index in range(len(lengths))], seed=0, epoch=0)
-    steps = [set(order[start : start + size]) for start in range(0, len(order), size)]
-    ranks = batches_of(lengths, shape)
-    for step, rows in enumerate(steps):
-        per_rank = ceil(size / (shape.device_batch_size * shape.ranks))
-        window = slice(step * per_rank, (step + 1) * per_rank)
-        drawn = {row for batches in ranks for batch in batches[window] for row in batch if row >= 0}
-        assert drawn == rows
+    expected = [Counter(order[start : start + size]) for start in range(0, len(order), size)]
+    ranks = steps_of(lengths, shape)
+    assert [Counter(trained_rows([*step])) for step in zip(*ranks, strict=True)] == expected
+
+
+@given(LENGTHS, SHAPES)
+def test_micro_batches_keep_the_bounds_of_memory_and_padding(lengths: list[int], shape: BatchShape) -> None:
+    for step in zip(*steps_of(lengths, shape), strict=True):
+        batches = [[row for row in batch if row >= 0] for rank in step for batch in rank.micro_batches]
+        sizes = [len(batch) for batch in batches if batch]
+        padded = [len(batch) * max(lengths[row] for row in batch) for batch in batches if batch]
+        real = sum(lengths[row] for batch in batches for row in batch)
+        assert all(tokens <= shape.device_batch_tokens or rows == 1 for tokens, rows in zip(padded, sizes, strict=True))
+        assert np.mean(sizes) <= shape.device_batch_size
+        assert 1 - real / sum(padded) < shape.max_padding or max(sizes) == 1
 
 
 def test_order_follows_row_ids_seed_and_epoch_alone() -> None:
@@ -60,35 +91,74 @@ def test_order_follows_row_ids_seed_and_epoch_alone() -> None:
     assert len({tuple(order) for order in others}) == 3
 
 
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=7), st.integers(1, 7))
-def test_cuts_are_the_best_of_all(lengths: list[int], groups: int) -> None:
-    descending = np.array(sorted(lengths, reverse=True))
-
-    def cost(cuts: tuple[int, ...] | list[int]) -> int:
-        return sum((len(run) * int(run[0])) ** 2 for run in np.split(descending, cuts))
-
-    groups = min(groups, len(lengths))
-    every = [cost(cuts) for cuts in combinations(range(1, len(lengths)), groups - 1)]
-    cuts = even_cuts(descending, groups)
-    assert len(cuts) == groups - 1
-    assert cost(cuts) == min(every)
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_sample_order_is_the_same_on_any_number_of_ranks(ranks: int) -> None:
+    lengths = [int(length) for length in np.random.default_rng(3).integers(5, 400, 150)]
+    one = [sorted(trained_rows([step])) for step in steps_of(lengths, shape_of(32, 4))[0]]
+    several = steps_of(lengths, shape_of(32, 4, ranks))
+    assert [sorted(trained_rows([*step])) for step in zip(*several, strict=True)] == one
 
 
-def test_lengths_like_those_of_instructions_leave_little_padding() -> None:
+@given(st.lists(st.tuples(st.integers(1, 50), st.integers(0, 50)), min_size=1, max_size=7), st.integers(20, 400))
+def test_cuts_are_the_best_of_all(rows: list[tuple[int, int]], most_tokens: int) -> None:
+    lengths = np.array(sorted((length for length, _ in rows), reverse=True))
+    english = np.array([length for _, length in rows])
+
+    def cost(cuts: tuple[int, ...] | list[int]) -> float:
+        runs = list(zip(np.split(lengths, cuts), np.split(english, cuts), strict=True))
+        if any(len(run) > 1 and len(run) * run[0] > most_tokens for run, _ in runs):
+            return float("inf")
+        return sum((len(run) * (int(run[0]) + int(of_english.max()) / 3)) ** 2 for run, of_english in runs)
+
+    found = list(best_cuts(run_costs(lengths, english, most_tokens)))
+    assert len(found) == len(lengths)
+    for groups, cuts in enumerate(found, start=1):
+        least = min(cost(every) for every in combinations(range(1, len(lengths)), groups - 1))
+        assert (cuts is None) == (least == float("inf"))
+        if cuts is not None:
+            assert len(cuts) == groups - 1
+            assert cost(cuts) == pytest.approx(least)
+
+
+@pytest.mark.parametrize(("global_batch", "device_batch", "ranks"), [(128, 16, 1), (128, 16, 8), (32, 8, 1)])
+def test_lengths_like_those_of_instructions_leave_little_padding(
+    global_batch: int, device_batch: int, ranks: int
+) -> None:
     """Log-normal lengths, as human instruction rows have: median about 110 tokens, one in a hundred above 1,000."""
-    drawn = np.random.default_rng(0).lognormal(4.7, 1.0, 1280)
+    drawn = np.random.default_rng(0).lognormal(4.7, 1.0, 10 * global_batch)
     lengths = [int(length) for length in np.clip(drawn, 8, 1024)]
-    ((*batches,),) = batches_of(lengths, BatchShape(128, 4))
+    batches = [
+        batch
+        for steps in steps_of(lengths, shape_of(global_batch, device_batch, ranks))
+        for step in steps
+        for batch in step.micro_batches
+    ]
     padded = sum(len(batch) * max(lengths[row] for row in batch) for batch in batches)
     assert 1 - sum(lengths) / padded < 0.05
-    largest = max(len(batch) * max(lengths[row] for row in batch) for batch in batches)
-    assert largest < 4 * padded / len(batches)
 
 
 def test_equal_lengths_are_cut_evenly() -> None:
-    assert even_cuts(np.full(12, 40), 4) == [3, 6, 9]
+    assert cut_step(np.full(12, 40), np.zeros(12), shape_of(12, 3)) == [3, 6, 9]
 
 
-@pytest.mark.parametrize(("rows", "micro_batches"), [(1, 1), (8, 1), (9, 2), (128, 16)])
-def test_micro_batches_of_a_step(rows: int, micro_batches: int) -> None:
-    assert BatchShape(128, 4, 2).micro_batches(rows) == micro_batches
+def test_micro_batches_of_equal_length_are_as_few_as_memory_allows() -> None:
+    lengths, english = np.full(64, 100), np.full(64, 60)
+    assert cut_step(lengths, english, BatchShape(64, 64, 6400, 0.05)) == []
+    assert len(cut_step(lengths, english, BatchShape(64, 64, 6399, 0.05))) == 1
+    assert len(cut_step(lengths, english, BatchShape(64, 64, 800, 0.05, ranks=2))) == 7
+
+
+def test_long_english_prompts_are_kept_apart_from_short_ones() -> None:
+    lengths, english = np.full(8, 100), np.array([500, 500, 500, 500, 20, 20, 20, 20])
+    assert cut_step(lengths, english, shape_of(8, 4)) == [4]
+
+
+def test_work_is_dealt_evenly() -> None:
+    costs = [10.0, 9.0, 8.0, 7.0, 2.0, 1.0]
+    dealt = deal([[index] for index in range(6)], costs, ranks=2)
+    assert dealt == [[[0], [3], [4]], [[1], [2], [5]]]
+    assert [sum(costs[index] for (index,) in rank) for rank in dealt] == [19.0, 18.0]
+
+
+def test_cost_of_a_micro_batch_is_three_passes_of_its_rows_and_one_of_its_english_prompts() -> None:
+    assert cost_of(np.array([90, 60]), np.array([30, 60])) == 2 * (90 + 60 / 3)

@@ -8,18 +8,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from cc_tuning.model import ConnectionConfig
 from cc_tuning.training.job import TrainingJob
 from tests.training.gradients import GRADIENTS, gradients_of
 
 MakeJob = Callable[..., TrainingJob]
 
+TOLERANCE = 1e-5
 ROOT = Path(__file__).parents[2]
 STEP = {"global_batch_size": 12, "max_grad_norm": 1e9, "epochs": 1, "learning_rate": 1e-6}
-METHODS = {"sft": ("sft", {}), "cc": ("cc", {}), "cc with lora": ("cc", {"lora": {"rank": 4, "alpha": 8}})}
+LORA = {"lora": {"rank": 4, "alpha": 8}}
+METHODS = {"sft": ("sft", {}), "cc": ("cc", {}), "cc with lora": ("cc", LORA), "cc through english": ("cc", {})}
 needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="needs the extra lora")
 needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra deepspeed")
 METHOD_PARAMETERS = [pytest.param(name, marks=needs_peft if "lora" in name else ()) for name in METHODS]
@@ -34,10 +36,22 @@ def relative_difference(got: dict[str, Tensor], expected: dict[str, Tensor]) -> 
     )
 
 
+def shown(method: str, engine: str, got: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """`relative_difference`, also printed."""
+    difference = relative_difference(got, expected)
+    print(f"{method}, {engine}: {difference:.1e}")
+    return difference
+
+
 def job_of(make_job: MakeJob, method: str, name: str, **execution: object) -> TrainingJob:
     """A job whose first step has 12 rows of different lengths in several micro-batches."""
     kind, training = METHODS[method]
-    return make_job(f"{method} {name}".replace(" ", "-"), kind, {"device_batch_size": 3, **execution}, **STEP, **training)
+    label = f"{method} {name}".replace(" ", "-")
+    job = make_job(label, kind, {"device_batch_size": 3, **execution}, **STEP, **training)
+    if "english" not in method:
+        return job
+    connection = ConnectionConfig(english_gradient=True)
+    return job.model_copy(update={"config": job.config.model_copy(update={"connection": connection})})
 
 
 def on_two_ranks(jobs: list[TrainingJob]) -> list[dict[str, Tensor]]:
@@ -58,30 +72,43 @@ def on_two_ranks(jobs: list[TrainingJob]) -> list[dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("method", METHOD_PARAMETERS)
-def test_recomputed_and_compiled_blocks_give_the_same_gradients(make_job: MakeJob, method: str) -> None:
+def test_recomputed_layers_give_the_same_gradients(make_job: MakeJob, method: str) -> None:
     expected = gradients_of(job_of(make_job, method, "plain"))
     assert any("decision_maker" in name for name in expected) is (method != "sft")
     recomputed = gradients_of(job_of(make_job, method, "recomputed", gradient_checkpointing=True))
-    compiled = gradients_of(job_of(make_job, method, "compiled", compile=True), "aot_eager")
-    both = gradients_of(
-        job_of(make_job, method, "both", compile=True, gradient_checkpointing=True), "aot_eager"
-    )
-    for got in (recomputed, compiled, both):
-        assert relative_difference(got, expected) <= 1e-5
+    assert shown(method, "recomputed", recomputed, expected) <= TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("method", "backend"),
+    [
+        ("cc", "aot_eager"),
+        pytest.param("sft", "inductor", marks=pytest.mark.slow),
+        pytest.param("cc", "inductor", marks=pytest.mark.slow),
+        pytest.param("cc with lora", "inductor", marks=[pytest.mark.slow, needs_peft]),
+        pytest.param("cc through english", "inductor", marks=pytest.mark.slow),
+    ],
+)
+def test_compiled_blocks_give_the_same_gradients(make_job: MakeJob, method: str, backend: str) -> None:
+    expected = gradients_of(job_of(make_job, method, "plain"))
+    for recomputes in (True, False):
+        job = job_of(make_job, method, f"compiled {recomputes}", compile=True, gradient_checkpointing=recomputes)
+        assert shown(method, f"{backend} {recomputes}", gradients_of(job, backend), expected) <= TOLERANCE
 
 
 def test_ddp_and_fsdp2_give_the_gradients_of_one_process(make_job: MakeJob) -> None:
     methods = [name for name in METHODS if "lora" not in name or find_spec("peft")]
-    two = {"processes": 2, "gradient_checkpointing": False}
-    engines = {"ddp": two, "fsdp2": {**two, "sharding": "fsdp2"}, "fsdp2-recomputed": {
-        **two, "sharding": "fsdp2", "gradient_checkpointing": True}}
-    names = [(engine, method) for engine in engines for method in methods]  # accelerate remembers FSDP: DDP goes first
+    two: dict[str, object] = {"processes": 2}
+    engines = {  # accelerate remembers FSDP in this process: DDP goes first
+        "ddp": two,
+        "fsdp2": {**two, "sharding": "fsdp2"},
+        "fsdp2 recomputed": {**two, "sharding": "fsdp2", "gradient_checkpointing": True},
+    }
+    names = [(engine, method) for engine in engines for method in methods]
     gradients = on_two_ranks([job_of(make_job, method, engine, **engines[engine]) for engine, method in names])
     expected = {method: gradients_of(job_of(make_job, method, "plain")) for method in methods}
     for (engine, method), got in zip(names, gradients, strict=True):
-        difference = relative_difference(got, expected[method])
-        print(f"{engine} {method}: {difference:.1e}")
-        assert difference <= 1e-5, (engine, method)
+        assert shown(method, engine, got, expected[method]) <= TOLERANCE
 
 
 @needs_deepspeed
@@ -95,6 +122,5 @@ def test_zero3_gives_the_gradients_of_one_process(make_job: MakeJob) -> None:
     ]
     for index, got in enumerate(on_two_ranks(jobs)):
         method = list(METHODS)[index // 2]
-        difference = relative_difference(got, gradients_of(job_of(make_job, method, f"plain{index}")))
-        print(f"zero3 {method}: {difference:.1e}")
-        assert difference <= 1e-5, method
+        expected = gradients_of(job_of(make_job, method, f"plain {index}"))
+        assert shown(method, f"zero3 {index % 2}", got, expected) <= TOLERANCE
