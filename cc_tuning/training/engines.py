@@ -1,8 +1,8 @@
 """How several training processes hold one model: whole on each of them (DDP), or in parts (FSDP2, DeepSpeed ZeRO-3).
 
-An engine changes memory and speed, not the method: tests/training/test_engine_gradients.py compares gradients with those
-of one process. `execution.sharding` names it when we launch; under `accelerate launch` the launcher's own file does.
-Trainer checkpoints hold the parts as the engine writes them; the run's checkpoint is gathered into an ordinary directory.
+An engine changes memory and speed, not the method: tests/training/test_engine_gradients.py compares its gradients with
+those of one process. `execution.sharding` names it when we launch; under `accelerate launch` the launcher's file does.
+Trainer checkpoints hold the parts as the engine writes them; the run's checkpoint is gathered into an ordinary folder.
 """
 
 import json

@@ -24,7 +24,7 @@ from cc_tuning.training.checkpoints import CheckpointManifests, step_of
 from cc_tuning.training.collate import ConnectionCollator, ResponseCollator
 from cc_tuning.training.compilation import compile_blocks
 from cc_tuning.training.dataset import TrainingRows
-from cc_tuning.training.engines import as_launched, keep_arithmetic
+from cc_tuning.training.engines import as_launched, check_same_engine, keep_arithmetic
 from cc_tuning.training.export import save_checkpoint, whole_model
 from cc_tuning.training.job import CHECKPOINT, METRICS, SUMMARY, TrainingJob, batch_shape, device_type
 from cc_tuning.training.metrics import TrainingMetrics, read_metrics
@@ -42,11 +42,14 @@ def train(job: TrainingJob) -> None:
     """Train to the last step and leave `checkpoint/`, `metrics.jsonl` and `summary.json` in the job's folder.
 
     Raises:
-        ConfigError: the engine, the adapter or the attention cannot be had here.
+        ConfigError: the engine, the adapter or the attention cannot be had here, or the checkpoint to go on from was
+            written by another engine.
         TrainingFailed: there are no rows, or the loss is not finite.
         UnsupportedModel: the base model's vocabulary is smaller than the tokenizer's.
         ArtifactMismatch: a file of the base model is missing or damaged.
     """
+    if job.resume_from:
+        check_same_engine(job.resume_from, job)
     torch.set_num_threads(job.execution.threads)
     rows = TrainingRows(job.rows)
     tokenizer = load_tokenizer(job.tokenizer)

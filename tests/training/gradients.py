@@ -3,6 +3,8 @@
 Each job's folder gets `gradients.safetensors`, whole tensors by parameter name.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
 from cc_tuning.prompts import load_tokenizer
+from cc_tuning.subprocesses import die_with_parent
 from cc_tuning.training.arguments import training_arguments
 from cc_tuning.training.compilation import compile_blocks
 from cc_tuning.training.dataset import TrainingRows
@@ -83,6 +86,7 @@ def _whole_gradient(parameter: nn.Parameter) -> Tensor:
 
 
 if __name__ == "__main__":
+    die_with_parent(os.getppid(), signal.SIGKILL)
     for file in sys.argv[1:]:
         job = as_launched(TrainingJob.model_validate_json(Path(file).read_text(encoding="utf-8")))
         gradients = gradients_of(job)

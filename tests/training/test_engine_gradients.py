@@ -1,11 +1,7 @@
 """One step's gradients do not depend on the engine: plain, recomputed, compiled, DDP, FSDP2, ZeRO-3; also with LoRA."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
@@ -14,11 +10,11 @@ from torch import Tensor
 from cc_tuning.model import ConnectionConfig
 from cc_tuning.training.job import TrainingJob
 from tests.training.gradients import GRADIENTS, gradients_of
+from tests.training.launching import run_on_ranks
 
 MakeJob = Callable[..., TrainingJob]
 
 TOLERANCE = 1e-5
-ROOT = Path(__file__).parents[2]
 STEP = {"global_batch_size": 12, "max_grad_norm": 1e9, "epochs": 1, "learning_rate": 1e-6}
 LORA = {"lora": {"rank": 4, "alpha": 8}}
 METHODS = {"sft": ("sft", {}), "cc": ("cc", {}), "cc with lora": ("cc", LORA), "cc through english": ("cc", {})}
@@ -56,18 +52,7 @@ def job_of(make_job: MakeJob, method: str, name: str, **execution: object) -> Tr
 
 def on_two_ranks(jobs: list[TrainingJob]) -> list[dict[str, Tensor]]:
     """The gradients of each job, one after the other in the same two processes."""
-    files = []
-    for job in jobs:
-        files.append(job.folder / "job.json")
-        files[-1].write_text(job.model_dump_json())
-    command = [
-        *(sys.executable, "-m", "cc_tuning.training.torchrun", "--nnodes", "1", "--nproc-per-node", "2"),
-        *("--rdzv-backend", "loopback", "--rdzv-endpoint", "127.0.0.1:0", "--rdzv-id", "test"),
-        *("-m", "tests.training.gradients", *map(str, files)),
-    ]
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=570)
-    assert ended.returncode == 0, ended.stderr[-4000:]
+    run_on_ranks("tests.training.gradients", jobs)
     return [load_file(job.folder / GRADIENTS) for job in jobs]
 
 
