@@ -11,10 +11,12 @@ from torch import Tensor
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.model import load_checkpoint
+from cc_tuning.prompts import load_tokenizer
 from cc_tuning.training.checkpoints import find_damage
 from cc_tuning.training.engines import as_launched, check_engine
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.metrics import read_metrics
+from cc_tuning.training.models import build_model
 from cc_tuning.training.worker import train
 from tests.training.launching import run_on_ranks
 
@@ -142,14 +144,11 @@ def test_adafactor_trains_with_little_state(make_job: MakeJob) -> None:
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
 def test_attention_is_what_was_asked_for(make_job: MakeJob, attention: str) -> None:
-    from cc_tuning.prompts import load_tokenizer
-    from cc_tuning.training.models import build_model
-
     job = make_job("run", execution={"attention": attention})
     model = build_model(job, load_tokenizer(job.tokenizer))
     assert model.base.config._attn_implementation == attention
 
 
 def test_attention_that_is_not_installed_is_named(make_job: MakeJob) -> None:
-    with pytest.raises(ConfigError, match="execution.attention is 'flash_attention_2'"):
+    with pytest.raises(ConfigError, match=r"execution\.attention is 'flash_attention_2'"):
         train(make_job("run", execution={"attention": "flash_attention_2"}))
