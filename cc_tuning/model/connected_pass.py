@@ -81,6 +81,11 @@ class ConnectedModel(nn.Module):
         return self.base.loss_type
 
     @property
+    def _no_split_modules(self) -> set[str] | list[str] | None:
+        """Class names of the decoder layers; tells FSDP what to shard by itself."""
+        return self.base._no_split_modules
+
+    @property
     def device(self) -> torch.device:
         """Where the base model is."""
         return self.base.device
