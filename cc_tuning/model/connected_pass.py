@@ -241,7 +241,7 @@ class ConnectedModel(nn.Module):
         return None if matrix is None else TransformMatrix(matrix, self.transform_intercept)
 
     def predicted_english(self, own: Tensor, english_rows: Tensor | None = None) -> Tensor:
-        """`F_hat_l = F_l W_l + b_l` `[B, L, D]` float32 (section 3.2.2: one `W`, no `b`); of English rows `F` if so set.
+        """`F_hat_l = F_l W_l + b_l` `[B, L, D]` float32 (section 3.2.2: one `W`, no `b`); for English `F` if so set.
 
         `own [B, L, D]` in any dtype, `english_rows [B]` bool.
         """

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from accelerate.utils import str_to_bool
+from accelerate.utils import DistributedType, str_to_bool
 from torch import Tensor, nn
 from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 from transformers import Trainer
@@ -51,16 +51,21 @@ def engine_arguments(job: TrainingJob) -> dict[str, Any]:
         ConfigError: the engine is not installed, or cannot do what the job asks for.
     """
     check_engine(job)
-    match job.execution.sharding:
-        case "fsdp2":
-            # Gradients are summed, and only a part kept, after each micro-batch: whole ones would not fit.
-            values: dict[str, Any] = {"accelerator_config": {"gradient_accumulation_kwargs": {"sync_each_batch": True}}}
-            is_configured = _accelerate_uses("FSDP")  # by the launcher's file
-            return values if is_configured else values | {"fsdp": True, "fsdp_config": dict(FSDP2)}
-        case "zero3":
-            values = {"deepspeed": zero3_config(job), "bf16": False}
-            return values if device_type(job.execution) == "cuda" else values | _joined_on_cpu()
-    return {}
+    sharding = job.execution.sharding
+    if sharding == "none":
+        return {}
+    # Gradients are summed, and only a part kept, after each micro-batch: whole ones would not fit.
+    accelerator: dict[str, Any] = {"gradient_accumulation_kwargs": {"sync_each_batch": True}}
+    values: dict[str, Any] = {"accelerator_config": accelerator}
+    if sharding == "zero3":
+        values |= {"deepspeed": zero3_config(job), "bf16": False}
+    elif not _accelerate_uses("FSDP"):  # which has read its own file
+        values |= {"fsdp": True, "fsdp_config": dict(FSDP2)}
+    if device_type(job.execution) == "cpu":
+        _join_on_cpu(sharding)
+        accelerator["use_configured_state"] = True
+        values["use_cpu"] = False
+    return values
 
 
 def zero3_config(job: TrainingJob) -> dict[str, Any]:
@@ -75,11 +80,16 @@ def zero3_config(job: TrainingJob) -> dict[str, Any]:
     return {**config, "bf16": {"enabled": False}, "torch_autocast": autocast}
 
 
-def _joined_on_cpu() -> dict[str, Any]:
-    """accelerate starts DeepSpeed between GPUs only; on a CPU we join the processes first, and it takes them over."""
-    os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
-    PartialState(backend="gloo")
-    return {"use_cpu": False, "accelerator_config": {"use_configured_state": True}}
+def _join_on_cpu(sharding: str) -> None:
+    """Join the ranks before accelerate does, which shards between GPUs only, and between CPUs trains as DDP instead.
+
+    It takes over a state that is there: for ZeRO-3 what DeepSpeed makes, for FSDP2 one that says that it is of GPUs.
+    """
+    if sharding == "zero3":
+        os.environ["ACCELERATE_USE_DEEPSPEED"] = "true"
+    state = PartialState(backend="gloo")
+    if sharding == "fsdp2":
+        state.distributed_type = DistributedType.MULTI_GPU
 
 
 def check_engine(job: TrainingJob) -> None:
@@ -133,6 +143,22 @@ def engine_of(checkpoint: Path) -> str:
     if (checkpoint / "pytorch_model_fsdp_0").is_dir():
         return "fsdp2"
     return "zero3" if (checkpoint / "latest").is_file() else "none"
+
+
+def check_running(trainer: Trainer, job: TrainingJob) -> None:
+    """Refuse to train whole models where a sharded one was asked for.
+
+    Raises:
+        ConfigError: accelerate has not taken the engine.
+    """
+    running = {DistributedType.FSDP: "fsdp2", DistributedType.DEEPSPEED: "zero3"}
+    found = running.get(trainer.accelerator.distributed_type, "none")
+    if found != job.execution.sharding:
+        raise ConfigError(
+            f"execution.sharding is {job.execution.sharding!r}, but accelerate runs {found!r} "
+            f"({trainer.accelerator.distributed_type.value}); unset its ACCELERATE_* variables, or give "
+            "`accelerate launch` one of configs/accelerate/"
+        )
 
 
 def keep_arithmetic(trainer: Trainer, selector: nn.Module | None) -> None:

@@ -24,7 +24,7 @@ from cc_tuning.training.checkpoints import CheckpointManifests, step_of
 from cc_tuning.training.collate import ConnectionCollator, ResponseCollator
 from cc_tuning.training.compilation import compile_blocks
 from cc_tuning.training.dataset import TrainingRows
-from cc_tuning.training.engines import as_launched, check_same_engine, keep_arithmetic
+from cc_tuning.training.engines import as_launched, check_running, check_same_engine, keep_arithmetic
 from cc_tuning.training.export import save_checkpoint, whole_model
 from cc_tuning.training.job import CHECKPOINT, METRICS, SUMMARY, TrainingJob, batch_shape, device_type
 from cc_tuning.training.metrics import TrainingMetrics, read_metrics
@@ -60,7 +60,6 @@ def train(job: TrainingJob) -> None:
     if job.execution.compile:
         compile_blocks(model.base)
     trainer = build_trainer(job, model, arguments, rows, collator(job, tokenizer, model.base.config.num_hidden_layers))
-    keep_arithmetic(trainer, model.connection and model.connection.decision_maker)
     torch.manual_seed(stream_seed(job, arguments.process_index))
     trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
     whole = whole_model(job, trainer, model, tokenizer)
@@ -95,6 +94,8 @@ def build_trainer(
 
         trainer = AdapterTrainer(adapter=model.adapter, **named)
     trainer.remove_callback(PrinterCallback)
+    check_running(trainer, job)
+    keep_arithmetic(trainer, model.connection and model.connection.decision_maker)
     return trainer
 
 

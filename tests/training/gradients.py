@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -20,7 +21,7 @@ from cc_tuning.subprocesses import die_with_parent
 from cc_tuning.training.arguments import training_arguments
 from cc_tuning.training.compilation import compile_blocks
 from cc_tuning.training.dataset import TrainingRows
-from cc_tuning.training.engines import as_launched, keep_arithmetic
+from cc_tuning.training.engines import as_launched
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.models import build_model
 from cc_tuning.training.worker import build_trainer, collator
@@ -57,11 +58,17 @@ def gradients_of(job: TrainingJob, backend: str = "inductor") -> dict[str, Tenso
         compile_blocks(model.base, backend)
     collate = collator(job, tokenizer, model.base.config.num_hidden_layers)
     trainer = build_trainer(job, model, arguments, TrainingRows(job.rows), collate)
-    keep_arithmetic(trainer, model.connection and model.connection.decision_maker)
     recorded = Recorded()
     trainer.add_callback(recorded)
     trainer.train()
     return recorded.gradients
+
+
+def forget_engine() -> None:
+    """Let accelerate start anew in this process, with another engine."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    for engine in ("FSDP", "DEEPSPEED"):
+        os.environ.pop(f"ACCELERATE_USE_{engine}", None)
 
 
 def _fill_adapter(model: nn.Module) -> None:
@@ -88,6 +95,7 @@ def _whole_gradient(parameter: nn.Parameter) -> Tensor:
 if __name__ == "__main__":
     die_with_parent(os.getppid(), signal.SIGKILL)
     for file in sys.argv[1:]:
+        forget_engine()
         job = as_launched(TrainingJob.model_validate_json(Path(file).read_text(encoding="utf-8")))
         gradients = gradients_of(job)
         if torch.distributed.get_rank() == 0:

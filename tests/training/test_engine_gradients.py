@@ -84,7 +84,7 @@ def test_compiled_blocks_give_the_same_gradients(make_job: MakeJob, method: str,
 def test_ddp_and_fsdp2_give_the_gradients_of_one_process(make_job: MakeJob) -> None:
     methods = [name for name in METHODS if "lora" not in name or find_spec("peft")]
     two: dict[str, object] = {"processes": 2}
-    engines = {  # accelerate remembers FSDP in this process: DDP goes first
+    engines = {
         "ddp": two,
         "fsdp2": {**two, "sharding": "fsdp2"},
         "fsdp2 recomputed": {**two, "sharding": "fsdp2", "gradient_checkpointing": True},
