@@ -32,13 +32,15 @@ FIXED_SHARE, ONE_BY_ONE_SHARE = 4, 20
 Segments = Mapping[str, Sequence[str]]  # by FLORES code
 
 
-def build_model(tokenizer: NllbTokenizer, device: str) -> M2M100ForConditionalGeneration:
-    """Six layers on each side, 512 wide."""
+def build_model(
+    tokenizer: NllbTokenizer, device: str, width: int = 512, layers: int = 6
+) -> M2M100ForConditionalGeneration:
+    """So many layers on each side, so wide, with eight heads."""
     torch.manual_seed(0)
     config = M2M100Config(
-        vocab_size=len(tokenizer), d_model=512, encoder_layers=6, decoder_layers=6, encoder_ffn_dim=2048,
-        decoder_ffn_dim=2048, encoder_attention_heads=8, decoder_attention_heads=8, encoder_layerdrop=0.0,
-        decoder_layerdrop=0.0, max_position_embeddings=1024, pad_token_id=tokenizer.pad_token_id,
+        vocab_size=len(tokenizer), d_model=width, encoder_layers=layers, decoder_layers=layers,
+        encoder_ffn_dim=4 * width, decoder_ffn_dim=4 * width, encoder_attention_heads=8, decoder_attention_heads=8,
+        encoder_layerdrop=0.0, decoder_layerdrop=0.0, max_position_embeddings=1024, pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id, decoder_start_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
     model: Any = M2M100ForConditionalGeneration(config)

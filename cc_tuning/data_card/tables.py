@@ -104,7 +104,7 @@ def length_table(figures: DataFigures, is_folded: bool) -> Table | None:
         "with the token that ends it and after the cut-off."
     )
     columns = ["language", *names]
-    return Table("data-lengths", "Lengths", columns, rows, note, is_folded) if names else None
+    return Table("data-lengths", "Lengths, by language", columns, rows, note, is_folded) if names else None
 
 
 def flag_table(figures: DataFigures) -> Table | None:

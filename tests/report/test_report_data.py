@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from built_report import Built
+from chromium import needs_chromium, opened
 from data_artifacts import LANGUAGES, SET_ASIDE, data_files, pair_rows
 from page_reader import PageReader
 from report_artifacts import finish, write_file
@@ -115,6 +116,17 @@ def test_arabic_script_runs_from_right_to_left_and_english_does_not(tmp_path: Pa
     page = PageReader(render_page(card(tmp_path, pair_rows())))
     directions = {str(at["lang"]): at["dir"] for tag, at in page.elements if tag == "dd" and "lang" in at}
     assert directions == {"ur-Arab": "rtl", "ar-Arab": "rtl", "sw-Latn": "ltr", "en-Latn": "ltr"}
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_browser_opens_the_card_without_an_error(tmp_path: Path) -> None:
+    (tmp_path / "card.html").write_text(render_page(card(tmp_path, pair_rows())), encoding="utf-8")
+    page = opened(tmp_path / "card.html", tmp_path)
+    assert "CONSOLE" not in page.said
+    shown = PageReader(page.document)
+    assert {at["dir"] for _, at in shown.elements if at.get("lang") in ("ur-Arab", "ar-Arab")} == {"rtl"}
+    assert "کون سا شہر؟" in shown.text
 
 
 def test_text_in_an_unknown_language_is_left_to_the_browser(tmp_path: Path) -> None:

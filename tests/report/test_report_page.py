@@ -1,12 +1,11 @@
 """The page trusts no text, asks for nothing, and is the same for the same inputs."""
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 from built_report import BuildReport, Built
+from chromium import needs_chromium, opened
 from markdown_it import MarkdownIt
 from page_reader import PageReader
 from report_artifacts import World
@@ -118,13 +117,8 @@ def test_numbers_have_one_form(value: float, sign: str, text: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+@needs_chromium
 def test_browser_reports_no_error_and_asks_for_nothing(hostile: Built, tmp_path: Path) -> None:
-    log = tmp_path / "net.json"
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-             "--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--v=0",
-             f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={log}", "--dump-dom"]  # fmt: skip
-    page = hostile.folder / "index.html"
-    done = subprocess.run(["chromium", *flags, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
-    assert "CONSOLE" not in done.stderr
-    assert "evil.example" not in log.read_text(encoding="utf-8", errors="replace")
+    page = opened(hostile.folder / "index.html", tmp_path)
+    assert "CONSOLE" not in page.said
+    assert "evil.example" not in page.network
