@@ -48,6 +48,19 @@ class Execution(BaseModel):
         "padding; 1 cuts for memory alone.",
     )
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations to save memory.")
+    sharding: Literal["none", "fsdp2", "zero3"] = Field(
+        default="none",
+        description="How several training processes hold the model: each the whole of it (`none`, DDP), or a part of "
+        "weights, gradients and optimizer state, by PyTorch's FSDP2 or DeepSpeed's ZeRO-3 (extra `deepspeed`).",
+    )
+    attention: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = Field(
+        default="sdpa",
+        description="Attention of transformers in training, sampling and evaluation; the last three need a GPU, flash "
+        "attention also its own package.",
+    )
+    compile: bool = Field(
+        default=False, description="Compile the blocks of each decoder layer for training (needs a C++ compiler)."
+    )
     checkpoint_every_steps: int = Field(default=100, ge=1, description="Steps between training checkpoints.")
     log_every_steps: int = Field(default=1, ge=1, description="Steps between training log lines.")
     report_to: tuple[str, ...] = Field(

@@ -166,13 +166,21 @@ def run_step(step: Step, store: ArtifactStore, execution: Execution, progress: P
             raise unavailable(error, Path(error.filename or store.root)) from error
 
 
-def _make(step: Step, store: ArtifactStore, execution: Execution, progress: Progress) -> Manifest:
+def open_step(
+    step: Step, store: ArtifactStore, execution: Execution, progress: Progress
+) -> tuple[Build[Any], dict[str, dict[str, str]]]:
+    """What the step's function is given, and how its inputs are recorded; the caller holds the lock."""
     inputs, recorded = _resolve_inputs(step, store)
     store.withdraw(step.ref)
     folder = store.open_partial(step.ref, recorded, keep=step.resumable)
+    return Build(step.config, inputs, folder, execution, progress), recorded
+
+
+def _make(step: Step, store: ArtifactStore, execution: Execution, progress: Progress) -> Manifest:
+    build, recorded = open_step(step, store, execution, progress)
     started = time.monotonic()
     logger.info("%s: started, fingerprint %s", step.label, step.fingerprint[:12])
-    rows = step.build(Build(step.config, inputs, folder, execution, progress))
+    rows = step.build(build)
     seconds = time.monotonic() - started
     manifest = Manifest(
         stage=step.stage,
@@ -181,7 +189,7 @@ def _make(step: Step, store: ArtifactStore, execution: Execution, progress: Prog
         label=step.label,
         config=step.config.model_dump(mode="json"),
         inputs=recorded,
-        files=file_records(folder),
+        files=file_records(build.folder),
         rows=rows,
         commit=source_commit(),
         versions=library_versions(),

@@ -17,6 +17,7 @@ from cc_tuning.progress import logged_progress
 from cc_tuning.publishing import publish
 from cc_tuning.recipe_loading import load_recipe
 from cc_tuning.step import Step, run_step
+from cc_tuning.training.stage import write_training_job
 from data_contracts.errors import DataContractError
 from data_contracts.store import ArtifactStore
 from flows.doctor import examine
@@ -113,6 +114,26 @@ _stage_command("train", "Train the runs of the recipe.")
 _stage_command("transform", "Sample activations and fit the Transform Matrix.")
 _stage_command("evaluate", "Answer and score the benchmark items.")
 _stage_command("report", "Write the report.")
+
+
+@app.command(name="train-job")
+def train_job(
+    recipe: RecipeArgument,
+    run: Annotated[str, typer.Option("--run", help="The run to train.")],
+    overrides: SetOption = [],
+) -> None:
+    """Write the job file of a run's training, for ranks that torchrun, accelerate or Slurm starts.
+
+    Runs what training needs first. Prints the file's path on standard output, nothing when training is done; see
+    docs/distributed.md.
+    """
+    planned, store = _plan(recipe, overrides)
+    *before, train = planned.up_to("train", run)
+    for step in before:
+        run_step(step, store, planned.recipe.execution, logged_progress(step.label))
+    job_file = write_training_job(train, store, planned.recipe.execution)
+    if job_file is not None:
+        sys.stdout.write(f"{job_file}\n")
 
 
 @app.command(name="data-card")

@@ -32,7 +32,8 @@ EVERY_RUN = {
 def test_changing_worker_count_device_or_place_keeps_every_fingerprint() -> None:
     assert not changed(
         "execution.processes=4", "execution.threads=3", "execution.device=cuda", "execution.store=/elsewhere",
-        "execution.device_batch_size=4", "execution.translation_shard_rows=7", "execution.quarantine_limit=0.9",
+        "execution.device_batch_size=4", "execution.device_batch_tokens=100", "execution.max_padding=0.5",
+        "execution.report_to=[tensorboard]", "execution.translation_shard_rows=7", "execution.quarantine_limit=0.9",
     )  # fmt: skip
 
 
@@ -43,6 +44,10 @@ def test_changing_worker_count_device_or_place_keeps_every_fingerprint() -> None
         ("transform.ridge=0", {"transform cc-tuning", "evaluate cc-tuning", "report"}),
         ("connection.selector=mean", {"train cc-tuning", "transform cc-tuning", "evaluate cc-tuning", "report"}),
         ("training.seed=1", EVERY_RUN),
+        (
+            "training.decision_maker_learning_rate=0.001",
+            {"train cc-tuning", "transform cc-tuning", "evaluate cc-tuning", "report"},
+        ),
         ("materialization.cutoff_tokens=99", EVERY_RUN | {"materialize plain"}),
         ("data.decontamination=none", EVERY_RUN | {"materialize plain", "select", "translate"}),
         ("data.seed=1", EVERY_RUN | {"materialize plain", "select", "translate"}),

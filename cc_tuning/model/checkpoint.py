@@ -72,6 +72,13 @@ def write_checkpoint(
     directory.mkdir(parents=True, exist_ok=True)
     (directory / DESCRIPTION_FILE).unlink(missing_ok=True)
     write_base_model(directory, base, description.stop_token_ids)
+    write_connection(directory, description, selector_state, transform)
+
+
+def write_connection(
+    directory: Path, description: Description, selector_state: Mapping[str, Tensor], transform: TransformMatrix | None
+) -> None:
+    """Write the connection's two files, the description last."""
     tensors = {_SELECTOR_PREFIX + name: tensor for name, tensor in selector_state.items()}
     if transform is not None:
         tensors |= transform.tensors
@@ -162,10 +169,11 @@ def downloaded_model(name: str, revision: str | None) -> Path:
         raise UnsupportedModel(f"the base model {name} could not be downloaded: {error}") from error
 
 
-def read_base_model(directory: Path, dtype: torch.dtype | str) -> PreTrainedModel:
-    """The causal language model of a directory, in evaluation mode.
+def read_base_model(directory: Path, dtype: torch.dtype | str, attention: str = "sdpa") -> PreTrainedModel:
+    """The causal language model of a directory, in evaluation mode, with an attention implementation of transformers.
 
     Raises:
+        ConfigError: this machine or model cannot run that attention.
         ArtifactMismatch: files are missing or damaged, or weights are absent. transformers alone would fill absent
             weights with random numbers and a warning.
     """
@@ -173,8 +181,18 @@ def read_base_model(directory: Path, dtype: torch.dtype | str) -> PreTrainedMode
         raise ArtifactMismatch(f"{directory} is not a model directory: config.json is missing; train again")
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=dtype, local_files_only=True, use_safetensors=True, output_loading_info=True
+            directory,
+            dtype=dtype,
+            attn_implementation=attention,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
         )
+    except (ImportError, ValueError) as error:
+        raise ConfigError(
+            f"execution.attention is {attention!r}, which the model in {directory} cannot use here: {error}; set it "
+            "to sdpa or eager"
+        ) from error
     except (SafetensorError, OSError, RuntimeError) as error:
         raise ArtifactMismatch(
             f"the model in {directory} cannot be loaded: {error}; its weights are missing or damaged. "

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from cc_tuning.errors import ConfigError, UnsupportedModel
+from cc_tuning.errors import ConfigError
 from cc_tuning.model.capture import recorded_activations
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision, build_selector
@@ -79,6 +79,11 @@ class ConnectedModel(nn.Module):
     def loss_type(self) -> str:
         """The base model's loss by its name in transformers; tells the Trainer how target tokens are counted."""
         return self.base.loss_type
+
+    @property
+    def _no_split_modules(self) -> set[str] | list[str] | None:
+        """Class names of the decoder layers; tells FSDP what to shard by itself."""
+        return self.base._no_split_modules
 
     @property
     def device(self) -> torch.device:
@@ -225,34 +230,22 @@ class ConnectedModel(nn.Module):
         Raises:
             UnsupportedModel: the shape is not that of this model, or values are not finite.
         """
-        layers, hidden_size = self.config.num_hidden_layers, self.config.hidden_size
-        transform = TransformMatrix(matrix, intercept)
-        infinite = sum(int((~torch.isfinite(tensor)).sum()) for tensor in transform.tensors.values())
-        if infinite or not transform.fits(layers, hidden_size):
-            offset = "" if intercept is None else f", with an intercept {tuple(intercept.shape)},"
-            raise UnsupportedModel(
-                f"the transform matrix has shape {tuple(matrix.shape)}{offset} and {infinite} values that are not "
-                f"finite; this model needs {(hidden_size, hidden_size)}, or {(layers, hidden_size, hidden_size)} for "
-                "one per layer, and an intercept of the same sizes. Fit the matrix on this checkpoint"
-            )
-        transform = transform.to(self.device, torch.float32)
+        transform = TransformMatrix(matrix, intercept).to(self.device, torch.float32)
+        transform.check_fits(self.config.num_hidden_layers, self.config.hidden_size)
         self.transform_matrix, self.transform_intercept = transform.matrix, transform.intercept
 
     @property
     def transform(self) -> TransformMatrix | None:
         """The fitted map, or None before one was set."""
-        if self.transform_matrix is None:
-            return None
-        return TransformMatrix(self.transform_matrix, self.transform_intercept)
+        matrix = self.transform_matrix
+        return None if matrix is None else TransformMatrix(matrix, self.transform_intercept)
 
     def predicted_english(self, own: Tensor, english_rows: Tensor | None = None) -> Tensor:
-        """`F_hat_l = F_l W_l + b_l` `[B, L, D]` float32 (section 3.2.2; in the paper one `W` and no `b`), or `F` itself
-        for English rows if so configured.
+        """`F_hat_l = F_l W_l + b_l` `[B, L, D]` float32 (section 3.2.2: one `W`, no `b`); of English rows `F` if so set.
 
         `own [B, L, D]` in any dtype, `english_rows [B]` bool.
         """
-        transform = self.transform
-        if transform is None:
+        if (transform := self.transform) is None:
             raise ConfigError(
                 "connection='transform' needs a transform matrix and this model has none; fit one with the transform "
                 "stage and pass it to from_pretrained(transform_matrix=...), or use connection='parallel' or 'off'"

@@ -51,7 +51,29 @@ class CrossLingualModel(ConnectedModel):
         `stop_token_ids` end a response (end of turn, end of text) and become the directory's generation default;
         `fingerprints` say what the model was made from. The tokenizer is saved by who has it.
         """
-        description = checkpoint.Description(
+        description = self._description(stop_token_ids, fingerprints)
+        state = self.decision_maker.state_dict()
+        checkpoint.write_checkpoint(Path(directory), self.base, description, state, self.transform)
+
+    def save_connection(self, directory: Path | str, selector_state: Mapping[str, Tensor] | None = None) -> None:
+        """Write the connection's two files alone, beside an adapter; `selector_state` replaces the selector's own."""
+        state = self.decision_maker.state_dict() if selector_state is None else selector_state
+        checkpoint.write_connection(Path(directory), self._description((), None), state, self.transform)
+
+    def load_connection(self, directory: Path | str) -> None:
+        """Fill the selector with what `save_connection` or `save_pretrained` wrote.
+
+        Raises:
+            ConfigError: the directory has no connection.
+            ArtifactMismatch: a file is missing or damaged, or it belongs to another model.
+        """
+        saved = checkpoint.read_connection(Path(directory))
+        checkpoint.load_selector(self.decision_maker, saved, self.config, Path(directory))
+
+    def _description(
+        self, stop_token_ids: Sequence[int], fingerprints: Mapping[str, str] | None
+    ) -> checkpoint.Description:
+        return checkpoint.Description(
             format=checkpoint.FORMAT,
             family=self.config.model_type,
             layers=self.config.num_hidden_layers,
@@ -61,8 +83,6 @@ class CrossLingualModel(ConnectedModel):
             fingerprints=dict(fingerprints or {}),
             versions=library_versions(),
         )
-        state = self.decision_maker.state_dict()
-        checkpoint.write_checkpoint(Path(directory), self.base, description, state, self.transform)
 
     @classmethod
     def from_pretrained(

@@ -7,7 +7,7 @@ are often the same number. In training the noise is Gumbel noise and the gradien
 the authors' code draws noise there too.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from cc_tuning.model.config import ConnectionConfig
 
 
-@dataclass(frozen=True)
-class Decision:
-    """The carried vector and how it came about; all float32."""
+class Decision(NamedTuple):
+    """The carried vector and how it came about; all float32. A tuple, since DeepSpeed looks for tensors in those only.
+
+    It gathers the Decision Maker's weight for the backward pass through a hook on what comes out of the module.
+    """
 
     vector: Tensor  # v [B, D]
     weights: Tensor  # g [B, L], one-hot for decision_maker and random, 1/L for mean

@@ -7,6 +7,8 @@ from typing import Self
 import torch
 from torch import Tensor
 
+from cc_tuning.errors import UnsupportedModel
+
 TRANSFORM_KEY = "transform_matrix"
 INTERCEPT_KEY = "transform_intercept"
 
@@ -37,12 +39,23 @@ class TransformMatrix:
         intercept = None if self.intercept is None else self.intercept.to(device, dtype)
         return TransformMatrix(self.matrix.to(device, dtype), intercept)
 
-    def fits(self, layers: int, hidden_size: int) -> bool:
-        """Whether the shapes are those of a model with so many layers."""
+    def check_fits(self, layers: int, hidden_size: int) -> None:
+        """Refuse the map for a model of other sizes.
+
+        Raises:
+            UnsupportedModel: the shapes are not those of such a model, or values are not finite.
+        """
         D = hidden_size
-        kinds = {(D, D): (D,), (layers, D, D): (layers, D)}
-        shape = tuple(self.matrix.shape)
-        return shape in kinds and (self.intercept is None or tuple(self.intercept.shape) == kinds[shape])
+        intercept_shapes = {(D, D): (D,), (layers, D, D): (layers, D)}
+        shape, intercept = tuple(self.matrix.shape), None if self.intercept is None else tuple(self.intercept.shape)
+        fits = shape in intercept_shapes and intercept in (None, intercept_shapes[shape])
+        infinite = sum(int((~torch.isfinite(tensor)).sum()) for tensor in self.tensors.values())
+        if infinite or not fits:
+            raise UnsupportedModel(
+                f"the transform matrix has shape {shape}{f', with an intercept {intercept},' if intercept else ''} and "
+                f"{infinite} values that are not finite; this model needs {(D, D)}, or {(layers, D, D)} for one per "
+                "layer, and an intercept of the same sizes. Fit the matrix on this checkpoint"
+            )
 
     def apply(self, activations: Tensor) -> Tensor:
         """`F_hat [B, L, D]` of `F [B, L, D]`, all rows and layers in one product; both in the map's dtype."""

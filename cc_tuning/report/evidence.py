@@ -49,11 +49,12 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """The logged steps of one training run. The last two are empty for runs without a connection."""
+    """The logged steps of one training run. The last three are empty for runs without a connection."""
 
     steps: Sequence[int]
     losses: Sequence[float]
     entropies: Sequence[float] = ()
+    cosines: Sequence[float] = ()
     layer_counts: Sequence[Sequence[float]] = ()
     """`[steps, L]`: how often each layer was chosen since the line before."""
 
@@ -172,6 +173,7 @@ def _read_training(path: Path) -> TrainingLog:
         steps=[line["step"] for line in lines],
         losses=[line["loss"] for line in lines],
         entropies=[line["selection_entropy"] for line in chosen],
+        cosines=[line["selection_cosine"] for line in chosen],
         layer_counts=[line["selection_counts"] for line in chosen],
     )
 

@@ -51,6 +51,24 @@ def entropy_figure(logs: Mapping[str, TrainingLog], layers: int) -> Figure:
     return Figure("entropy", "Selection entropy in training", alternative, draw_svg("entropy", draw))
 
 
+def cosine_figure(logs: Mapping[str, TrainingLog]) -> Figure:
+    """Cosine between the English vector that is added and the same layer's own activation, against the step."""
+
+    def draw(axes: Axes) -> None:
+        for index, (label, log) in enumerate(logs.items()):
+            _line(axes, log.steps, log.cosines, label, index)
+        axes.set(xlabel="optimizer step", ylabel="cosine, English and own activation")
+        _legend(axes)
+
+    ends = "; ".join(
+        f"{label} from {number(log.cosines[0])} to {number(log.cosines[-1])}" for label, log in logs.items()
+    )
+    alternative = (
+        f"Line chart of the cosine between the chosen English activation and the same layer's own over steps: {ends}."
+    )
+    return Figure("cosine", "English and own activation of the chosen layer", alternative, draw_svg("cosine", draw))
+
+
 def selection_figure(key: str, label: str, log: TrainingLog) -> Figure:
     """How often each layer was chosen in training, over time: columns are equal stretches of steps.
 

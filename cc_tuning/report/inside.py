@@ -8,6 +8,7 @@ from cc_tuning.report.document import Cell, Figure, Section, Table, count, numbe
 from cc_tuning.report.evidence import Evidence, PairErrors, RunEvidence, TransformDiagnostics
 from cc_tuning.report.figures import (
     chosen_layer_figure,
+    cosine_figure,
     entropy_figure,
     loss_figure,
     selection_figure,
@@ -49,6 +50,8 @@ def learning_section(evidence: Evidence) -> list[Section]:
     if any(log.entropies for log in choosing.values()):
         layers = max(len(log.layer_counts[0]) for log in choosing.values())
         figures.append(entropy_figure({at: log for at, log in choosing.items() if log.entropies}, layers))
+    if comparing := {label: log for label, log in choosing.items() if log.cosines}:
+        figures.append(cosine_figure(comparing))
     for run in evidence.runs:
         label = run_label(run.name)
         if label in choosing:

@@ -21,7 +21,7 @@ from cc_tuning.step import Build, Source, Step
 from data_contracts.files import written_atomically
 from data_contracts.manifest import RowCounts
 
-STAGE, VERSION = "report", 2
+STAGE, VERSION = "report", 3
 PAGE, MARKDOWN, SCORES, FIGURES = "index.html", "report.md", "scores.csv", "figures"
 
 

@@ -9,13 +9,33 @@ from cc_tuning.model.config import ConnectionConfig
 Method = Literal["sft", "cc"]
 
 
+class LoraConfig(BaseModel):
+    """Low-rank adapters in the place of full fine-tuning: `W + (alpha / rank) B A` (Hu et al. 2021, arXiv 2106.09685).
+
+    The Decision Maker always trains fully. The base model's own weights do not change, so they are held in
+    `training.dtype`; adapters, Decision Maker and optimizer state are float32.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(default=0, ge=0, description="Rank of each adapter (extra `lora`); 0 trains all weights.")
+    alpha: float = Field(default=32.0, gt=0, description="Scale of an adapter's output, divided by the rank.")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of an adapter's inputs that are dropped.")
+    target_modules: tuple[str, ...] = Field(
+        default=("all-linear",),
+        min_length=1,
+        description="Names of the layers that get an adapter, as in q_proj; `all-linear`: every linear layer of the "
+        "decoder, without the language-model head.",
+    )
+
+
 class TrainingConfig(BaseModel):
     """Hyper-parameters; the defaults are the paper's (Ye et al. 2025, Appendix A.1)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(default=3, ge=1, description="Passes over the training rows.")
-    learning_rate: float = Field(default=1e-5, gt=0, description="Peak learning rate of AdamW.")
+    learning_rate: float = Field(default=1e-5, gt=0, description="Peak learning rate of the optimizer.")
     decision_maker_learning_rate: float | None = Field(
         default=None,
         gt=0,
@@ -28,7 +48,12 @@ class TrainingConfig(BaseModel):
     global_batch_size: int = Field(
         default=128, ge=1, description="Rows per optimizer step, over all devices (paper: 16 on each of 8)."
     )
-    weight_decay: float = Field(default=0.0, ge=0, description="AdamW weight decay; not in the paper, the Trainer's 0.")
+    optimizer: Literal["adamw", "adafactor"] = Field(
+        default="adamw",
+        description="`adafactor` keeps one number per row and column in the place of AdamW's two per weight: half the "
+        "memory of training, other results (paper: AdamW).",
+    )
+    weight_decay: float = Field(default=0.0, ge=0, description="Weight decay; not in the paper, the Trainer's 0.")
     max_grad_norm: float = Field(
         default=1.0, gt=0, description="Gradients are clipped to this norm; not in the paper, the Trainer's 1."
     )
@@ -38,6 +63,7 @@ class TrainingConfig(BaseModel):
         "while training: at 1e-5 most updates are below what a bfloat16 weight can hold.",
     )
     seed: int = Field(default=0, ge=0, description="Order of the rows, initial Decision Maker, Gumbel noise.")
+    lora: LoraConfig = Field(default_factory=LoraConfig, description="Low-rank adapters.")
 
 
 class TrainConfig(BaseModel):

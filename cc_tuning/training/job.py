@@ -11,6 +11,7 @@ from cc_tuning.training.batches import BatchShape
 from cc_tuning.training.config import TrainConfig
 
 TRAINER, CHECKPOINT = "trainer", "checkpoint"
+ADAPTER = "adapter"  # of a LoRA run, beside the checkpoint it was merged into
 METRICS, SUMMARY = "metrics.jsonl", "summary.json"
 
 

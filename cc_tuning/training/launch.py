@@ -5,6 +5,8 @@ rank asks the kernel to be killed when torchrun ends, and torchrun when this pro
 """
 
 import logging
+import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from data_contracts.files import written_atomically
 logger = logging.getLogger(__name__)
 
 _LAST_LINES_PER_RANK = 12
+_ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s*: (?P<rank>\d+).*?exitcode\s*: (?P<code>-?\d+)", re.DOTALL)
 
 
 def run_job(job: TrainingJob, progress: Progress) -> None:
@@ -26,11 +29,8 @@ def run_job(job: TrainingJob, progress: Progress) -> None:
     Raises:
         TrainingFailed: a rank failed; the message has the last lines of each.
     """
-    trainer_folder = job.folder / TRAINER
-    logs = trainer_folder / "logs"
-    job_file = trainer_folder / "job.json"
-    with written_atomically(job_file) as temporary:
-        temporary.write_text(job.model_dump_json(indent=2), encoding="utf-8")
+    logs = job.folder / TRAINER / "logs"
+    job_file = write_job(job)
     before = set(_error_logs(logs))
     try:
         run_worker(
@@ -42,7 +42,16 @@ def run_job(job: TrainingJob, progress: Progress) -> None:
         )
     except TrainingFailed as error:
         spoken = _last_words([path for path in _error_logs(logs) if path not in before])
-        raise TrainingFailed(spoken or str(error)) from error
+        ended = _first_to_end(str(error))
+        raise TrainingFailed(f"training stopped before its last step{ended}\n{spoken or error}") from error
+
+
+def write_job(job: TrainingJob) -> Path:
+    """The file that each training process is told: `trainer/job.json` in the job's folder."""
+    job_file = job.folder / TRAINER / "job.json"
+    with written_atomically(job_file) as temporary:
+        temporary.write_text(job.model_dump_json(indent=2), encoding="utf-8")
+    return job_file
 
 
 def _command(job: TrainingJob, job_file: Path, logs: Path) -> list[str]:
@@ -88,10 +97,20 @@ def _error_logs(logs: Path) -> list[Path]:
 
 
 def _last_words(logs: list[Path]) -> str:
-    """The last lines of each rank; the rank is the name of the log's folder."""
-    parts = []
+    """The last lines of each rank, if any has said something; the rank is the name of the log's folder."""
+    parts, has_spoken = [], False
     for path in logs:
         lines = path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-_LAST_LINES_PER_RANK:]
-        if lines:
-            parts.append(f"rank {path.parent.name}:\n  " + "\n  ".join(lines))
-    return "training stopped before its last step\n" + "\n".join(parts) if parts else ""
+        has_spoken = has_spoken or bool(lines)
+        parts.append(f"rank {path.parent.name}:\n  " + ("\n  ".join(lines) or "(it said nothing)"))
+    return "\n".join(parts) if has_spoken else ""
+
+
+def _first_to_end(torchrun_says: str) -> str:
+    """The rank that was the first to fail, in torchrun's summary, and the signal that killed it."""
+    cause = _ROOT_CAUSE.search(torchrun_says)
+    if cause is None or int(cause["code"]) >= 0:
+        return ""
+    number = signal.Signals(-int(cause["code"]))
+    hint = "; that often means that memory ran out" if number == signal.SIGKILL else ""
+    return f": rank {cause['rank']} was killed by {number.name}{hint}"

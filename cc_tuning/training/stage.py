@@ -10,16 +10,19 @@ from pathlib import Path
 
 import polars as pl
 
+from cc_tuning.execution import Execution
 from cc_tuning.materialization import rows_path, tokenizer_path
-from cc_tuning.step import Build, Source, Step
+from cc_tuning.progress import no_progress
+from cc_tuning.step import Build, Source, Step, find_cached, open_step
 from cc_tuning.training.checkpoints import newest_complete_checkpoint
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.job import CHECKPOINT, SUMMARY, TRAINER, TrainingJob, device_type
-from cc_tuning.training.launch import run_job
+from cc_tuning.training.launch import run_job, write_job
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
 from data_contracts.fingerprint import digest_of_files
 from data_contracts.manifest import RowCounts
+from data_contracts.store import ArtifactStore
 
 logger = logging.getLogger(__name__)
 
@@ -47,23 +50,39 @@ def build_training(build: Build[TrainConfig]) -> RowCounts:
         TrainingFailed: a training process stopped before the last step.
     """
     device_type(build.execution)
-    materialized, base = build.inputs["training_rows"].path, build.inputs["base"]
-    trainer_folder = build.folder / TRAINER
     if not is_finished(build.folder):
-        job = TrainingJob(
-            config=build.config,
-            folder=build.folder.absolute(),
-            rows=rows_path(materialized),
-            tokenizer=tokenizer_path(materialized),
-            base=base.name,
-            base_revision=base.revision,
-            execution=build.execution,
-            resume_from=newest_complete_checkpoint(trainer_folder.absolute()),
-        )
-        run_job(job, build.progress)
-    shutil.rmtree(trainer_folder, ignore_errors=True)
-    rows = pl.scan_parquet(rows_path(materialized)).select(pl.len()).collect().item()
+        run_job(training_job(build), build.progress)
+    shutil.rmtree(build.folder / TRAINER, ignore_errors=True)
+    rows = pl.scan_parquet(rows_path(build.inputs["training_rows"].path)).select(pl.len()).collect().item()
     return RowCounts(read=rows, kept=rows)
+
+
+def training_job(build: Build[TrainConfig]) -> TrainingJob:
+    """What the training processes are told; they go on from the newest complete checkpoint."""
+    materialized, base = build.inputs["training_rows"].path, build.inputs["base"]
+    return TrainingJob(
+        config=build.config,
+        folder=build.folder.absolute(),
+        rows=rows_path(materialized),
+        tokenizer=tokenizer_path(materialized),
+        base=base.name,
+        base_revision=base.revision,
+        execution=build.execution,
+        resume_from=newest_complete_checkpoint((build.folder / TRAINER).absolute()),
+    )
+
+
+def write_training_job(step: Step, store: ArtifactStore, execution: Execution) -> Path | None:
+    """The job file of a training step, for processes that somebody else starts; None when training is finished.
+
+    The step itself, run afterwards, takes over what they leave. Nothing keeps it from training in the same folder in
+    the meantime.
+    """
+    with store.locked(step.ref):
+        if find_cached(step, store) is not None:
+            return None
+        build = open_step(step, store, execution, no_progress)[0]
+        return None if is_finished(build.folder) else write_job(training_job(build))
 
 
 def is_finished(folder: Path) -> bool:

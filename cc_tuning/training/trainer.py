@@ -201,6 +201,6 @@ def give_own_group(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Par
 
 
 def _trained_share(model: nn.Module) -> float:
-    """Of the weights, those with a gradient."""
-    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    return trained / max(sum(parameter.numel() for parameter in model.parameters()), 1)
+    """Of the weights, those with a gradient; ZeRO-3 leaves `ds_numel` on one that is elsewhere."""
+    sizes = [(getattr(weight, "ds_numel", weight.numel()), weight.requires_grad) for weight in model.parameters()]
+    return sum(size for size, is_trained in sizes if is_trained) / max(sum(size for size, _ in sizes), 1)

@@ -7,7 +7,6 @@ is finished.
 
 import logging
 import os
-import shutil
 import signal
 import sys
 from pathlib import Path
@@ -15,28 +14,25 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    PrinterCallback,
-    set_seed,
-)
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArguments, set_seed
 
-from cc_tuning.errors import CcTuningError, UnsupportedModel
-from cc_tuning.model import CrossLingualModel
-from cc_tuning.model.checkpoint import downloaded_model, read_base_model, write_base_model
-from cc_tuning.prompts import load_tokenizer, stop_token_ids
+from cc_tuning.errors import CcTuningError
+from cc_tuning.prompts import load_tokenizer
 from cc_tuning.subprocesses import die_with_parent, tell_progress
 from cc_tuning.training.arguments import training_arguments
 from cc_tuning.training.checkpoints import CheckpointManifests, step_of
 from cc_tuning.training.collate import ConnectionCollator, ResponseCollator
+from cc_tuning.training.compilation import compile_blocks
 from cc_tuning.training.dataset import TrainingRows
+from cc_tuning.training.engines import as_launched, check_same_engine, keep_arithmetic
+from cc_tuning.training.export import save_checkpoint, whole_model
 from cc_tuning.training.job import CHECKPOINT, METRICS, SUMMARY, TrainingJob, batch_shape, device_type
 from cc_tuning.training.metrics import TrainingMetrics, read_metrics
+from cc_tuning.training.models import JobModel, build_model
 from cc_tuning.training.noise import RowNoise
 from cc_tuning.training.trainer import LengthGroupedTrainer
 from data_contracts.errors import DataContractError
-from data_contracts.files import sha256_of_file, write_json
+from data_contracts.files import write_json
 from data_contracts.fingerprint import digest_of_files
 
 logger = logging.getLogger(__name__)
@@ -46,53 +42,70 @@ def train(job: TrainingJob) -> None:
     """Train to the last step and leave `checkpoint/`, `metrics.jsonl` and `summary.json` in the job's folder.
 
     Raises:
+        ConfigError: the engine, the adapter or the attention cannot be had here, or the checkpoint to go on from was
+            written by another engine.
         TrainingFailed: there are no rows, or the loss is not finite.
         UnsupportedModel: the base model's vocabulary is smaller than the tokenizer's.
         ArtifactMismatch: a file of the base model is missing or damaged.
     """
+    if job.resume_from:
+        check_same_engine(job.resume_from, job)
     torch.set_num_threads(job.execution.threads)
     rows = TrainingRows(job.rows)
     tokenizer = load_tokenizer(job.tokenizer)
     arguments = training_arguments(job)
     set_seed(job.config.training.seed)
-    base = load_base(job, tokenizer)
-    uses_cache = base.config.use_cache
-    model = base if job.config.connection is None else CrossLingualModel.from_base(base, job.config.connection)
-    trainer = LengthGroupedTrainer(
-        model=model,
-        rows=rows,
-        collate=collator(job, tokenizer, base.config.num_hidden_layers),
-        batch_shape=batch_shape(job),
-        decision_maker_learning_rate=job.config.training.decision_maker_learning_rate,
-        args=arguments,
-        callbacks=[TrainingMetrics(job.folder / METRICS, tell_progress), CheckpointManifests()],
-    )
-    trainer.remove_callback(PrinterCallback)
-    # Ranks see different rows and must not draw the same random layers for them. A resumed rank loads its own state.
-    torch.manual_seed(job.config.training.seed + arguments.process_index)
+    model = build_model(job, tokenizer)
+    uses_cache = model.base.config.use_cache
+    if job.execution.compile:
+        compile_blocks(model.base)
+    trainer = build_trainer(job, model, arguments, rows, collator(job, tokenizer, model.base.config.num_hidden_layers))
+    keep_arithmetic(trainer, model.connection and model.connection.decision_maker)
+    torch.manual_seed(stream_seed(job, arguments.process_index))
     trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
-    if trainer.is_world_process_zero():
-        base.config.use_cache = uses_cache  # the Trainer turns it off, also for whoever loads the checkpoint
-        save_checkpoint(job, model, base, tokenizer)
-        write_json(job.folder / SUMMARY, summary(job, model, trainer.state.global_step, len(rows)))
+    whole = whole_model(job, trainer, model, tokenizer)
+    if whole is not None:
+        whole.base.config.use_cache = uses_cache  # the Trainer turns it off, also for whoever loads the checkpoint
+        save_checkpoint(job, whole, tokenizer)
+        write_json(job.folder / SUMMARY, summary(job, whole.trained, trainer.state.global_step, len(rows)))
         logger.info("training finished: %d steps on %d rows", trainer.state.global_step, len(rows))
 
 
-def load_base(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """The base model with float32 weights; `training.dtype` bfloat16 is autocast over them.
+def build_trainer(
+    job: TrainingJob,
+    model: JobModel,
+    arguments: TrainingArguments,
+    rows: TrainingRows,
+    collate: ResponseCollator,
+) -> LengthGroupedTrainer:
+    """The Trainer of a job, with our callbacks and no others that speak."""
+    named: dict[str, Any] = {
+        "model": model.trained,
+        "rows": rows,
+        "collate": collate,
+        "batch_shape": batch_shape(job),
+        "decision_maker_learning_rate": job.config.training.decision_maker_learning_rate,
+        "args": arguments,
+        "callbacks": [TrainingMetrics(job.folder / METRICS, tell_progress), CheckpointManifests()],
+    }
+    if model.adapter is None:
+        trainer = LengthGroupedTrainer(**named)
+    else:
+        from cc_tuning.training.adapter_trainer import AdapterTrainer  # the `lora` extra
 
-    Raises:
-        UnsupportedModel: it cannot be downloaded, or token ids would fall outside its embedding.
-        ArtifactMismatch: its files are missing or damaged.
+        trainer = AdapterTrainer(adapter=model.adapter, **named)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def stream_seed(job: TrainingJob, rank: int) -> int:
+    """The seed of what a rank draws beside the noise of its rows: random layers, dropout.
+
+    Ranks see different rows and must not draw the same. A resumed rank loads the state it saved; one that has none,
+    since there were fewer ranks or more, starts a stream of its own for that step.
     """
-    base = read_base_model(downloaded_model(job.base, job.base_revision), torch.float32)
-    embedded = sum(len(weight) for weight in base.get_input_embeddings().parameters())
-    if len(tokenizer) > embedded:
-        raise UnsupportedModel(
-            f"the tokenizer has {len(tokenizer)} tokens, the base model {job.base} embeds {embedded}; use the "
-            "tokenizer of this model"
-        )
-    return base
+    step = step_of(job.resume_from) if job.resume_from else 0
+    return job.config.training.seed + rank + 1_000_003 * step
 
 
 def collator(job: TrainingJob, tokenizer: PreTrainedTokenizerBase, layers: int) -> ResponseCollator:
@@ -104,25 +117,6 @@ def collator(job: TrainingJob, tokenizer: PreTrainedTokenizerBase, layers: int) 
         return ResponseCollator(pad_token_id)
     noise = RowNoise(job.config.training.seed, layers) if connection.selector == "decision_maker" else None
     return ConnectionCollator(pad_token_id, connection.offset, noise)
-
-
-def save_checkpoint(
-    job: TrainingJob, model: nn.Module, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> None:
-    """Write `checkpoint/`, whole or not at all: a Hugging Face directory that any tool loads, and that stops."""
-    partial, final = job.folder / f"{CHECKPOINT}.partial", job.folder / CHECKPOINT
-    for folder in (partial, final):
-        shutil.rmtree(folder, ignore_errors=True)
-    partial.mkdir()
-    base.to(getattr(torch, job.config.training.dtype))
-    base.generation_config.pad_token_id = tokenizer.pad_token_id
-    stop_ids = stop_token_ids(tokenizer)
-    if isinstance(model, CrossLingualModel):
-        model.save_pretrained(partial, stop_ids, {"training_rows": sha256_of_file(job.rows)})
-    else:
-        write_base_model(partial, base, stop_ids)
-    shutil.copytree(job.tokenizer, partial, dirs_exist_ok=True)
-    partial.rename(final)
 
 
 def summary(job: TrainingJob, model: nn.Module, steps: int, rows: int) -> dict[str, Any]:
@@ -156,7 +150,7 @@ def main(job_file: Path) -> int:
     )
     logging.getLogger("cc_tuning").setLevel(logging.INFO)
     try:
-        train(TrainingJob.model_validate_json(job_file.read_text(encoding="utf-8")))
+        train(as_launched(TrainingJob.model_validate_json(job_file.read_text(encoding="utf-8"))))
     except (CcTuningError, DataContractError) as error:
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         return 1

@@ -166,6 +166,7 @@ def metric_lines(run: str, steps: int) -> str:
         line |= {"learning_rate": 1e-5, "tokens_per_second": 4000.0}
         if run.startswith("cc-tuning"):
             line["selection_entropy"] = math.log(LAYERS) * (1 - 0.4 * step / steps)
+            line["selection_cosine"] = 0.1 + 0.5 * step / steps
             line["selection_counts"] = [2, 3 + step // 4, 4, 1]
         lines.append(json.dumps(line))
     return "\n".join(lines) + "\n"

@@ -134,18 +134,6 @@ def test_failing_rank_is_quoted(make_build: MakeBuild, tmp_path: Path) -> None:
         build_training(Build(build.config, inputs, build.folder, build.execution, build.progress))
 
 
-def test_rows_that_do_not_divide_train_alike_on_one_rank_and_on_two(make_build: MakeBuild) -> None:
-    """The last step of each epoch has one row: one of two ranks has none, and must change nothing."""
-    losses = []
-    for name, processes in (("one", 1), ("two", 2)):
-        build = make_build(name, "sft", {"processes": processes, "device_batch_size": 5}, global_batch_size=23)
-        build_training(build)
-        lines = read_metrics(build.folder / "metrics.jsonl")
-        losses.append([value for line in lines for value in (line["loss"], line["grad_norm"])])
-    assert len(losses[0]) == 8
-    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
-
-
 def test_a_connection_belongs_to_cc_and_only_to_it() -> None:
     with pytest.raises(ValidationError, match="`cc` has one"):
         TrainConfig(method="cc", training=TrainingConfig())

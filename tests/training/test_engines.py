@@ -1,0 +1,154 @@
+"""Whole trainings under an engine: ordinary checkpoints, and going on where another process stopped."""
+
+import shutil
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cc_tuning.errors import ConfigError
+from cc_tuning.model import load_checkpoint
+from cc_tuning.prompts import load_tokenizer
+from cc_tuning.training.checkpoints import find_damage
+from cc_tuning.training.engines import as_launched, check_engine
+from cc_tuning.training.job import TrainingJob
+from cc_tuning.training.metrics import read_metrics
+from cc_tuning.training.models import build_model
+from cc_tuning.training.worker import train
+from tests.training.launching import run_on_ranks
+
+MakeJob = Callable[..., TrainingJob]
+SEVERAL = "tests.training.several_jobs"
+RANKS = {"processes": 2, "device_batch_size": 2}
+
+
+def tensors(job: TrainingJob) -> dict[str, Tensor]:
+    """All tensors of a run's checkpoint."""
+    checkpoint = job.folder / "checkpoint"
+    connection = checkpoint / "cross_lingual_connection.safetensors"
+    return load_file(checkpoint / "model.safetensors") | (load_file(connection) if connection.is_file() else {})
+
+
+def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
+    """The largest of all differences."""
+    assert one.keys() == other.keys()
+    return max(float((one[name].float() - other[name].float()).abs().max()) for name in one)
+
+
+def losses(job: TrainingJob) -> list[float]:
+    return [line["loss"] for line in read_metrics(job.folder / "metrics.jsonl")]
+
+
+def resuming(job: TrainingJob, other: TrainingJob, step: int) -> TrainingJob:
+    """`job`, going on from the checkpoint that `other` left at `step`, with its lines."""
+    return job.model_copy(update={"resume_from": other.folder / f"trainer/checkpoint-{step}"})
+
+
+def keep_lines(of: TrainingJob, to: TrainingJob) -> None:
+    shutil.copy(of.folder / "metrics.jsonl", to.folder)
+
+
+@pytest.mark.slow
+def test_fsdp2_trains_to_the_weights_of_ddp_and_goes_on_to_the_same_bits(make_job: MakeJob) -> None:
+    method = {"method": "cc", "weight_decay": 0.01}
+    ddp = make_job("ddp", execution=RANKS, **method)
+    whole = make_job("whole", execution={**RANKS, "sharding": "fsdp2"}, **method)
+    resumed = resuming(make_job("resumed", execution={**RANKS, "sharding": "fsdp2"}, **method), whole, 8)
+    run_on_ranks(SEVERAL, [ddp, whole, resumed])
+    assert difference(tensors(whole), tensors(ddp)) <= 1e-6
+    assert difference(tensors(resumed), tensors(whole)) == 0.0
+    assert losses(whole) == pytest.approx(losses(ddp), rel=1e-5)
+    assert find_damage(whole.folder / "trainer/checkpoint-8") is None
+    shard = next((whole.folder / "trainer/checkpoint-8/pytorch_model_fsdp_0").glob("*.distcp"))
+    shard.write_bytes(shard.read_bytes()[:-1])
+    assert "bytes, expected" in str(find_damage(whole.folder / "trainer/checkpoint-8"))
+    assert load_checkpoint(whole.folder / "checkpoint").config.use_cache
+
+
+@pytest.mark.slow
+def test_resumed_on_another_number_of_ranks_every_step_has_the_same_rows(make_job: MakeJob) -> None:
+    one, two = make_job("one", "cc"), make_job("two", "cc", RANKS)
+    train(one)
+    to_two = resuming(make_job("to two", "cc", RANKS), one, 8)
+    keep_lines(one, to_two)
+    run_on_ranks(SEVERAL, [two, to_two])
+    to_one = resuming(make_job("to one", "cc"), two, 8)
+    keep_lines(two, to_one)
+    train(to_one)
+    for job in (two, to_two, to_one):
+        assert losses(job) == pytest.approx(losses(one), rel=1e-5)
+        assert difference(tensors(job), tensors(one)) <= 1e-5
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra deepspeed")
+def test_zero3_trains_to_the_weights_of_ddp_and_goes_on_to_the_same_bits(make_job: MakeJob) -> None:
+    ddp = make_job("ddp", "cc", RANKS)
+    whole = make_job("whole", "cc", {**RANKS, "sharding": "zero3"})
+    resumed = resuming(make_job("resumed", "cc", {**RANKS, "sharding": "zero3"}), whole, 8)
+    run_on_ranks(SEVERAL, [ddp])
+    run_on_ranks(SEVERAL, [whole, resumed])
+    assert difference(tensors(whole), tensors(ddp)) <= 1e-5
+    assert difference(tensors(resumed), tensors(whole)) == 0.0
+
+
+def test_a_checkpoint_of_another_engine_is_refused(make_job: MakeJob) -> None:
+    whole = make_job("whole")
+    train(whole)
+    sharded = resuming(make_job("sharded", execution={**RANKS, "sharding": "fsdp2"}), whole, 8)
+    with pytest.raises(ConfigError, match=r"step 8 .* 'none' on 1 process\(es\), this run has 'fsdp2' on 2"):
+        train(sharded)
+    assert (whole.folder / "trainer/checkpoint-8").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("execution", "training", "reason"),
+    [
+        ({"sharding": "fsdp2"}, {}, "with one process"),
+        ({"sharding": "fsdp2", "processes": 2}, {"optimizer": "adafactor"}, "use adamw"),
+        pytest.param(
+            {"sharding": "zero3"}, {}, "DeepSpeed is not installed",
+            marks=pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed"),
+        ),
+    ],
+)  # fmt: skip
+def test_what_an_engine_cannot_do_is_refused(
+    make_job: MakeJob, execution: dict[str, object], training: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        check_engine(make_job("run", execution=execution, **training))
+
+
+def test_the_launcher_decides_ranks_and_engine(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = make_job("run", execution={"processes": 4})
+    monkeypatch.setenv("WORLD_SIZE", "16")
+    assert as_launched(job).execution.processes == 16
+    assert as_launched(job).execution.sharding == "none"
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert as_launched(job).execution.sharding == "fsdp2"
+
+
+def test_adafactor_trains_with_little_state(make_job: MakeJob) -> None:
+    """Its state for a matrix is a row and a column."""
+    job = make_job("run", "cc", optimizer="adafactor")
+    train(job)
+    state = torch.load(job.folder / "trainer/checkpoint-12/optimizer.pt", weights_only=True)["state"]
+    weights = sum(tensor.numel() for tensor in tensors(job).values())
+    kept = sum(value.numel() for entry in state.values() for value in entry.values() if isinstance(value, Tensor))
+    assert kept < weights / 10
+    assert losses(job)[-1] < losses(job)[0] - 0.2
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_attention_is_what_was_asked_for(make_job: MakeJob, attention: str) -> None:
+    job = make_job("run", execution={"attention": attention})
+    model = build_model(job, load_tokenizer(job.tokenizer))
+    assert model.base.config._attn_implementation == attention
+
+
+def test_attention_that_is_not_installed_is_named(make_job: MakeJob) -> None:
+    with pytest.raises(ConfigError, match=r"execution\.attention is 'flash_attention_2'"):
+        train(make_job("run", execution={"attention": "flash_attention_2"}))

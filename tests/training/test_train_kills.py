@@ -1,0 +1,107 @@
+"""SIGKILL, to a whole training at random steps and to one of two ranks."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cc_tuning.errors import TrainingFailed
+from cc_tuning.step import Build
+from cc_tuning.training.config import TrainConfig
+from cc_tuning.training.metrics import read_metrics
+from cc_tuning.training.stage import build_training, training_job
+from cc_tuning.training.worker import train
+from data_contracts.files import read_json
+from data_contracts.fingerprint import digest_of_files
+from tests.training.launching import ENVIRONMENT, ROOT
+from tests.training.test_train_stage import PARENT
+
+MakeBuild = Callable[..., Build[TrainConfig]]
+LORA = {"lora": {"rank": 4}}
+STEPS, KILLS = 60, 5
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "gave up waiting"
+        time.sleep(0.01)
+
+
+def processes_naming(text: str) -> list[psutil.Process]:
+    """Living processes with `text` in their command."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        alive = process.info["status"] != psutil.STATUS_ZOMBIE
+        if alive and any(text in part for part in process.info["cmdline"] or []):
+            found.append(process)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "training"),
+    [
+        ("sft", {}),
+        ("cc", {}),
+        pytest.param("cc", LORA, marks=pytest.mark.skipif(find_spec("peft") is None, reason="needs the extra lora")),
+    ],
+    ids=["sft", "cc", "cc with lora"],
+)
+def test_training_killed_at_five_random_steps_ends_with_the_same_bits(
+    make_build: MakeBuild, tmp_path: Path, method: str, training: dict[str, object]
+) -> None:
+    settings = {"execution": {"checkpoint_every_steps": 5}, "epochs": 10, **training}
+    undisturbed = make_build("undisturbed", method, **settings)
+    train(training_job(undisturbed))
+    build = make_build("killed", method, **settings)
+    job_file = tmp_path / "killed.json"
+    kills = sorted(random.Random(f"{method}{training}").sample(range(2, STEPS - 2), KILLS))
+    for step in kills:
+        job_file.write_text(training_job(build).model_dump_json())
+        with (tmp_path / "parent.log").open("ab") as log:
+            command, environment = [sys.executable, "-c", PARENT, str(job_file)], {**os.environ, **ENVIRONMENT}
+            parent = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        wait_for(lambda step=step: any(line["step"] >= step for line in read_metrics(build.folder / "metrics.jsonl")))
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+        wait_for(lambda: not processes_naming(str(build.folder)))
+        assert not (build.folder / "summary.json").exists()
+    build_training(build)
+    assert read_json(build.folder / "summary.json")["resumed_after_step"] >= kills[-1] - 5
+    for name in ("checkpoint", "adapter/adapter_model.safetensors") if training else ("checkpoint",):
+        assert digest_of_files(build.folder / name) == digest_of_files(undisturbed.folder / name)
+
+
+def test_when_a_rank_is_killed_all_end_soon_and_their_last_lines_are_shown(make_build: MakeBuild) -> None:
+    build = make_build(
+        "run", "cc", {"processes": 2, "device_batch_size": 2, "checkpoint_every_steps": 1000}, epochs=400
+    )
+    killed_at: list[float] = []
+
+    def kill_rank_one() -> None:
+        wait_for(lambda: len(read_metrics(build.folder / "metrics.jsonl")) >= 3)
+        ranks = [process for process in processes_naming(str(build.folder)) if process.environ().get("RANK") == "1"]
+        killed_at.append(time.monotonic())
+        ranks[0].kill()
+
+    killer = threading.Thread(target=kill_rank_one)
+    killer.start()
+    with pytest.raises(TrainingFailed) as failure:
+        build_training(build)
+    killer.join()
+    seconds = time.monotonic() - killed_at[0]
+    print(f"ended {seconds:.1f} s after the kill")
+    assert seconds < 30
+    assert not processes_naming(str(build.folder))
+    assert "rank 1 was killed by SIGKILL" in str(failure.value)
+    assert "rank 0:" in str(failure.value)
