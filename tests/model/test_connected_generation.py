@@ -70,6 +70,18 @@ def test_batched_answers_equal_single_answers(family: str, selector: str) -> Non
     assert answers(model, rows) == [answers(model, [row])[0] for row in rows]
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prompt_of_one_token_is_answered(family: str) -> None:
+    """Nothing is before t*, so the second run starts from an empty cache."""
+    model, token = tiny_model(family), 42
+    with torch.no_grad():
+        vector, layer = connection_vector(model.base, model.decision_maker.weight, model.transform_matrix, [token], 0)
+        expected = answer_row(model.base, [token], 0, NEW, vector)
+    generation = model.generate_with_selection(**left_padded([[token]]), max_new_tokens=NEW, do_sample=False)
+    assert generation.output.tolist() == [[token, *expected]]
+    assert generation.selected_layer.tolist() == [layer]
+
+
 def test_off_is_the_base_model() -> None:
     model, batch = tiny_model("llama"), left_padded(random_prompts())
     generation = model.generate_with_selection(**batch, connection="off", max_new_tokens=NEW, do_sample=False)

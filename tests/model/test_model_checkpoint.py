@@ -146,12 +146,15 @@ def test_description_that_is_damaged_or_newer_is_refused(saved: Path) -> None:
         CrossLingualModel.from_pretrained(saved)
 
 
-def test_parts_of_different_models_are_refused(saved: Path) -> None:
+@pytest.mark.parametrize(("part", "other"), [("family", "qwen2"), ("layers", 4), ("hidden_size", 64)])
+def test_parts_of_different_models_are_refused(saved: Path, part: str, other: str | int) -> None:
     content = json.loads((saved / DESCRIPTION_FILE).read_text())
-    (saved / DESCRIPTION_FILE).write_text(json.dumps(content | {"layers": 4}))
-    with pytest.raises(ArtifactMismatch, match=r"describes.*4.*base model beside it is.*3"):
+    (saved / DESCRIPTION_FILE).write_text(json.dumps(content | {part: other}))
+    with pytest.raises(ArtifactMismatch, match=rf"describes.*{other}.*base model beside it is.*{content[part]}"):
         CrossLingualModel.from_pretrained(saved)
-    (saved / DESCRIPTION_FILE).write_text(json.dumps(content))
+
+
+def test_selector_weights_of_another_model_are_refused(saved: Path) -> None:
     save_file({"decision_maker.weight": torch.zeros(HIDDEN, 5)}, saved / CONNECTION_FILE)
     with pytest.raises(ArtifactMismatch, match="selector weights"):
         CrossLingualModel.from_pretrained(saved)
