@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -58,7 +58,8 @@ def load_base(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> PreTraine
     training = job.config.training
     dtype = getattr(torch, training.dtype) if training.lora.rank else torch.float32
     base = read_base_model(downloaded_model(job.base, job.base_revision), dtype, job.execution.attention)
-    embedded = base.get_input_embeddings().num_embeddings
+    embedding: Any = base.get_input_embeddings()  # its weight may be sharded already, its size is not
+    embedded: int = embedding.num_embeddings
     if len(tokenizer) > embedded:
         raise UnsupportedModel(
             f"the tokenizer has {len(tokenizer)} tokens, the base model {job.base} embeds {embedded}; use the "
