@@ -6,7 +6,7 @@ carries no gradient: that is what the authors' shipped configuration computes (i
 pass without a graph), and it is cheaper than keeping it. `connection.english_gradient` keeps it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
@@ -81,7 +81,7 @@ class ConnectedModel(nn.Module):
         return self.base.loss_type
 
     @property
-    def _no_split_modules(self) -> set[str] | list[str] | None:
+    def _no_split_modules(self) -> Collection[str] | None:
         """Class names of the decoder layers; tells FSDP what to shard by itself."""
         return self.base._no_split_modules
 

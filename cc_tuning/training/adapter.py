@@ -49,7 +49,7 @@ def save_adapter(adapter: PeftModel, folder: Path, state: dict[str, Tensor] | No
     if state is not None:
         of_base = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
         state = {f"base_model.model.{name}": tensor for name, tensor in of_base.items()}
-    adapter.save_pretrained(folder, state_dict=state)
+    adapter.save_pretrained(str(folder), state_dict=state)
     (folder / "README.md").unlink(missing_ok=True)  # peft's empty model card
 
 

@@ -26,9 +26,9 @@ class AdapterTrainer(LengthGroupedTrainer):
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         if not self.args.should_save:
             return
-        place = output_dir or self.args.output_dir
-        assert place is not None
-        folder = Path(place)
+        target = output_dir or self.args.output_dir
+        assert target is not None
+        folder = Path(target)
         folder.mkdir(parents=True, exist_ok=True)
         model = self.accelerator.unwrap_model(self.model)
         is_connected = isinstance(model, CrossLingualModel)

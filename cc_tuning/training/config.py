@@ -19,7 +19,7 @@ class LoraConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rank: int = Field(default=0, ge=0, description="Rank of each adapter (extra `lora`); 0 trains all weights.")
-    alpha: float = Field(default=32.0, gt=0, description="Scale of an adapter's output, divided by the rank.")
+    alpha: int = Field(default=32, ge=1, description="Scale of an adapter's output, divided by the rank.")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of an adapter's inputs that are dropped.")
     target_modules: tuple[str, ...] = Field(
         default=("all-linear",),

@@ -58,7 +58,7 @@ def load_base(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> PreTraine
     training = job.config.training
     dtype = getattr(torch, training.dtype) if training.lora.rank else torch.float32
     base = read_base_model(downloaded_model(job.base, job.base_revision), dtype, job.execution.attention)
-    embedding: Any = base.get_input_embeddings()
+    embedding: Any = base.get_input_embeddings()  # its weight may be sharded already, its size is not
     embedded: int = embedding.num_embeddings
     if len(tokenizer) > embedded:
         raise UnsupportedModel(
