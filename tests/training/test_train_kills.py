@@ -2,7 +2,6 @@
 
 import os
 import random
-import signal
 import subprocess
 import sys
 import threading
@@ -17,13 +16,13 @@ import pytest
 from cc_tuning.errors import TrainingFailed
 from cc_tuning.step import Build
 from cc_tuning.training.config import TrainConfig
+from cc_tuning.training.launch import write_job
 from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.stage import build_training, training_job
 from cc_tuning.training.worker import train
 from data_contracts.files import read_json
 from data_contracts.fingerprint import digest_of_files
 from tests.training.launching import ENVIRONMENT, ROOT
-from tests.training.test_train_stage import PARENT
 
 MakeBuild = Callable[..., Build[TrainConfig]]
 LORA = {"lora": {"rank": 4}}
@@ -47,6 +46,13 @@ def processes_naming(text: str) -> list[psutil.Process]:
     return found
 
 
+def start_worker(build: Build[TrainConfig], log: Path) -> subprocess.Popen[bytes]:
+    """One training process, which goes on from the newest complete checkpoint."""
+    command = [sys.executable, "-m", "cc_tuning.training.worker", str(write_job(training_job(build)))]
+    with log.open("ab") as output:
+        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **ENVIRONMENT}, stdout=output, stderr=output)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "training"),
@@ -64,19 +70,14 @@ def test_training_killed_at_five_random_steps_ends_with_the_same_bits(
     undisturbed = make_build("undisturbed", method, **settings)
     train(training_job(undisturbed))
     build = make_build("killed", method, **settings)
-    job_file = tmp_path / "killed.json"
     kills = sorted(random.Random(f"{method}{training}").sample(range(2, STEPS - 2), KILLS))
     for step in kills:
-        job_file.write_text(training_job(build).model_dump_json())
-        with (tmp_path / "parent.log").open("ab") as log:
-            command, environment = [sys.executable, "-c", PARENT, str(job_file)], {**os.environ, **ENVIRONMENT}
-            parent = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        process = start_worker(build, tmp_path / "worker.log")
         wait_for(lambda step=step: any(line["step"] >= step for line in read_metrics(build.folder / "metrics.jsonl")))
-        parent.send_signal(signal.SIGKILL)
-        parent.wait()
-        wait_for(lambda: not processes_naming(str(build.folder)))
+        process.kill()
+        process.wait()
         assert not (build.folder / "summary.json").exists()
-    build_training(build)
+    assert start_worker(build, tmp_path / "worker.log").wait() == 0
     assert read_json(build.folder / "summary.json")["resumed_after_step"] >= kills[-1] - 5
     for name in ("checkpoint", "adapter/adapter_model.safetensors") if training else ("checkpoint",):
         assert digest_of_files(build.folder / name) == digest_of_files(undisturbed.folder / name)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -152,3 +153,23 @@ def test_attention_is_what_was_asked_for(make_job: MakeJob, attention: str) -> N
 def test_attention_that_is_not_installed_is_named(make_job: MakeJob) -> None:
     with pytest.raises(ConfigError, match=r"execution\.attention is 'flash_attention_2'"):
         train(make_job("run", execution={"attention": "flash_attention_2"}))
+
+
+@pytest.mark.skipif(find_spec("peft") is None, reason="needs the extra lora")
+@pytest.mark.parametrize("method", ["sft", "cc"])
+def test_lora_goes_on_to_the_same_bits_and_its_checkpoint_is_the_merged_model(make_job: MakeJob, method: str) -> None:
+    lora = {"lora": {"rank": 4, "dropout": 0.1}}
+    whole = make_job("whole", method, **lora)
+    train(whole)
+    resumed = resuming(make_job("resumed", method, **lora), whole, 8)
+    train(resumed)
+    assert difference(tensors(resumed), tensors(whole)) == 0.0
+    saved = {path.name for path in (whole.folder / "trainer/checkpoint-12").iterdir()}
+    assert "adapter_model.safetensors" in saved and "model.safetensors" not in saved
+    assert ("cross_lingual_connection.safetensors" in saved) is (method == "cc")
+    adapter = load_file(whole.folder / "adapter/adapter_model.safetensors")
+    name = "model.layers.1.mlp.up_proj"
+    low, high = (adapter[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
+    before = load_file(Path(whole.base) / "model.safetensors")[f"{name}.weight"]
+    torch.testing.assert_close(tensors(whole)[f"{name}.weight"], before + 32 / 4 * high @ low)
+    assert not load_checkpoint(whole.folder / "checkpoint").training
