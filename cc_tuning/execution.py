@@ -55,7 +55,7 @@ class Execution(BaseModel):
     )
     attention: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = Field(
         default="sdpa",
-        description="Attention of transformers in training, sampling and evaluation; the last three need a GPU, flash "
+        description="Attention of transformers in training; the last three need a GPU, flash "
         "attention also its own package.",
     )
     compile: bool = Field(
