@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"]
+
 
 class Execution(BaseModel):
     """Places, devices and batch sizes by memory."""
@@ -53,9 +55,9 @@ class Execution(BaseModel):
         description="How several training processes hold the model: each the whole of it (`none`, DDP), or a part of "
         "weights, gradients and optimizer state, by PyTorch's FSDP2 or DeepSpeed's ZeRO-3 (extra `deepspeed`).",
     )
-    attention: Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"] = Field(
+    attention: Attention = Field(
         default="sdpa",
-        description="Attention of transformers in training; the last three need a GPU, flash "
+        description="Attention of transformers in training, sampling and evaluation; the last three need a GPU, flash "
         "attention also its own package.",
     )
     compile: bool = Field(

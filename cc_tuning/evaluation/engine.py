@@ -18,6 +18,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
 from cc_tuning.errors import EvaluationFailed
+from cc_tuning.execution import Attention
 from cc_tuning.model import ConnectionMode
 from cc_tuning.progress import Progress
 from cc_tuning.subprocesses import progress_lines, run_worker
@@ -78,6 +79,7 @@ class EvaluationJob(BaseModel):
     batch_size: int
     device: Literal["auto", "cpu", "cuda"]
     threads: int
+    attention: Attention
 
     @property
     def finished(self) -> Shards:

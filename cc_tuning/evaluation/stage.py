@@ -171,6 +171,7 @@ def _plan_job(build: Build[RunEvaluation], requests: pl.DataFrame, work: Path) -
         batch_size=build.execution.evaluation_batch_size,
         device=build.execution.device,
         threads=build.execution.threads,
+        attention=build.execution.attention,
     )
     for (benchmark, language), rows in requests.group_by("benchmark", "language", maintain_order=True):
         shard = next(shard for shard in job.shards if (shard.benchmark, shard.language) == (benchmark, language))

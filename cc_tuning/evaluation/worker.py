@@ -34,7 +34,10 @@ def answer_job(job: EvaluationJob, progress: Progress) -> None:
         UnsupportedModel, ConfigError, ArtifactMismatch: the checkpoint cannot be used.
     """
     torch.set_num_threads(job.threads)
-    model = load_checkpoint(job.checkpoint, device=resolve_device(job.device), transform_matrix=job.transform_matrix)
+    device = resolve_device(job.device)
+    model = load_checkpoint(
+        job.checkpoint, device=device, transform_matrix=job.transform_matrix, attention=job.attention
+    )
     tokenizer = load_tokenizer(job.checkpoint)
     answerer = GreedyAnswerer(model, tokenizer, job.max_new_tokens)
     open_shards = job.open_shards

@@ -90,17 +90,19 @@ class CrossLingualModel(ConnectedModel):
         directory: Path | str,
         dtype: torch.dtype | str = "auto",
         transform_matrix: Path | str | None = None,
+        attention: str = "sdpa",
     ) -> Self:
-        """The saved model, in evaluation mode; `transform_matrix` is the file of a transform artifact.
+        """The saved model, in evaluation mode; `transform_matrix` is the file of a transform artifact, `attention` an
+        implementation of transformers.
 
         Raises:
-            ConfigError: the directory has no connection.
+            ConfigError: the directory has no connection, or this machine cannot run that attention.
             ArtifactMismatch: a file is missing or damaged, or the parts do not belong together.
             UnsupportedModel: a transform matrix of another family or size.
         """
         directory = Path(directory)
         saved = checkpoint.read_connection(directory)
-        base = checkpoint.read_base_model(directory, dtype)
+        base = checkpoint.read_base_model(directory, dtype, attention)
         model = cls(base, saved.description.connection)
         checkpoint.load_selector(model.decision_maker, saved, base.config, directory)
         transform = saved.transform
@@ -203,16 +205,18 @@ def load_checkpoint(
     dtype: torch.dtype | str = "auto",
     device: torch.device | str = "cpu",
     transform_matrix: Path | str | None = None,
+    attention: str = "sdpa",
 ) -> CrossLingualModel | PreTrainedModel:
     """The model of a run's checkpoint directory: with its connection if it has one, else the plain language model.
 
     Raises:
-        ConfigError: a transform matrix was given for a checkpoint without a connection.
+        ConfigError: a transform matrix was given for a checkpoint without a connection, or this machine cannot run
+            that `attention` of transformers.
     """
     if checkpoint.has_connection(directory):
-        return CrossLingualModel.from_pretrained(directory, dtype, transform_matrix).to(device)
+        return CrossLingualModel.from_pretrained(directory, dtype, transform_matrix, attention).to(device)
     if transform_matrix is not None:
         raise ConfigError(f"{directory} has no cross-lingual connection, so {transform_matrix} cannot be used with it")
-    base = checkpoint.read_base_model(Path(directory), dtype)
+    base = checkpoint.read_base_model(Path(directory), dtype, attention)
     nn.Module.to(base, device)
     return base

@@ -51,19 +51,13 @@ def named_when_out_of_memory(step: int, batch: Batch, row_ids: Sequence[str]) ->
     Raises:
         TrainingFailed: in the place of the device's own error.
     """
-    try:
+    rows, tokens = _shape(batch, "input_ids")
+    english = f" with English prompts of {_shape(batch, 'english_input_ids')[1]}" if has_english(batch) else ""
+    less = "materialization.cutoff_tokens" if rows == 1 else f"execution.device_batch_tokens below {rows * tokens}"
+    where = f"in step {step}, in a micro-batch of {rows} rows x {tokens} tokens{english}, {_named(row_ids)}"
+    advice = f"Lower {less}, or set execution.gradient_checkpointing; training goes on from the last checkpoint"
+    with _out_of_memory(where, advice):
         yield
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        rows, tokens = _shape(batch, "input_ids")
-        english = f" with English prompts of {_shape(batch, 'english_input_ids')[1]}" if has_english(batch) else ""
-        less = "materialization.cutoff_tokens" if rows == 1 else f"execution.device_batch_tokens below {rows * tokens}"
-        raise TrainingFailed(
-            f"out of memory in step {step}, in a micro-batch of {rows} rows x {tokens} tokens{english}, "
-            f"{_named(row_ids)}: {_first_line(error)}. Lower {less}, or set execution.gradient_checkpointing; training "
-            "goes on from the last checkpoint"
-        ) from error
 
 
 @contextmanager
@@ -73,16 +67,23 @@ def named_when_out_of_memory_elsewhere() -> Iterator[None]:
     Raises:
         TrainingFailed: in the place of the device's own error.
     """
+    where = "outside of a micro-batch, where weights, gradients and AdamW's moments are"
+    advice = (
+        "They take 16 bytes for each weight that is trained, whatever the batch; use more devices that share them, "
+        "train fewer weights, or take a smaller model"
+    )
+    with _out_of_memory(where, advice):
+        yield
+
+
+@contextmanager
+def _out_of_memory(where: str, advice: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise TrainingFailed(
-            f"out of memory outside of a micro-batch, where weights, gradients and AdamW's moments are: "
-            f"{_first_line(error)}. They take 16 bytes for each weight that is trained, whatever the batch; use more "
-            "devices that share them, train fewer weights, or take a smaller model"
-        ) from error
+        raise TrainingFailed(f"out of memory {where}: {_first_line(error)}. {advice}") from error
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -63,12 +63,12 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
 
     Raises:
         TransformFailed: no pair could be sampled, or the activations are not finite or all zero.
-        ConfigError: the checkpoint has no connection.
+        ConfigError: the checkpoint has no connection, or this machine cannot run `execution.attention`.
     """
     config, checkpoint = build.config, build.inputs["checkpoint"].path
     pairs = read_parquet(build.inputs["pairs"].path, ParallelPair)
     device = resolve_device(build.execution.device)
-    model = CrossLingualModel.from_pretrained(checkpoint).to(device)
+    model = CrossLingualModel.from_pretrained(checkpoint, attention=build.execution.attention).to(device)
     tokenizer = load_tokenizer(checkpoint)
     sample = draw_pairs(
         pairs.filter(pl.col("quality") >= (config.min_quality or 0)),

@@ -1,5 +1,6 @@
 """The evaluation stage end to end: real worker processes, tiny checkpoints, kills and bad items."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -304,3 +305,10 @@ def test_failing_worker_reports_its_reason(tmp_path: Path, items: Path, checkpoi
     build = _build(tmp_path / "run", items, Checkpoints(checkpoints.plain, checkpoints.connected, broken))
     with pytest.raises(EvaluationFailed, match=r"(?s)ended with code 1.*\(31, 31\)"):
         build_evaluation(build)
+
+
+def test_attention_of_the_execution_reaches_the_worker(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
+    build = _build(tmp_path / "run", items, checkpoints)
+    execution = build.execution.model_copy(update={"attention": "flash_attention_2"})
+    with pytest.raises(EvaluationFailed, match=r"execution\.attention is 'flash_attention_2'"):
+        build_evaluation(dataclasses.replace(build, execution=execution))

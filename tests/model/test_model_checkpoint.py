@@ -174,3 +174,13 @@ def test_matrix_of_another_hidden_size_is_refused(saved: Path, tmp_path: Path) -
     truncate(file)
     with pytest.raises(ArtifactMismatch, match="truncated"):
         load_checkpoint(saved, transform_matrix=file)
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_attention_is_what_was_asked_for(attention: str, tmp_path: Path) -> None:
+    tiny_model("llama").save_pretrained(tmp_path / "connected")
+    tiny_model("llama").base.save_pretrained(tmp_path / "plain")
+    for name in ("connected", "plain"):
+        loaded = load_checkpoint(tmp_path / name, attention=attention)
+        base = loaded.base if isinstance(loaded, CrossLingualModel) else loaded
+        assert base.config._attn_implementation == attention
