@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from cc_tuning.miniature.muon import Muon
 from cc_tuning.progress import Progress
 from data_contracts.files import written_atomically
 
@@ -96,7 +97,7 @@ def _optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
         inside = parameter.ndim == 2 and id(parameter) not in embedded
         (matrices if inside else others).append(parameter)
     return [
-        torch.optim.Muon(matrices, lr=_MATRIX_RATE, weight_decay=0.0),
+        Muon(matrices, lr=_MATRIX_RATE),
         torch.optim.AdamW(others, lr=_OTHER_RATE, betas=_BETAS, weight_decay=0.0, fused=True),
     ]
 
