@@ -44,7 +44,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonalised(matrix: Tensor) -> Tensor:
     """`matrix [m, n]` with its own singular vectors and values near 1, roughly: those that were not tiny.
 
-    `X = a X + (b A + c A²) X` with `A = X Xᵀ`, five times, from `X = matrix / ‖matrix‖` (Newton-Schulz). Computed in the
+    `X = a X + (b A + c A²) X` with `A = X Xᵀ`, five times, from `X = matrix / ‖matrix‖` (Newton-Schulz), in the
     dtype of `matrix`.
     """
     a, b, c = _COEFFICIENTS
