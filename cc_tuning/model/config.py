@@ -64,5 +64,5 @@ class ConnectionConfig(BaseModel):
         0,
         ge=0,
         description="Seed of the selector `random` in evaluation, where a row's layer depends on this and on the "
-        "row's prompt only. Training draws from torch's generator, which the trainer seeds.",
+        "row's prompt only. Training draws anew in each epoch, by `training.seed`.",
     )

@@ -213,12 +213,12 @@ class ConnectedModel(nn.Module):
     def decide(self, source: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
         """The selector's decision from activations `source [B, L, D]` and the embedding `e [B, D]` at t*.
 
-        `row_keys [B]` identify the rows for the selector `random`; `noise [B, L]` is that of `decision_maker`.
+        `row_keys [B]` identify the rows for the selector `random`; `noise [B, L]` is for all that choose a layer.
 
         Raises:
-            ConfigError: noise for a selector that has none.
+            ConfigError: noise for the selector `mean`, which chooses none.
         """
-        if noise is not None and self.connection.selector != "decision_maker":
+        if noise is not None and self.connection.selector == "mean":
             raise ConfigError(f"got gumbel_noise for the selector {self.connection.selector!r}, which has no noise")
         decision: Decision = self.decision_maker(source, embedding, row_keys, noise)
         return decision

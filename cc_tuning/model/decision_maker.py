@@ -97,7 +97,10 @@ class MeanLayer(nn.Module):
 
 
 class RandomLayer(nn.Module):
-    """Ablation `random`: one layer, drawn anew each time in training, fixed by seed and prompt in evaluation."""
+    """Ablation `random`: one layer, drawn anew each time in training, fixed by seed and prompt in evaluation.
+
+    Where the Gumbel noise is largest: with equal logits, that is each layer with the same probability.
+    """
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -105,15 +108,17 @@ class RandomLayer(nn.Module):
 
     def forward(self, ffn_outputs: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
         """`ffn_outputs [B, L, D]`, `row_keys [B]` int64 -> Decision. A row's layer does not depend on its batch."""
-        rows, layers = ffn_outputs.shape[:2]
-        if self.training:
-            layer = torch.randint(layers, (rows,), device=ffn_outputs.device)
+        layers = ffn_outputs.shape[1]
+        logits = torch.zeros(ffn_outputs.shape[:2], device=ffn_outputs.device)
+        if noise is None and self.training:
+            noise = gumbel_noise_like(logits)
+        if noise is not None:
+            layer = noise.to(logits).argmax(-1)
         else:
             # A multiplicative hash of key and seed; its upper bits are the mixed ones.
             layer = (((row_keys + self.seed) * 2654435761) >> 11) % layers
-        weights = one_hot(layer, layers)
-        uniform = torch.full_like(weights, 1 / layers)
-        return Decision(carried_vector(weights, ffn_outputs), weights, torch.zeros_like(weights), uniform, uniform)
+        weights, uniform = one_hot(layer, layers), torch.full_like(logits, 1 / layers)
+        return Decision(carried_vector(weights, ffn_outputs), weights, logits, uniform, uniform)
 
 
 def build_selector(connection: ConnectionConfig, hidden_size: int, layers: int, std: float) -> nn.Module:

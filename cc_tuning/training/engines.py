@@ -96,18 +96,13 @@ def check_engine(job: TrainingJob) -> None:
     """Refuse what the engine of `job` cannot do.
 
     Raises:
-        ConfigError: the engine is not installed, has one process only, or cannot do what the job asks for.
+        ConfigError: the engine is not installed, or cannot do what the job asks for.
     """
     execution, training = job.execution, job.config.training
     if execution.sharding == "zero3" and find_spec("deepspeed") is None:
         raise ConfigError(
             "execution.sharding is 'zero3', but DeepSpeed is not installed; install it with "
             "`pip install 'cc-tuning[deepspeed]'`, or set execution.sharding to fsdp2"
-        )
-    if execution.sharding == "fsdp2" and execution.processes == 1:
-        raise ConfigError(
-            "execution.sharding is 'fsdp2' with one process, which has nobody to share with; set it to none, or raise "
-            "execution.processes"
         )
     if execution.sharding == "zero3" and execution.compile:
         raise ConfigError(

@@ -26,7 +26,7 @@ from data_contracts.store import ArtifactStore
 
 logger = logging.getLogger(__name__)
 
-STAGE, VERSION = "train", 3
+STAGE, VERSION = "train", 4
 
 
 def train_step(config: TrainConfig, training_rows: Source, base: Source, run: str) -> Step:

@@ -80,7 +80,7 @@ class LengthGroupedTrainer(Trainer):
             batch_sampler=batches,
             collate_fn=StepCollator(self._collate),
             pin_memory=self.args.dataloader_pin_memory,
-            generator=torch.Generator(),  # the global one belongs to the noise
+            generator=torch.Generator(),  # the global one belongs to dropout
         )
 
     def _get_num_items_in_batch(self, batch_samples: Sequence[StepBatches], device: torch.device) -> Any:

@@ -100,7 +100,7 @@ def build_trainer(
 
 
 def stream_seed(job: TrainingJob, rank: int) -> int:
-    """The seed of what a rank draws beside the noise of its rows: random layers, dropout.
+    """The seed of what a rank draws beside the noise of its rows: dropout of adapters.
 
     Ranks see different rows and must not draw the same. A resumed rank loads the state it saved; one that has none,
     since there were fewer ranks or more, starts a stream of its own for that step.
@@ -116,7 +116,7 @@ def collator(job: TrainingJob, tokenizer: PreTrainedTokenizerBase, layers: int) 
     connection = job.config.connection
     if connection is None:
         return ResponseCollator(pad_token_id)
-    noise = RowNoise(job.config.training.seed, layers) if connection.selector == "decision_maker" else None
+    noise = None if connection.selector == "mean" else RowNoise(job.config.training.seed, layers)
     return ConnectionCollator(pad_token_id, connection.offset, noise)
 
 

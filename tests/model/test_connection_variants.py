@@ -17,8 +17,7 @@ SOURCES = ["ffn", "attention", "block"]
 def loss_and_gradients(model: CrossLingualModel, batch: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
     """Of one training pass, with fixed noise where the selector takes any."""
     model.zero_grad()
-    noise = {"gumbel_noise": NOISE} if model.connection.selector == "decision_maker" else {}
-    torch.manual_seed(5)  # the random selector draws its layers
+    noise = {} if model.connection.selector == "mean" else {"gumbel_noise": NOISE}
     loss = model.train()(**batch, **noise).loss
     loss.backward()
     return loss.item(), gradients(model)

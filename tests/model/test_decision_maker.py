@@ -96,11 +96,22 @@ def test_row_key_counts_tokens_up_to_the_position_whatever_the_padding() -> None
 
 
 @pytest.mark.parametrize("selector", ["mean", "random"])
-def test_ablations_train_without_a_weight_and_refuse_noise(selector: str) -> None:
+def test_ablations_train_without_a_weight(selector: str) -> None:
     model, batch = tiny_model("llama", ConnectionConfig(selector=selector)).train(), training_batch()
     output = model(**batch)
     output.loss.backward()
     assert not list(model.decision_maker.parameters())
     assert torch.allclose(output.selection.sum(-1), torch.ones(3))
+
+
+def test_random_layer_is_where_the_noise_is_largest() -> None:
+    model, batch = tiny_model("llama", ConnectionConfig(selector="random")).train(), training_batch()
+    noise = torch.tensor([[0.0, 2.0, 1.0], [3.0, -1.0, 2.0], [-2.0, -3.0, -1.0]])
+    output = model(**batch, gumbel_noise=noise)
+    assert output.selection.argmax(-1).tolist() == [1, 0, 2]
+
+
+def test_mean_refuses_noise() -> None:
+    model = tiny_model("llama", ConnectionConfig(selector="mean")).train()
     with pytest.raises(ConfigError, match="has no noise"):
-        model(**batch, gumbel_noise=torch.zeros(3, 3))
+        model(**training_batch(), gumbel_noise=torch.zeros(3, 3))

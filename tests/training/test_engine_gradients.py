@@ -50,9 +50,9 @@ def job_of(make_job: MakeJob, method: str, name: str, **execution: object) -> Tr
     return job.model_copy(update={"config": job.config.model_copy(update={"connection": connection})})
 
 
-def on_two_ranks(jobs: list[TrainingJob]) -> list[dict[str, Tensor]]:
-    """The gradients of each job, one after the other in the same two processes."""
-    run_on_ranks("tests.training.gradients", jobs)
+def on_ranks(jobs: list[TrainingJob], ranks: int = 2) -> list[dict[str, Tensor]]:
+    """The gradients of each job, one after the other in the same processes."""
+    run_on_ranks("tests.training.gradients", jobs, ranks)
     return [load_file(job.folder / GRADIENTS) for job in jobs]
 
 
@@ -90,10 +90,15 @@ def test_ddp_and_fsdp2_give_the_gradients_of_one_process(make_job: MakeJob) -> N
         "fsdp2 recomputed": {**two, "sharding": "fsdp2", "gradient_checkpointing": True},
     }
     names = [(engine, method) for engine in engines for method in methods]
-    gradients = on_two_ranks([job_of(make_job, method, engine, **engines[engine]) for engine, method in names])
+    gradients = on_ranks([job_of(make_job, method, engine, **engines[engine]) for engine, method in names])
     expected = {method: gradients_of(job_of(make_job, method, "plain")) for method in methods}
     for (engine, method), got in zip(names, gradients, strict=True):
         assert shown(method, engine, got, expected[method]) <= TOLERANCE
+
+
+def test_fsdp2_on_one_device_gives_the_gradients_of_one_process(make_job: MakeJob) -> None:
+    (got,) = on_ranks([job_of(make_job, "cc", "alone", sharding="fsdp2")], ranks=1)
+    assert shown("cc", "fsdp2 alone", got, gradients_of(job_of(make_job, "cc", "plain"))) <= TOLERANCE
 
 
 @needs_deepspeed
@@ -105,7 +110,7 @@ def test_zero3_gives_the_gradients_of_one_process(make_job: MakeJob) -> None:
         for method in METHODS
         for recomputes in (False, True)
     ]
-    for index, got in enumerate(on_two_ranks(jobs)):
+    for index, got in enumerate(on_ranks(jobs)):
         method = list(METHODS)[index // 2]
         expected = gradients_of(job_of(make_job, method, f"plain {index}"))
         assert shown(method, f"zero3 {index % 2}", got, expected) <= TOLERANCE

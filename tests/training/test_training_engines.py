@@ -85,6 +85,20 @@ def test_resumed_on_another_number_of_ranks_every_step_has_the_same_rows(make_jo
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_fsdp2_goes_on_with_the_same_rows_on_another_number_of_ranks(
+    make_job: MakeJob, before: int, after: int
+) -> None:
+    whole = make_job("whole", "cc", {"processes": before, "sharding": "fsdp2"})
+    resumed = resuming(make_job("resumed", "cc", {"processes": after, "sharding": "fsdp2"}), whole, 8)
+    run_on_ranks(SEVERAL, [whole], before)
+    keep_lines(whole, resumed)
+    run_on_ranks(SEVERAL, [resumed], after)
+    assert losses(resumed) == pytest.approx(losses(whole), rel=1e-5)
+    assert difference(tensors(resumed), tensors(whole)) <= 1e-5
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra deepspeed")
 def test_zero3_trains_to_the_weights_of_ddp_and_goes_on_to_the_same_bits(make_job: MakeJob) -> None:
     ddp = make_job("ddp", "cc", RANKS)
@@ -108,7 +122,6 @@ def test_a_checkpoint_of_another_engine_is_refused(make_job: MakeJob) -> None:
 @pytest.mark.parametrize(
     ("execution", "training", "reason"),
     [
-        ({"sharding": "fsdp2"}, {}, "with one process"),
         ({"sharding": "fsdp2", "processes": 2}, {"optimizer": "adafactor"}, "use adamw"),
         pytest.param(
             {"sharding": "zero3"}, {}, "DeepSpeed is not installed",
