@@ -8,9 +8,13 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from cc_tuning.errors import ConfigError
+from cc_tuning.evaluation.greedy import GreedyAnswerer
+from cc_tuning.evaluation.items import load_items
 from cc_tuning.generation import GenerationRequest, generate_text
+from cc_tuning.model import CrossLingualModel
 from cc_tuning.plan import Plan, plan_recipe
 from cc_tuning.progress import no_progress
+from cc_tuning.prompts import ChatPrompts, load_tokenizer
 from cc_tuning.publishing import publish
 from cc_tuning.recipe_loading import load_recipe
 from cc_tuning.step import run_step
@@ -96,6 +100,40 @@ def test_a_baseline_has_no_connection_to_use(finished: Plan) -> None:
     baseline = finished.recipe.execution.output / "smallest" / "checkpoints" / "ml-sft"
     with pytest.raises(ConfigError, match="has no connection"):
         generate_text(GenerationRequest(baseline, "x", "y", "parallel", 4, 0.0, 0), io.StringIO())
+
+
+@pytest.mark.parametrize(("matrix", "intercept"), [("per_layer", False), ("shared", True), ("per_layer", True)])
+def test_every_form_of_the_matrix_is_evaluated_and_published(finished: Plan, matrix: str, intercept: bool) -> None:
+    execution = finished.recipe.execution
+    overrides = [
+        f"execution.store={execution.store}", f"execution.output={execution.output}", "name=forms",
+        "transform.ridge=gcv", f"transform.matrix={matrix}", f"transform.intercept={str(intercept).lower()}",
+    ]  # fmt: skip
+    plan = plan_recipe(load_recipe(SMALLEST, overrides))
+    made = {label for label, was_cached in run_all(plan).items() if not was_cached}
+    assert made == {"transform cc-tuning", "evaluate cc-tuning", "report"}
+    publish(plan, execution)
+    checkpoint, run = execution.output / "forms" / "checkpoints" / "cc-tuning", plan.runs[1]
+    model = CrossLingualModel.from_pretrained(checkpoint)
+    size, layers = model.config.hidden_size, (model.config.num_hidden_layers,) if matrix == "per_layer" else ()
+    assert model.transform is not None and run.transform is not None
+    assert model.transform.matrix.shape == (*layers, size, size)
+    assert (model.transform.intercept is None) is not intercept
+
+    (folder,) = execution.store.glob("*/*/benchmarks")
+    asked = load_items(folder).items.filter(benchmark="XLSum", language="sw").sort("item_id")
+    tokenizer = load_tokenizer(checkpoint)
+    prompts = ChatPrompts(tokenizer).encode_prompts(asked["prompt"].to_list())
+    answers = GreedyAnswerer(model, tokenizer, 4).answer_batch(prompts, None, "transform", "sw")
+    evaluated = ArtifactStore(execution.store).path(run.evaluate.ref) / "predictions.parquet"
+    predictions = read_parquet(evaluated, Prediction).filter(
+        connection="transform", benchmark="XLSum", language="sw"
+    ).sort("item_id")  # fmt: skip
+    assert predictions["item_id"].equals(asked["item_id"]) and predictions.height
+    assert predictions["selected_layer"].to_list() == [answer.selected_layer for answer in answers]
+    assert predictions["response"].to_list() == [
+        tokenizer.decode(answer.token_ids, skip_special_tokens=True) for answer in answers
+    ]
 
 
 def test_a_truncated_published_checkpoint_is_named_and_published_again(finished: Plan) -> None:
