@@ -57,10 +57,10 @@ def on_device(batch: Batch, device: str) -> dict[str, Any]:
 
 
 def optimizer_of(model: nn.Module, name: str) -> torch.optim.Optimizer:
-    """`adamw` keeps two numbers a weight, `adafactor` one per row and column."""
+    """`adamw` keeps two numbers a weight, fused as the Trainer has it; `adafactor` one per row and column."""
     if name == "adafactor":
         return torch.optim.Adafactor(model.parameters(), lr=1e-5)
-    return torch.optim.AdamW(model.parameters(), lr=1e-5, fused=next(model.parameters()).is_cuda)
+    return torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
 
 
 def step_of(model: nn.Module, losses: Sequence[Loss], optimizer: torch.optim.Optimizer) -> Step:
@@ -77,8 +77,10 @@ def step_of(model: nn.Module, losses: Sequence[Loss], optimizer: torch.optim.Opt
 
 
 def loss_of(model: nn.Module, batch: Batch, device: str) -> Loss:
-    """The loss of a model that takes a collator's batch."""
+    """The loss of a model that takes a collator's batch; a connected one measures what the Trainer asks it to."""
     moved = on_device(batch, device)
+    if isinstance(model, CrossLingualModel):
+        moved["measures_cosine"] = True
     return lambda: model(**moved).loss
 
 
