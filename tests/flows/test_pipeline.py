@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 from transformers import AutoModelForCausalLM
 
 from cc_tuning.errors import ConfigError
@@ -12,6 +13,7 @@ from cc_tuning.evaluation.greedy import GreedyAnswerer
 from cc_tuning.evaluation.items import load_items
 from cc_tuning.generation import GenerationRequest, generate_text
 from cc_tuning.model import CrossLingualModel
+from cc_tuning.model.transform_file import read_transform_matrix
 from cc_tuning.plan import Plan, plan_recipe
 from cc_tuning.progress import no_progress
 from cc_tuning.prompts import ChatPrompts, load_tokenizer
@@ -119,6 +121,11 @@ def test_every_form_of_the_matrix_is_evaluated_and_published(finished: Plan, mat
     assert model.transform is not None and run.transform is not None
     assert model.transform.matrix.shape == (*layers, size, size)
     assert (model.transform.intercept is None) is not intercept
+    fitted = read_transform_matrix(
+        ArtifactStore(execution.store).path(run.transform.ref) / "transform_matrix.safetensors"
+    )
+    assert fitted.tensors.keys() == model.transform.tensors.keys()
+    assert all(torch.equal(tensor, model.transform.tensors[name]) for name, tensor in fitted.tensors.items())
 
     (folder,) = execution.store.glob("*/*/benchmarks")
     asked = load_items(folder).items.filter(benchmark="XLSum", language="sw").sort("item_id")
