@@ -72,7 +72,9 @@ def test_a_flow_that_is_ended_ends_its_workers_and_another_goes_on(tmp_path: Pat
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert not alive, "SIGTERM did not reach the workers"
     process.wait(120)
-    psutil.wait_procs(family, timeout=30)
+    _, left = psutil.wait_procs(family, timeout=30)
+    for server in left:  # Prefect's temporary server outlives a flow that is ended; it holds none of our files
+        server.kill()
     before = marked(tmp_path)
     assert before
 
