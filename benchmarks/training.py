@@ -1,9 +1,11 @@
 """A CC-Tuning step against ordinary fine-tuning of the same rows, and against the way of the authors' code.
 
-(a) One step of fixed lengths: forward, backward and optimizer, without padding. ML-SFT is this project's, whose head
-runs on the response alone, and once more with the head on every position, as transformers' own fine-tuning does. The
-paper reports 1.12 to 1.16 (Ye et al. 2025, table 3). (b) With `--pairs-file`, whole optimizer steps of real rows: real
-tokens per second with the micro-batches of the training stage, against rows as they come padded to the longest.
+(a) One step of fixed lengths: forward, backward and optimizer, without padding. The references are vanilla fine-tuning,
+as transformers does it with the head on every position, and this project's ML-SFT, whose head runs on the response
+alone. CC-Tuning is this project's; `whole` is the same with the head on every position, so that the connection alone
+differs from vanilla fine-tuning. The paper reports 1.12 to 1.16 (Ye et al. 2025, table 3). (b) With `--pairs-file`,
+whole optimizer steps of real rows: real tokens per second with the micro-batches of the training stage, against rows
+as they come padded to the longest.
 """
 
 from collections.abc import Callable, Sequence
@@ -90,7 +92,7 @@ def padded(sequences: Sequence[Sequence[int]], value: int, device: str) -> Tenso
     return nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value).to(device)
 
 
-def labelled_everywhere(rows: Sequence[Row], device: str) -> dict[str, Tensor]:
+def labelled_everywhere(rows: Sequence[Row], device: str) -> Batch:
     """A batch as transformers' fine-tuning has it: a label, or none, for every position, and logits for all."""
     prompts = [row["prompt_length"] for row in rows]
     labels = [[-100] * end + row["input_ids"][end:] for row, end in zip(rows, prompts, strict=True)]
@@ -126,12 +128,19 @@ def fixed_lengths(arguments: Any) -> dict[str, Comparison]:
         model = CrossLingualModel.from_base(base, ConnectionConfig()).to(device)
         optimizer = optimizer_of(model, arguments.optimizer)
         rows = draw_rows(arguments.rows, arguments.prompt, arguments.response, english, vocabulary)
-        connected = step_of(model, [loss_of(model, ConnectionCollator(0, 0)(rows), device)], optimizer)
-        plain = step_of(model, [loss_of(base, ResponseCollator(0)(rows), device)], optimizer)
-        everywhere = step_of(model, [loss_of(base, labelled_everywhere(rows, device), device)], optimizer)
-        figures[f"English {english} / ML-SFT"] = compare(plain, connected, arguments.pairs)
-        figures[f"English {english} / head everywhere"] = compare(everywhere, connected, arguments.pairs)
-        print_use(f"English {english}", base.config, rows, figures[f"English {english} / ML-SFT"], arguments)
+        connection, whole = ConnectionCollator(0, 0)(rows), labelled_everywhere(rows, device)
+        sides: dict[str, tuple[nn.Module, Batch]] = {
+            "ML-SFT": (base, ResponseCollator(0)(rows)),
+            "vanilla": (base, whole),
+            "connected": (model, connection),
+            "whole": (model, connection | whole | {"logits_to_keep": 0}),  # 0: transformers' word for all positions
+        }
+        steps = {side: step_of(model, [loss_of(*sides[side], device)], optimizer) for side in sides}
+        name = f"English {english}"
+        figures[f"{name} / vanilla"] = compare(steps["vanilla"], steps["connected"], arguments.pairs)
+        figures[f"{name}, whole / vanilla"] = compare(steps["vanilla"], steps["whole"], arguments.pairs)
+        figures[f"{name} / ML-SFT"] = compare(steps["ML-SFT"], steps["connected"], arguments.pairs)
+        print_use(name, base.config, rows, figures[f"{name} / ML-SFT"], arguments)
     return figures
 
 
