@@ -23,6 +23,8 @@ def test_activations_are_those_of_the_whole_pass(family: str, source: Activation
     with last_ffn_at(components, positions), recorded_activations(components, source, positions) as outputs:
         components.decoder(**batch)
     shapes.remove()
-    torch.testing.assert_close(outputs.stack(), expected, rtol=1e-5, atol=1e-5)
+    # Against the length of each vector: single elements cancel to nothing, and every processor rounds its own way.
+    error = (outputs.stack() - expected).norm(dim=-1) / expected.norm(dim=-1)
+    assert error.max() < 1e-5
     assert seen == [(3, 1, 32)]
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.base.modules())
