@@ -45,7 +45,7 @@ bench-gpu: $(VENV)/.installed
 	done
 
 docs: $(VENV)/.installed
-	$(BIN)/python -m cc_tuning.recipe_reference docs/recipe.md
+	$(BIN)/python -m cc_tuning.pipeline.reference docs/recipe.md
 
 clean:
 	rm -rf $(VENV) .cc-tuning runs

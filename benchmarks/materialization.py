@@ -21,10 +21,13 @@ import polars as pl
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
-from cc_tuning.execution import Execution
-from cc_tuning.materialization import MaterializationConfig, build_training_rows, rows_path
-from cc_tuning.progress import no_progress
-from cc_tuning.step import Build, Location
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.step import Build
+from cc_tuning.stages.materialize import build_training_rows
+from cc_tuning.training.rows.config import MaterializationConfig
+from data_contracts.layout import TRAINING_ROWS
 from data_contracts.parquet_stream import written_in_batches
 from data_contracts.schemas import ParallelPair
 
@@ -92,7 +95,7 @@ def run_stage(folder: Path, setting: str) -> None:
     before, started = _peak_mib(), time.perf_counter()
     counts = build_training_rows(Build(config, inputs, folder / "rows", Execution(), no_progress))
     figures = {"seconds": time.perf_counter() - started, "peak_mib": _peak_mib(), "peak_mib_before": before}
-    figures |= {"rows": counts.kept, "file_mib": rows_path(folder / "rows").stat().st_size / (1 << 20)}
+    figures |= {"rows": counts.kept, "file_mib": folder / "rows" / TRAINING_ROWS.stat().st_size / (1 << 20)}
     print(json.dumps(figures))
 
 

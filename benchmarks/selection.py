@@ -19,12 +19,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cc_tuning.execution import Execution
-from cc_tuning.progress import no_progress
-from cc_tuning.provenance import peak_memory_bytes
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.provenance import peak_memory_bytes
+from cc_tuning.runtime.sources import LocalSource
+from cc_tuning.runtime.stage_table import SELECT
+from cc_tuning.runtime.step import run_step
 from cc_tuning.selection.config import SelectionConfig
-from cc_tuning.selection.stage import selection_step
-from cc_tuning.step import LocalSource, run_step
 from data_contracts.parquet import write_parquet
 from data_contracts.schemas import BenchmarkItem
 from data_contracts.store import ArtifactStore
@@ -90,7 +91,7 @@ def write_items(folder: Path, items: int) -> None:
 def select(folder: Path) -> None:
     """What the fresh process does."""
     source, items = LocalSource.of(folder / "rows.parquet"), LocalSource.of(folder / "items")
-    step = selection_step(SelectionConfig(), source, items=items)
+    step = SELECT.step(SelectionConfig(), source=source, items=items)
     started = time.perf_counter()
     outcome = run_step(step, ArtifactStore(folder / "store"), Execution(), no_progress)
     seconds = time.perf_counter() - started

@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from cc_tuning.miniature.tokenizer import train_tokenizer
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
-from cc_tuning.prompts import ChatPrompts
-from cc_tuning.training.batches import BatchShape, LengthGroupedBatches
-from cc_tuning.training.collate import Batch, ConnectionCollator, ResponseCollator
+from cc_tuning.text.prompts import ChatPrompts
+from cc_tuning.training.collators import Batch, ConnectionCollator, ResponseCollator
 from cc_tuning.training.flops import flops_of_model, peak_flops
+from cc_tuning.training.sampler import BatchShape, LengthGroupedBatches
 from cc_tuning.training.step_batches import StepCollator, TokenCounts
 
 Row = dict[str, Any]

@@ -17,14 +17,14 @@ import torch
 from timing import Comparison, parser, report
 from transformers import GenerationConfig, M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
-from cc_tuning.languages import ENGLISH, ENGLISH_FLORES_CODE, by_flores_code, find_language
 from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
+from cc_tuning.text.languages import ENGLISH, ENGLISH_FLORES_CODE, by_flores_code, find_language
 from cc_tuning.translation.batching import EXTRA_TOKENS
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.families import Nllb
 from cc_tuning.translation.segmentation import Segmenter
 from cc_tuning.translation.token_translator import TokenTranslator
-from cc_tuning.translation.transformers_engine import TransformersGenerator
+from cc_tuning.translation.transformers_backend import TransformersGenerator
+from cc_tuning.translation.translator_families import Nllb
 
 FIXED_BATCH = 16
 FIXED_SHARE, ONE_BY_ONE_SHARE = 4, 20

@@ -25,19 +25,19 @@ from timing import RESULTS
 from transformers.utils.logging import disable_progress_bar
 from translation import build_model
 
-from cc_tuning.execution import Execution
-from cc_tuning.languages import ENGLISH_FLORES_CODE, by_flores_code, find_language
 from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
-from cc_tuning.progress import no_progress
-from cc_tuning.provenance import peak_memory_bytes
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.provenance import peak_memory_bytes
+from cc_tuning.runtime.sources import LocalSource, Location
+from cc_tuning.runtime.stage_table import SELECT, TRANSLATE
+from cc_tuning.runtime.step import run_step
 from cc_tuning.selection.config import SelectionConfig
-from cc_tuning.selection.stage import selection_step
-from cc_tuning.step import LocalSource, Location, run_step
+from cc_tuning.text.languages import ENGLISH_FLORES_CODE, by_flores_code, find_language
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.job import SHARDS
 from cc_tuning.translation.memory import sources_of
 from cc_tuning.translation.model_files import load_family
-from cc_tuning.translation.stage import translation_step
 from data_contracts.shards import Shards
 from data_contracts.store import ArtifactStore
 
@@ -102,9 +102,9 @@ def translate(source: Path, model: Path, execution: Execution) -> Measured:
     """What the fresh process does."""
     disable_progress_bar()
     rows, store = LocalSource.of(source), ArtifactStore(execution.store)
-    select = selection_step(SelectionConfig(decontamination="none"), rows, items=rows)
+    select = SELECT.step(SelectionConfig(decontamination="none"), source=rows)
     run_step(select, store, execution, no_progress)
-    step = translation_step(CONFIG, rows=select.ref, translator=LocalSource.of(model))
+    step = TRANSLATE.step(CONFIG, rows=select.ref, translator=LocalSource.of(model))
     wall, cpu = time.perf_counter(), time.process_time()
     counts = run_step(step, store, execution, no_progress).manifest.rows
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu

@@ -8,16 +8,16 @@ from typing import Annotated
 
 import typer
 
-from cc_tuning.data_card.card import write_data_card
 from cc_tuning.errors import CcTuningError
-from cc_tuning.estimates import estimate_steps
-from cc_tuning.generation import GenerationRequest, generate_text
-from cc_tuning.plan import Plan, plan_recipe
-from cc_tuning.progress import logged_progress
-from cc_tuning.publishing import publish
-from cc_tuning.recipe_loading import load_recipe
-from cc_tuning.step import Step, run_step
-from cc_tuning.training.stage import write_training_job
+from cc_tuning.inference.answer_one import GenerationRequest, generate_text
+from cc_tuning.pipeline.data_card import write_data_card
+from cc_tuning.pipeline.estimates import estimate_steps
+from cc_tuning.pipeline.loading import load_recipe
+from cc_tuning.pipeline.plan import Plan, plan_recipe
+from cc_tuning.pipeline.publishing import publish
+from cc_tuning.runtime.progress import logged_progress
+from cc_tuning.runtime.step import Step, run_step
+from cc_tuning.stages.train import write_training_job
 from data_contracts.errors import DataContractError
 from data_contracts.store import ArtifactStore
 from flows.doctor import examine
@@ -91,7 +91,7 @@ def _stage_command(stage: str, summary: str) -> None:
     ) -> None:
         planned, store = _plan(recipe, overrides)
         for step in planned.up_to(stage, run):
-            if again and step.stage == stage:
+            if again and step.stage.name == stage:
                 store.discard(step.ref)
             _run(step, planned, store)
         if stage == "report":

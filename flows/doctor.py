@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from packaging.requirements import Requirement
 
-from cc_tuning.estimates import readable_bytes
+from cc_tuning.pipeline.estimates import readable_bytes
 
 # Weights, gradients and AdamW's two moments stay float32 while training, 4 bytes each (docs/deviations.md).
 _TRAINING_BYTES_PER_PARAMETER = 16

@@ -4,7 +4,7 @@ import re
 import shutil
 from datetime import UTC, datetime
 
-from cc_tuning.execution import Execution
+from cc_tuning.runtime.execution import Execution
 
 
 def fresh_store(execution: Execution) -> Execution:

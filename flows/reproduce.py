@@ -4,9 +4,9 @@ from pathlib import Path
 
 from prefect import flow
 
-from cc_tuning.plan import plan_recipe
-from cc_tuning.publishing import publish
-from cc_tuning.recipe_loading import load_recipe
+from cc_tuning.pipeline.loading import load_recipe
+from cc_tuning.pipeline.plan import plan_recipe
+from cc_tuning.pipeline.publishing import publish
 from flows.fresh import fresh_store
 from tasks.distill import distill_answers
 from tasks.evaluate import evaluate_run

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from cc_tuning.subprocesses import die_with_parent
+from cc_tuning.runtime.subprocesses import die_with_parent
 
 _POLL_SECONDS = 0.1
 

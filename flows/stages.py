@@ -5,9 +5,9 @@ from pathlib import Path
 
 from prefect import flow
 
-from cc_tuning.plan import plan_recipe
-from cc_tuning.recipe_loading import load_recipe
-from cc_tuning.step import Step
+from cc_tuning.pipeline.loading import load_recipe
+from cc_tuning.pipeline.plan import plan_recipe
+from cc_tuning.runtime.step import Step
 from tasks.distill import distill_answers
 from tasks.evaluate import evaluate_run
 from tasks.materialize import materialize_rows
@@ -84,5 +84,5 @@ def report(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...] =
 def _run_up_to(stage: str, recipe: str, overrides: tuple[str, ...]) -> None:
     settings = load_recipe(Path(recipe), overrides)
     for step in plan_recipe(settings).up_to(stage):
-        run: Callable[[Step, object], object] = TASKS[step.stage]
+        run: Callable[[Step, object], object] = TASKS[step.stage.name]
         run(step, settings.execution)

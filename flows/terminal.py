@@ -10,9 +10,10 @@ from rich.table import Table
 from transformers.utils.logging import disable_progress_bar
 
 from cc_tuning.errors import CcTuningError
-from cc_tuning.estimates import Estimate, readable_bytes
-from cc_tuning.plan import MISSING, Plan
-from cc_tuning.step import LocalSource, Source, find_cached
+from cc_tuning.pipeline.estimates import Estimate, readable_bytes
+from cc_tuning.pipeline.plan import MISSING, Plan
+from cc_tuning.runtime.sources import LocalSource, Source
+from cc_tuning.runtime.step import find_cached
 from data_contracts.errors import ArtifactMismatch, DataContractError
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import BENCHMARKS, Score
@@ -40,7 +41,7 @@ def show_plan(plan: Plan, store: ArtifactStore, estimates: dict[str, Estimate]) 
     console.print(f"\nAbout {known} of disk in {store.root}" + (f", and {unknown} stages unknown." if unknown else "."))
     for source in sorted({_missing_path(source) for step in plan for source in step.inputs.values()} - {""}):
         console.print(f"[yellow]{source} is not there yet;[/] fingerprints that depend on it will change.")
-    console.print("Rows, tokens and disk are estimates (cc_tuning/estimates.py says how); ~ marks them.")
+    console.print("Rows, tokens and disk are estimates (cc_tuning/pipeline/estimates.py says how); ~ marks them.")
 
 
 def show_status(plan: Plan, store: ArtifactStore) -> None:

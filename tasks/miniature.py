@@ -4,8 +4,8 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from cc_tuning.execution import Execution
-from cc_tuning.step import Step
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.step import Step
 from data_contracts.store import ArtifactRef
 from tasks.perform import perform, state_of
 from tasks.retries import worth_retrying

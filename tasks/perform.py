@@ -11,18 +11,19 @@ from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
-from cc_tuning.execution import Execution
-from cc_tuning.progress import Progress, throttled
-from cc_tuning.step import Outcome, Step, run_step
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import Progress, throttled
+from cc_tuning.runtime.step import Outcome, Step, run_step
+from cc_tuning.runtime.threads import RunAll, in_threads
 from data_contracts.store import ArtifactRef, ArtifactStore
 
 SECONDS_BETWEEN_UPDATES = 10.0
 
 
-def perform(step: Step, execution: Execution) -> Outcome:
+def perform(step: Step, execution: Execution, run_all: RunAll = in_threads) -> Outcome:
     """The step's artifact, with a table of its row counts and, while it is made, a progress bar in Prefect."""
     progress = prefect_progress(step)
-    outcome = run_step(step, ArtifactStore(execution.store), execution, progress)
+    outcome = run_step(step, ArtifactStore(execution.store), execution, progress, run_all)
     if outcome.was_cached:
         get_run_logger().info("%s: cached, %s; %s", step.label, step.fingerprint[:12], outcome.manifest.rows)
     else:

@@ -1,16 +1,13 @@
 """Task: give every row its English version, and one task for each worker process that does it."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
 
 from prefect import task, unmapped
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from cc_tuning.execution import Execution
-from cc_tuning.step import Step
-from cc_tuning.translation.stage import build_translation
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.step import Step
 from data_contracts.store import ArtifactRef
 from tasks.perform import perform, state_of
 from tasks.retries import worth_retrying
@@ -28,8 +25,7 @@ from tasks.retries import worth_retrying
 )
 def translate_rows(step: Step, execution: Execution) -> State[ArtifactRef]:
     """Pairs under the ParallelPair contract; a retry goes on from the finished shards."""
-    watched = replace(step, build=partial(build_translation, run_all=in_tasks))
-    return state_of(perform(watched, execution))
+    return state_of(perform(step, execution, in_tasks))
 
 
 @task(

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase
 
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
-from cc_tuning.prompts import ChatPrompts
+from cc_tuning.text.prompts import ChatPrompts
 
 
 def save_plain_checkpoint(folder: Path, base: Path, tokenizer: PreTrainedTokenizerBase) -> Path:

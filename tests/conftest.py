@@ -9,7 +9,7 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from cc_tuning.prompts import load_tokenizer
+from cc_tuning.text.prompts import load_tokenizer
 
 LLAMA_TOKENS = ["<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>"]
 QWEN_TOKENS = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]

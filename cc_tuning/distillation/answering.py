@@ -8,14 +8,14 @@ import polars as pl
 import torch
 from transformers import AutoConfig, PreTrainedTokenizerBase
 
-from cc_tuning.devices import resolve_device
+from cc_tuning.distillation.answer_filters import LONGER_THAN_CONTEXT, judge_answers
 from cc_tuning.distillation.config import DistillConfig
-from cc_tuning.distillation.sharding import made_in_shards
-from cc_tuning.distillation.verdicts import LONGER_THAN_CONTEXT, judge_answers
-from cc_tuning.evaluation.greedy import ENGLISH, Answer, GreedyAnswerer, longest_first
+from cc_tuning.inference.greedy import ENGLISH, Answer, GreedyAnswerer, longest_first
 from cc_tuning.model.checkpoint import downloaded_model, read_base_model
-from cc_tuning.prompts import ChatPrompts, load_tokenizer
-from cc_tuning.step import Build
+from cc_tuning.runtime.devices import resolve_device
+from cc_tuning.runtime.sharded import made_in_shards
+from cc_tuning.runtime.step import Build
+from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from data_contracts.shards import Shards
 
 SHARDS = "shards/answers"

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cc_tuning.prompts import ChatTemplate
+from cc_tuning.text.prompts import ChatTemplate
 from cc_tuning.translation.config import TranslationConfig
 
 

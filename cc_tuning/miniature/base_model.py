@@ -5,63 +5,27 @@ with its own rows or benchmark items adds their text: the tokenizer learns from 
 """
 
 import logging
-from collections.abc import Mapping
 from functools import partial
 
-from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from cc_tuning.devices import limited_threads, resolve_device
+from cc_tuning.miniature.config import BaseModelConfig
 from cc_tuning.miniature.optimisation import Training, optimise, seeded
 from cc_tuning.miniature.reading import Document, batches_of_documents, encode_documents, reading_loss
 from cc_tuning.miniature.text_sources import prompts_of_items, sound_rows, texts_of_rows
 from cc_tuning.miniature.tokenizer import train_tokenizer
-from cc_tuning.step import Build, Source, Step
+from cc_tuning.runtime.devices import limited_threads, resolve_device
+from cc_tuning.runtime.step import Build
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_verified
-from data_contracts.store import ArtifactRef
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
 
 # At this width the usual 0.02 leaves attention without preferences for most of the steps there are: after 100 steps the
 # loss was 2.39 with it, 1.40 with this.
 _FIRST_WEIGHTS_STD = 0.06
-
-
-class BaseModelConfig(BaseModel):
-    """Sizes of the tiny Llama, and how long it reads."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = Field(default=0, description="Decides the first weights and the order of the text.")
-    vocabulary_size: int = Field(default=3_584, ge=300, description="Entries of the tokenizer.")
-    extra_vocabulary_size: int = Field(
-        default=4_608, ge=0, description="Entries more when a recipe brings its own rows or items, in any script."
-    )
-    hidden_size: int = Field(default=128, ge=8, description="D; a multiple of `heads`.")
-    layers: int = Field(default=4, ge=2, description="L; decoder layers.")
-    heads: int = Field(default=4, ge=1, description="Attention heads.")
-    intermediate_size: int = Field(default=384, ge=8, description="Width of the feed-forward blocks.")
-    positions: int = Field(default=16_384, ge=64, description="Tokens the model accepts; real prompts are long.")
-    steps: int = Field(default=1_800, ge=1, description="Training steps.")
-    batch_tokens: int = Field(default=640, ge=8, description="Tokens per step, padding included.")
-    longest_document: int = Field(default=256, ge=8, description="Tokens; a longer text is read in pieces.")
-
-
-def base_model_step(config: BaseModelConfig, world: ArtifactRef, texts: Mapping[str, Source]) -> Step:
-    """The step that makes the tiny base model.
-
-    Args:
-        config: sizes.
-        world: the artifact of the `world` stage.
-        texts: what else the model will meet: `rows`, a file in Aya's schema, and `items`, a directory of benchmark
-            files; both may be missing.
-    """
-    inputs = {"world": world, **texts}
-    return Step("base_model", VERSION, config, inputs, build_base_model, label="base_model")
 
 
 def build_base_model(build: Build[BaseModelConfig]) -> RowCounts:

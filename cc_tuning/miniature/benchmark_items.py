@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from cc_tuning.miniature.drawing import Pool, draw_all
 from cc_tuning.miniature.exercises import CHOICES_KINDS
 from cc_tuning.miniature.lexicon import ENGLISH, tongue, tongues
+from cc_tuning.miniature.random_draws import Pool, draw_all
 
 
 def benchmark_items(sizes: Mapping[str, int], pool: Pool, seed: int) -> dict[str, pl.DataFrame]:

@@ -13,10 +13,10 @@ from itertools import groupby
 
 import polars as pl
 
-from cc_tuning.miniature.drawing import Pool, draw
 from cc_tuning.miniature.exercises import tell_ending, tell_story
 from cc_tuning.miniature.facts import Fact, Scenario
 from cc_tuning.miniature.lexicon import ENGLISH, Tongue, tongue, tongues, world_tables
+from cc_tuning.miniature.random_draws import Pool, draw
 
 # Shares of the six formats; a summary costs several times the tokens of a question and is soon learned.
 _PRACTICE = {"XNLI": 5, "XStoryCloze": 5, "MMMLU": 6, "MKQA": 6, "XQuAD": 7, "XLSum": 1}

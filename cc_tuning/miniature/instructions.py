@@ -5,8 +5,8 @@ import random
 
 import polars as pl
 
-from cc_tuning.miniature.drawing import Pool, draw
 from cc_tuning.miniature.lexicon import ENGLISH, LANGUAGES, tongue
+from cc_tuning.miniature.random_draws import Pool, draw
 
 # Shares of the six formats; a summary costs several times the tokens of a question.
 _WEIGHTS = {"XNLI": 4, "XStoryCloze": 4, "MMMLU": 4, "MKQA": 5, "XQuAD": 4, "XLSum": 2}

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import yaml
 
-from cc_tuning.languages import Language, by_iso639_1
+from cc_tuning.text.languages import Language, by_iso639_1
 
 Gender = Literal["m", "f"]
 Forms = Mapping[str, str]

@@ -7,7 +7,7 @@ from typing import Any
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import NllbTokenizer
 
-from cc_tuning.languages import ENGLISH_FLORES_CODE
+from cc_tuning.text.languages import ENGLISH_FLORES_CODE
 
 # NLLB's first ids, in its order.
 _CONTROL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from cc_tuning.miniature.muon import Muon
-from cc_tuning.progress import Progress
+from cc_tuning.runtime.progress import Progress
 from data_contracts.files import written_atomically
 
 logger = logging.getLogger(__name__)

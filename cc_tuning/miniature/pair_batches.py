@@ -7,8 +7,8 @@ import polars as pl
 from torch import Tensor
 from transformers import NllbTokenizer
 
-from cc_tuning.languages import ENGLISH_FLORES_CODE
 from cc_tuning.miniature.length_batches import IGNORED_LABEL, batches_of_like_length, padded
+from cc_tuning.text.languages import ENGLISH_FLORES_CODE
 
 # Longer pairs of real rows would fill batches by themselves, and a tiny model could not learn them anyway.
 _LONGEST_PAIR = 96

@@ -8,7 +8,7 @@ from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from cc_tuning.miniature.length_batches import IGNORED_LABEL, batches_of_like_length, padded
-from cc_tuning.prompts import ChatPrompts
+from cc_tuning.text.prompts import ChatPrompts
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ Prompts only: a benchmark's answers are never read here, so neither a tokenizer 
 import polars as pl
 
 from cc_tuning.errors import ConfigError
+from cc_tuning.runtime.sources import Location
 from cc_tuning.selection.sources import PROBLEM, read_source
-from cc_tuning.step import Location
 from data_contracts.parquet import read_verified
 
 _ROW_TEXTS = ("inputs", "targets", "inputs_en", "targets_en")

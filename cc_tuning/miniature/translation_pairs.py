@@ -10,10 +10,10 @@ from functools import cache
 
 import polars as pl
 
-from cc_tuning.languages import Language
-from cc_tuning.miniature.drawing import Pool, draw
 from cc_tuning.miniature.exercises import CHOICES_KINDS, Rendered
 from cc_tuning.miniature.lexicon import ENGLISH, Tongue, tongue, tongues
+from cc_tuning.miniature.random_draws import Pool, draw
+from cc_tuning.text.languages import Language
 from cc_tuning.translation.segmentation import Segmenter
 
 # Characters; longer than any sentence of the world.

@@ -7,31 +7,28 @@ from. A recipe with its own rows adds their text to the tokenizer and, where the
 
 import logging
 import random
-from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
-from cc_tuning.devices import limited_threads, resolve_device
-from cc_tuning.languages import ENGLISH_FLORES_CODE, UnknownLanguage, find_language
+from cc_tuning.miniature.config import TranslatorConfig
 from cc_tuning.miniature.length_batches import padded
 from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
 from cc_tuning.miniature.optimisation import Training, optimise, seeded
 from cc_tuning.miniature.pair_batches import EncodedPair, batches_of_pairs, encode_pairs, encode_sources
 from cc_tuning.miniature.text_sources import sound_rows, texts_of_rows
-from cc_tuning.step import Build, Source, Step
+from cc_tuning.runtime.devices import limited_threads, resolve_device
+from cc_tuning.runtime.step import Build
+from cc_tuning.text.languages import ENGLISH_FLORES_CODE, UnknownLanguage, find_language
 from data_contracts.files import write_json
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_verified
-from data_contracts.store import ArtifactRef
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
 
 # At this width the usual 0.02 leaves cross-attention without preferences: after 300 steps no held-out sentence was
 # translated word for word with it, 81 of 100 with this.
@@ -40,42 +37,6 @@ _POSITIONS = 1_024
 _EVALUATED_AT_ONCE = 50
 _LONGEST_TRANSLATION = 48
 _TEXT_COLUMNS = {"flores_code": pl.String, "text": pl.String, "english": pl.String}
-
-
-class TranslatorConfig(BaseModel):
-    """Sizes of the tiny translator, and how long it learns."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = Field(default=0, description="Decides the first weights, the held-out pairs and the order.")
-    vocabulary_size: int = Field(default=4_096, ge=300, description="Entries of the tokenizer, without language codes.")
-    extra_vocabulary_size: int = Field(
-        default=4_608, ge=0, description="Entries more when a recipe brings its own rows, in any script."
-    )
-    hidden_size: int = Field(default=128, ge=8, description="Width; a multiple of `heads`.")
-    layers: int = Field(default=2, ge=1, description="Layers of the encoder, and of the decoder.")
-    heads: int = Field(default=4, ge=1, description="Attention heads.")
-    intermediate_size: int = Field(default=256, ge=8, description="Width of the feed-forward blocks.")
-    steps: int = Field(default=350, ge=1, description="Training steps.")
-    batch_tokens: int = Field(default=1_024, ge=8, description="Tokens per step, padding included.")
-    both_ways: bool = Field(
-        default=False,
-        description="Learn to translate from English too, in twice as many steps; a recipe with a +sdrrl run needs it "
-        "and sets it.",
-    )
-    held_out_pairs: int = Field(default=100, ge=1, description="Pairs kept from training to measure by.")
-
-
-def translator_step(config: TranslatorConfig, world: ArtifactRef, texts: Mapping[str, Source]) -> Step:
-    """The step that makes the tiny translator.
-
-    Args:
-        config: sizes.
-        world: the artifact of the `world` stage.
-        texts: `rows`, a file in Aya's schema, may be there; benchmark items are never translated and not an input.
-    """
-    rows = {name: source for name, source in texts.items() if name == "rows"}
-    return Step("translator", VERSION, config, {"world": world, **rows}, build_translator, label="translator")
 
 
 def build_translator(build: Build[TranslatorConfig]) -> RowCounts:

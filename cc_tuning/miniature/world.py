@@ -11,23 +11,21 @@ from pathlib import Path
 
 import polars as pl
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, Field
 
 from cc_tuning.miniature.benchmark_items import benchmark_items
+from cc_tuning.miniature.config import WorldConfig
 from cc_tuning.miniature.corpus import Amounts, corpus_texts
-from cc_tuning.miniature.drawing import pools
 from cc_tuning.miniature.exercises import CHOICES_KINDS
 from cc_tuning.miniature.facts import make_facts, make_scenarios
 from cc_tuning.miniature.instructions import instruction_rows
 from cc_tuning.miniature.lexicon import world_tables
+from cc_tuning.miniature.random_draws import pools
 from cc_tuning.miniature.translation_pairs import translation_pairs
-from cc_tuning.step import Build, Step
+from cc_tuning.runtime.step import Build
 from data_contracts.files import written_atomically
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import write_parquet
 from data_contracts.schemas import BenchmarkItem
-
-VERSION = 1
 
 _README = """# A miniature world
 
@@ -35,32 +33,6 @@ Made by `cc_tuning/miniature` from hand-written tables. The people are invented;
 `aya.parquet` tells training facts only, `benchmarks/` asks for test facts only. `group` of a benchmark item says
 whether `corpus.parquet` tells its fact in every language (`both`) or in English only (`english_only`).
 """
-
-
-class WorldConfig(BaseModel):
-    """Sizes of the world's files. The facts themselves are the tables' people and countries."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    seed: int = Field(default=0, description="Decides who has which fact, what is test, and what is drawn.")
-    instruction_rows: int = Field(default=1_000, ge=1, description="Instruction rows, before equal ones are merged.")
-    english_share: float = Field(default=0.3, ge=0, le=1, description="Share of English among the instruction rows.")
-    items: int = Field(default=30, ge=1, description="Items per benchmark and language.")
-    summary_items: int = Field(default=10, ge=1, description="Items per language of XLSum.")
-    pairs_per_language: int = Field(default=4_000, ge=1, description="Sentence pairs of each language with English.")
-    exercises: int = Field(default=2_400, ge=0, description="English exercises in the base model's text.")
-    retellings: int = Field(default=800, ge=0, description="English texts with sentences told twice, likewise.")
-    tellings: int = Field(default=20, ge=1, description="Documents about each subject in English; a third elsewhere.")
-
-    @property
-    def amounts(self) -> Amounts:
-        """How much of each kind of text the corpus has."""
-        return Amounts(self.tellings, self.exercises, self.retellings)
-
-
-def world_step(config: WorldConfig) -> Step:
-    """The step that writes the world of `config`."""
-    return Step("world", VERSION, config, {}, build_world, label="world")
 
 
 def build_world(build: Build[WorldConfig]) -> RowCounts:
@@ -80,7 +52,8 @@ def build_world(build: Build[WorldConfig]) -> RowCounts:
 
     # In English the base model practises all stories; which of them are asked in other languages is the instructions'.
     practice = replace(of_split["train"], scenarios=scenarios)
-    texts = corpus_texts(facts, scenarios, config.amounts, practice, config.seed)
+    amounts = Amounts(config.tellings, config.exercises, config.retellings)
+    texts = corpus_texts(facts, scenarios, amounts, practice, config.seed)
     _write(texts, build.folder / "corpus.parquet")
     told = tuple(fact for world in of_split["train"].worlds for fact in world)
     language_only = replace(of_split["train"], facts=told, people=tuple(world_tables().people))

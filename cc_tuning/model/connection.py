@@ -19,7 +19,7 @@ from cc_tuning.model.generation import Choice, Generation, generate, generate_co
 from cc_tuning.model.positions import key_of_rows
 from cc_tuning.model.prompt_batch import Prompts
 from cc_tuning.model.transform_file import check_fitted_on, read_transform_matrix
-from cc_tuning.provenance import library_versions
+from cc_tuning.runtime.provenance import library_versions
 
 
 class CrossLingualModel(ConnectedModel):

@@ -13,16 +13,16 @@ from typing import Any
 import polars as pl
 from pydantic import ValidationError
 
-from cc_tuning.data_card.collecting import collect_figures
-from cc_tuning.data_card.examples import PairExample, draw_examples
-from cc_tuning.data_card.figures import DataFigures
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.items import load_items
-from cc_tuning.step import Location
+from cc_tuning.report.data_card.collecting import collect_figures
+from cc_tuning.report.data_card.counts import DataFigures
+from cc_tuning.report.data_card.examples import PairExample, draw_examples
+from cc_tuning.runtime.sources import Location
 from cc_tuning.training.metrics import read_metrics
-from cc_tuning.translation.stage import PAIRS
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
+from data_contracts.layout import DIAGNOSTICS, ITEM_SCORES, METRICS, PAIRS, PREDICTIONS, SCORES
 from data_contracts.manifest import Manifest
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import ItemScore, Prediction, Score
@@ -153,16 +153,16 @@ def collect_evidence(runs: Sequence[str], inputs: Mapping[str, Location], seed: 
 def _read_run(run: str, inputs: Mapping[str, Location]) -> RunEvidence:
     evaluation, training = inputs.get(f"evaluate/{run}"), inputs.get(f"train/{run}")
     transform = inputs.get(f"transform/{run}")
-    item_scores = read_parquet(evaluation.path / "item_scores.parquet", ItemScore) if evaluation else None
-    scores = read_parquet(evaluation.path / "scores.parquet", Score) if evaluation else None
-    predictions = read_parquet(evaluation.path / "predictions.parquet", Prediction) if evaluation else None
+    item_scores = read_parquet(evaluation.path / ITEM_SCORES, ItemScore) if evaluation else None
+    scores = read_parquet(evaluation.path / SCORES, Score) if evaluation else None
+    predictions = read_parquet(evaluation.path / PREDICTIONS, Prediction) if evaluation else None
     return RunEvidence(
         name=run,
         item_scores=item_scores,
         scores=scores,
         predictions=predictions,
-        training=_read_training(training.path / "metrics.jsonl") if training else None,
-        transform=_read_diagnostics(transform.path / "diagnostics.json") if transform else None,
+        training=_read_training(training.path / METRICS) if training else None,
+        transform=_read_diagnostics(transform.path / DIAGNOSTICS) if transform else None,
     )
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import polars as pl
 
-from cc_tuning.report.document import Cell, Figure, Section, Table, count, number, numeric, scientific
+from cc_tuning.document.blocks import Cell, Figure, Section, Table, count, number, numeric, scientific
 from cc_tuning.report.evidence import Evidence, PairErrors, RunEvidence, TransformDiagnostics
-from cc_tuning.report.figures import (
+from cc_tuning.report.names import run_label
+from cc_tuning.report.plots import (
     chosen_layer_figure,
     cosine_figure,
     entropy_figure,
@@ -15,7 +16,6 @@ from cc_tuning.report.figures import (
     sweep_figure,
     transform_figure,
 )
-from cc_tuning.report.names import run_label
 
 _PREDICTORS = {"transform": "Transform Matrix", "identity": "identity", "mean": "mean"}
 _FORMS = {"shared": "one matrix for all layers", "per_layer": "one matrix per layer"}

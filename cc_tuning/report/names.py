@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from cc_tuning.languages import UnknownLanguage, by_iso639_1
-from cc_tuning.report.document import Direction
+from cc_tuning.document.blocks import Direction
+from cc_tuning.text.languages import UnknownLanguage, by_iso639_1
 
 CONNECTION_ORDER = ("transform", "off", "parallel")
 AVERAGE = "avg"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cc_tuning.report.document import MISSING, Cell, Table, count, numeric
+from cc_tuning.document.blocks import MISSING, Cell, Table, count, numeric
 from cc_tuning.report.evidence import StageRecord
 from cc_tuning.report.names import run_label
 

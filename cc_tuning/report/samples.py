@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from cc_tuning.report.document import Answer, Sample, number
+from cc_tuning.document.blocks import Answer, Sample, number
 from cc_tuning.report.names import full_label, language_label, metric_label, metric_place, text_direction
 from cc_tuning.report.results import Results, Variant
 from data_contracts.schemas import BENCHMARKS

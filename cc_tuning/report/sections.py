@@ -9,8 +9,8 @@ from typing import Any
 import polars as pl
 import yaml
 
-from cc_tuning.data_card.sections import compact_section
-from cc_tuning.report.document import Block, Document, Listing, Section, count
+from cc_tuning.document.blocks import Block, Document, Listing, Section, count
+from cc_tuning.report.data_card.sections import compact_section
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.inside import learning_section, transform_section
 from cc_tuning.report.names import run_label

@@ -1,6 +1,6 @@
 """Tables of scores. Every number comes from a `Results`; nothing is computed twice."""
 
-from cc_tuning.report.document import MISSING, Cell, Table, Tone, count, number, numeric
+from cc_tuning.document.blocks import MISSING, Cell, Table, Tone, count, number, numeric
 from cc_tuning.report.names import (
     AVERAGE,
     baseline_run,

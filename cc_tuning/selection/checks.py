@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 
 import polars as pl
 
-from cc_tuning.languages import UnknownLanguage, find_language
 from cc_tuning.selection import contamination
 from cc_tuning.selection.contamination import ContaminationIndex
 from cc_tuning.selection.sources import PROBLEM
+from cc_tuning.text.languages import UnknownLanguage, find_language
 
 DUPLICATE = "duplicate_row"
 RULES = {

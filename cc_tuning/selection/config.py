@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cc_tuning.languages import UnknownLanguage, find_language
+from cc_tuning.text.languages import UnknownLanguage, find_language
 
 Decontamination = Literal["none", "exact", "ngram"]
 

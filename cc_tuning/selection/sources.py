@@ -18,7 +18,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.step import Location
+from cc_tuning.runtime.sources import Location
 from data_contracts.errors import ArtifactMismatch, ContractViolation
 from data_contracts.parquet import read_schema, read_table_batches
 

@@ -5,9 +5,8 @@ from collections.abc import Iterator
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cc_tuning.languages import by_flores_code
+from cc_tuning.text.languages import by_flores_code
 
-SUMMARY = "selection.json"
 UNDETERMINED = "und"
 """ISO 639-2 for a language that is not known; stands for the rows whose code is not in the table."""
 NOT_DRAWN = "not_drawn"

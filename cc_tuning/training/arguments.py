@@ -4,7 +4,7 @@ from typing import Any
 
 from transformers import TrainingArguments
 
-from cc_tuning.training.engines import engine_arguments
+from cc_tuning.training.distributed import engine_arguments
 from cc_tuning.training.job import TRAINER, TrainingJob, device_type
 
 

@@ -7,7 +7,7 @@ import polars as pl
 from torch.utils.data import Dataset
 
 from cc_tuning.errors import TrainingFailed
-from cc_tuning.training.batches import StepRows
+from cc_tuning.training.sampler import StepRows
 from data_contracts.parquet_stream import read_batches
 from data_contracts.schemas import TrainingRow
 

@@ -7,11 +7,12 @@ from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.integrations import unset_hf_deepspeed_config
 
 from cc_tuning.model.checkpoint import write_base_model
-from cc_tuning.prompts import stop_token_ids
-from cc_tuning.training.engines import gathered_state
-from cc_tuning.training.job import ADAPTER, CHECKPOINT, TrainingJob
+from cc_tuning.text.prompts import stop_token_ids
+from cc_tuning.training.distributed import gathered_state
+from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.models import JobModel, build_model
 from data_contracts.files import sha256_of_file
+from data_contracts.layout import ADAPTER, CHECKPOINT
 
 
 def whole_model(

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cc_tuning.errors import TrainingFailed
-from cc_tuning.training.collate import Batch
-from cc_tuning.training.measuring import MeasuredStep
+from cc_tuning.training.collators import Batch
+from cc_tuning.training.throughput import MeasuredStep
 
 _NAMED_ROWS = 64
 

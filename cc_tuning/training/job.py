@@ -6,13 +6,11 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.execution import Execution
-from cc_tuning.training.batches import BatchShape
+from cc_tuning.runtime.execution import Execution
 from cc_tuning.training.config import TrainConfig
+from cc_tuning.training.sampler import BatchShape
 
-TRAINER, CHECKPOINT = "trainer", "checkpoint"
-ADAPTER = "adapter"  # of a LoRA run, beside the checkpoint it was merged into
-METRICS, SUMMARY = "metrics.jsonl", "summary.json"
+TRAINER = "trainer"
 
 
 class TrainingJob(BaseModel):

@@ -1,7 +1,8 @@
 """The training processes of one job: started, watched, and ended with their parent.
 
 torchrun starts each rank in a session of its own, which a signal to torchrun's process group does not reach; so every
-rank asks the kernel to be killed when torchrun ends, and torchrun when this process ends (cc_tuning.subprocesses).
+rank asks the kernel to be killed when torchrun ends, and torchrun when this process ends
+(cc_tuning.runtime.subprocesses).
 """
 
 import logging
@@ -12,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cc_tuning.errors import TrainingFailed
-from cc_tuning.progress import Progress
-from cc_tuning.subprocesses import progress_lines, run_worker
+from cc_tuning.runtime.progress import Progress
+from cc_tuning.runtime.subprocesses import progress_lines, run_worker
 from cc_tuning.training.job import TRAINER, TrainingJob
 from data_contracts.files import written_atomically
 

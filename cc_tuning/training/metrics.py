@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from cc_tuning.training.measuring import SELECTION_COUNT
+from cc_tuning.training.throughput import SELECTION_COUNT
 
 logger = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from cc_tuning.errors import TrainingFailed
-from cc_tuning.training.collate import IGNORED_LABEL, Batch, ResponseCollator, Row
+from cc_tuning.training.collators import IGNORED_LABEL, Batch, ResponseCollator, Row
 
 
 @dataclass

@@ -16,13 +16,13 @@ from transformers import Trainer
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.model.decision_maker import DecisionMaker, temperature_at
-from cc_tuning.training.batches import BatchShape, LengthGroupedBatches
-from cc_tuning.training.collate import ConnectionCollator, ResponseCollator
+from cc_tuning.training.collators import ConnectionCollator, ResponseCollator
 from cc_tuning.training.dataset import TrainingRows
 from cc_tuning.training.failures import check_finite, named_when_out_of_memory, named_when_out_of_memory_elsewhere
 from cc_tuning.training.flops import flops_of_model, peak_flops
-from cc_tuning.training.measuring import Measurements
+from cc_tuning.training.sampler import BatchShape, LengthGroupedBatches
 from cc_tuning.training.step_batches import StepBatches, StepCollator
+from cc_tuning.training.throughput import Measurements
 
 
 class LengthGroupedTrainer(Trainer):

@@ -17,23 +17,24 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArguments, set_seed
 
 from cc_tuning.errors import CcTuningError
-from cc_tuning.prompts import load_tokenizer
-from cc_tuning.subprocesses import die_with_parent, tell_progress
+from cc_tuning.runtime.subprocesses import die_with_parent, tell_progress
+from cc_tuning.text.prompts import load_tokenizer
 from cc_tuning.training.arguments import training_arguments
-from cc_tuning.training.checkpoints import CheckpointManifests, step_of
-from cc_tuning.training.collate import ConnectionCollator, ResponseCollator
+from cc_tuning.training.collators import ConnectionCollator, ResponseCollator
 from cc_tuning.training.compilation import compile_blocks
 from cc_tuning.training.dataset import TrainingRows
-from cc_tuning.training.engines import as_launched, check_running, check_same_engine, keep_arithmetic
+from cc_tuning.training.distributed import as_launched, check_running, check_same_engine, keep_arithmetic
 from cc_tuning.training.export import save_checkpoint, whole_model
-from cc_tuning.training.job import CHECKPOINT, METRICS, SUMMARY, TrainingJob, batch_shape, device_type
+from cc_tuning.training.job import TrainingJob, batch_shape, device_type
 from cc_tuning.training.metrics import TrainingMetrics, read_metrics
 from cc_tuning.training.models import JobModel, build_model
 from cc_tuning.training.noise import RowNoise
 from cc_tuning.training.trainer import LengthGroupedTrainer
+from cc_tuning.training.trainer_checkpoints import CheckpointManifests, step_of
 from data_contracts.errors import DataContractError
 from data_contracts.files import write_json
 from data_contracts.fingerprint import digest_of_files
+from data_contracts.layout import CHECKPOINT, METRICS, TRAINING_SUMMARY
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ def train(job: TrainingJob) -> None:
     if whole is not None:
         whole.base.config.use_cache = uses_cache  # the Trainer turns it off, also for whoever loads the checkpoint
         save_checkpoint(job, whole, tokenizer)
-        write_json(job.folder / SUMMARY, summary(job, whole.trained, trainer.state.global_step, len(rows)))
+        write_json(job.folder / TRAINING_SUMMARY, summary(job, whole.trained, trainer.state.global_step, len(rows)))
         logger.info("training finished: %d steps on %d rows", trainer.state.global_step, len(rows))
 
 

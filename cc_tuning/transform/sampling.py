@@ -16,7 +16,7 @@ from torch import Tensor
 
 from cc_tuning.errors import TransformFailed
 from cc_tuning.model import CrossLingualModel
-from cc_tuning.prompts import ChatPrompts, connection_position
+from cc_tuning.text.prompts import ChatPrompts, connection_position
 from data_contracts.quarantine import quarantine_rows
 
 LONGER_THAN_CONTEXT = "prompt_longer_than_context"

@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from cc_tuning.progress import Progress
+from cc_tuning.runtime.progress import Progress
 from cc_tuning.transform.sampling import ActivationBatch
 
 FIT, HELD_OUT = "fit", "held_out"

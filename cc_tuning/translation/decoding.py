@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cc_tuning.languages import Language
+from cc_tuning.text.languages import Language
 from cc_tuning.translation.quality import Segment, flags_of, segment_score
 
 

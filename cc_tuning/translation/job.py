@@ -12,9 +12,9 @@ from pathlib import Path
 import dataframely as dy
 from pydantic import BaseModel, ConfigDict, Field
 
-from cc_tuning.execution import Execution
-from cc_tuning.languages import Language, by_flores_code
-from cc_tuning.step import Location
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.sources import Location
+from cc_tuning.text.languages import Language, by_flores_code
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import Tally
 from data_contracts.shards import Shards

@@ -10,7 +10,7 @@ from cc_tuning.errors import TranslationFailed
 from cc_tuning.translation.decoding import CheckedSegment, Vocabulary
 from cc_tuning.translation.memory import recall_segments
 from cc_tuning.translation.segmentation import Segmenter
-from cc_tuning.translation.shards import Shard, is_whole
+from cc_tuning.translation.shard_plan import Shard, is_whole
 from cc_tuning.translation.texts import cut_texts, flags_in, put_together, quality_of
 from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.shards import Shards

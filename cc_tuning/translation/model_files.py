@@ -13,9 +13,9 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import cached_file
 
 from cc_tuning.errors import TranslationFailed
-from cc_tuning.languages import ENGLISH
-from cc_tuning.step import Location
-from cc_tuning.translation.families import FAMILIES, Family
+from cc_tuning.runtime.sources import Location
+from cc_tuning.text.languages import ENGLISH
+from cc_tuning.translation.translator_families import FAMILIES, Family
 
 _MODEL_TYPE = "m2m_100"
 _TOKENIZER_CONFIG = "tokenizer_config.json"

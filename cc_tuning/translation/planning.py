@@ -16,7 +16,7 @@ from cc_tuning.translation.decoding import Vocabulary
 from cc_tuning.translation.job import DecodingJob, OpenShard, WantedSegment
 from cc_tuning.translation.memory import sources_of
 from cc_tuning.translation.segmentation import Segmenter
-from cc_tuning.translation.shards import Shard, is_whole
+from cc_tuning.translation.shard_plan import Shard, is_whole
 from cc_tuning.translation.texts import cut_texts, prose_of
 from data_contracts.parquet import write_parquet
 

@@ -16,9 +16,9 @@ from ray.exceptions import RayActorError, RayTaskError
 from transformers.utils.logging import disable_progress_bar
 
 from cc_tuning.errors import CcTuningError, ConfigError, TranslationFailed
-from cc_tuning.subprocesses import python_path
+from cc_tuning.runtime.subprocesses import python_path
+from cc_tuning.translation.backends import load_translator
 from cc_tuning.translation.decoding import Translator
-from cc_tuning.translation.engines import load_translator
 from cc_tuning.translation.job import DecodingJob, OnReport, ShardReport
 from cc_tuning.translation.shard_decoding import decode_shard
 from data_contracts.errors import DataContractError

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cc_tuning.languages import Language
+from cc_tuning.text.languages import Language
 from cc_tuning.translation.copied_spans import copied_spans, lines_and_blocks
 from cc_tuning.translation.sentences import TokenCounter, fit_token_budget, split_sentences
 

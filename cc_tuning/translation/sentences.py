@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 import icu
 import sentencex
 
-from cc_tuning.languages import Language
+from cc_tuning.text.languages import Language
 
 TokenCounter = Callable[[Sequence[str]], list[int]]
 """The number of the translator's tokens of each text, without language and end tokens."""

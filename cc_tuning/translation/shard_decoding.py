@@ -1,6 +1,6 @@
 """One shard's segments in English: what every worker does, wherever it runs."""
 
-from cc_tuning.languages import ENGLISH
+from cc_tuning.text.languages import ENGLISH
 from cc_tuning.translation.decoding import CheckedDecoder, Translator
 from cc_tuning.translation.job import DecodingJob, OpenShard, ShardReport, WantedSegment
 from cc_tuning.translation.memory import keep_segments

@@ -4,7 +4,7 @@ from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from cc_tuning.languages import Language
+from cc_tuning.text.languages import Language
 from cc_tuning.translation.decoding import CheckedDecoder, CheckedSegment
 from cc_tuning.translation.quality import mean_score
 from cc_tuning.translation.segmentation import Piece, Segmenter, join_pieces

@@ -12,10 +12,10 @@ from typing import Protocol
 import torch
 
 from cc_tuning.errors import TranslationFailed
-from cc_tuning.languages import Language
+from cc_tuning.text.languages import Language
 from cc_tuning.translation.batching import STEP_ROWS, batches_by_cost
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.families import Family
+from cc_tuning.translation.translator_families import Family
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from transformers.utils.logging import disable_progress_bar
 
 from cc_tuning.errors import CcTuningError, TranslationFailed
-from cc_tuning.translation.engines import load_translator
+from cc_tuning.translation.backends import load_translator
 from cc_tuning.translation.job import DecodingJob
 from cc_tuning.translation.shard_decoding import decode_shard
 from data_contracts.errors import DataContractError

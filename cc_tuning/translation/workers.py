@@ -13,15 +13,15 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from pydantic import ValidationError
 
-from cc_tuning.devices import limited_threads, resolve_device, visible_device_environment
 from cc_tuning.errors import ConfigError, TranslationFailed, WorkerStopped
-from cc_tuning.subprocesses import run_worker
-from cc_tuning.translation.engines import load_translator
+from cc_tuning.runtime.devices import limited_threads, resolve_device, visible_device_environment
+from cc_tuning.runtime.subprocesses import run_worker
+from cc_tuning.runtime.threads import RunAll
+from cc_tuning.translation.backends import load_translator
 from cc_tuning.translation.job import WANTED, DecodingJob, OnReport, ShardReport
 from cc_tuning.translation.shard_decoding import decode_shard
 from cc_tuning.translation.worker import WorkerFailure
@@ -29,7 +29,6 @@ from data_contracts.files import written_atomically
 
 logger = logging.getLogger(__name__)
 
-RunAll = Callable[[Callable[[int], None], int], None]
 """`run_all(work, workers)` calls `work(0)` to `work(workers - 1)`, each in a thread, and raises what one raised."""
 
 
@@ -88,17 +87,6 @@ def decode_in_processes(job: DecodingJob, on_report: OnReport, run_all: RunAll) 
         stop.set()
         with watch:
             watch.wait_for(lambda: not watching)
-
-
-def in_threads(work: Callable[[int], None], workers: int) -> None:
-    """The plain `RunAll`."""
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for future in [pool.submit(work, worker) for worker in range(workers)]:
-            future.result()
-    finally:
-        # On Ctrl-C the threads learn to stop only after this returns.
-        pool.shutdown(wait=False)
 
 
 def _run_worker(part: DecodingJob, worker: int, on_report: OnReport, stop: threading.Event) -> None:

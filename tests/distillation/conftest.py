@@ -6,12 +6,13 @@ import polars as pl
 import pytest
 
 from cc_tuning.distillation.config import DistillConfig
-from cc_tuning.distillation.stage import build_distillation
-from cc_tuning.execution import Execution
-from cc_tuning.plan import plan_recipe
-from cc_tuning.progress import Progress, no_progress
-from cc_tuning.recipe_loading import load_recipe
-from cc_tuning.step import Build, Location, run_step
+from cc_tuning.pipeline.loading import load_recipe
+from cc_tuning.pipeline.plan import plan_recipe
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import Progress, no_progress
+from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.step import Build, run_step
+from cc_tuning.stages.distill import build_distillation
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.schemas import ParallelPair
@@ -37,7 +38,7 @@ class Distillery:
         store = ArtifactStore(folder)
         for step in plan.up_to("translate"):
             run_step(step, store, plan.recipe.execution, no_progress)
-        by_stage = {step.stage: step for step in plan}
+        by_stage = {step.stage.name: step for step in plan}
         run_step(by_stage["base_model"], store, plan.recipe.execution, no_progress)
         config = plan.distill.config
         assert isinstance(config, DistillConfig)

@@ -18,14 +18,16 @@ from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, EvaluationFailed
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
-from cc_tuning.evaluation.engine import EvaluationJob
-from cc_tuning.evaluation.stage import EvaluationConfig, RunEvaluation, build_evaluation, evaluate_with
-from cc_tuning.evaluation.worker import answer_job
-from cc_tuning.execution import Execution
+from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
+from cc_tuning.inference.jobs import EvaluationJob
+from cc_tuning.inference.worker import answer_job
 from cc_tuning.model import load_checkpoint
-from cc_tuning.progress import Progress, no_progress
-from cc_tuning.prompts import ChatPrompts
-from cc_tuning.step import Build, Location
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import Progress, no_progress
+from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.step import Build
+from cc_tuning.stages.evaluate import build_evaluation, evaluate_with
+from cc_tuning.text.prompts import ChatPrompts
 from data_contracts.errors import ContractViolation
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import ItemScore, Prediction, QuarantinedRow, Score

@@ -18,8 +18,8 @@ import psutil
 import pytest
 from polars.testing import assert_frame_equal
 
-from cc_tuning.plan import plan_recipe
-from cc_tuning.recipe_loading import load_recipe
+from cc_tuning.pipeline.loading import load_recipe
+from cc_tuning.pipeline.plan import plan_recipe
 from data_contracts.store import ArtifactStore
 
 ROOT = Path(__file__).resolve().parent.parent.parent

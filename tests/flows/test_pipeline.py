@@ -9,17 +9,17 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.evaluation.greedy import GreedyAnswerer
 from cc_tuning.evaluation.items import load_items
-from cc_tuning.generation import GenerationRequest, generate_text
+from cc_tuning.inference.answer_one import GenerationRequest, generate_text
+from cc_tuning.inference.greedy import GreedyAnswerer
 from cc_tuning.model import CrossLingualModel
 from cc_tuning.model.transform_file import read_transform_matrix
-from cc_tuning.plan import Plan, plan_recipe
-from cc_tuning.progress import no_progress
-from cc_tuning.prompts import ChatPrompts, load_tokenizer
-from cc_tuning.publishing import publish
-from cc_tuning.recipe_loading import load_recipe
-from cc_tuning.step import run_step
+from cc_tuning.pipeline.loading import load_recipe
+from cc_tuning.pipeline.plan import Plan, plan_recipe
+from cc_tuning.pipeline.publishing import publish
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.step import run_step
+from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import ItemScore, Prediction, Score

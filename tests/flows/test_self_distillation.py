@@ -5,11 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cc_tuning.plan import plan_recipe
-from cc_tuning.progress import no_progress
-from cc_tuning.publishing import publish
-from cc_tuning.recipe_loading import load_recipe
-from cc_tuning.step import run_step
+from cc_tuning.pipeline.loading import load_recipe
+from cc_tuning.pipeline.plan import plan_recipe
+from cc_tuning.pipeline.publishing import publish
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.step import run_step
 from data_contracts.files import read_json
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import SDRRL_TASKS, DistilledRow, Score, TrainingRow

@@ -10,8 +10,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cc_tuning.plan import plan_recipe
-from cc_tuning.recipe_loading import load_recipe
+from cc_tuning.pipeline.loading import load_recipe
+from cc_tuning.pipeline.plan import plan_recipe
 from data_contracts.store import ArtifactStore
 
 ROOT = Path(__file__).resolve().parents[2]

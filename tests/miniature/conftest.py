@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from cc_tuning.execution import Execution
-from cc_tuning.miniature.world import WorldConfig, build_world
-from cc_tuning.progress import no_progress
-from cc_tuning.step import Build, Location
+from cc_tuning.miniature.config import WorldConfig
+from cc_tuning.miniature.world import build_world
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.step import Build
 
 SMALL = WorldConfig(
     instruction_rows=240,

@@ -15,14 +15,15 @@ from transformers import (
     NllbTokenizer,
 )
 
-from cc_tuning.languages import all_languages
-from cc_tuning.miniature.base_model import BaseModelConfig, build_base_model
+from cc_tuning.miniature.base_model import build_base_model
+from cc_tuning.miniature.config import BaseModelConfig, TranslatorConfig
 from cc_tuning.miniature.length_batches import IGNORED_LABEL, batches_of_like_length
 from cc_tuning.miniature.reading import Document, encode_documents, reading_loss
 from cc_tuning.miniature.text_sources import prompts_of_items
-from cc_tuning.miniature.translator import TranslatorConfig, build_translator, translate
-from cc_tuning.prompts import ChatPrompts
-from cc_tuning.step import Location
+from cc_tuning.miniature.translator import build_translator, translate
+from cc_tuning.runtime.sources import Location
+from cc_tuning.text.languages import all_languages
+from cc_tuning.text.prompts import ChatPrompts
 from data_contracts.files import sha256_of_file
 from tests.miniature.conftest import make_build
 

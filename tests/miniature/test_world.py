@@ -5,10 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cc_tuning.languages import find_language
 from cc_tuning.miniature.facts import make_facts, make_scenarios, people_of
 from cc_tuning.miniature.lexicon import LANGUAGES, tongue
-from cc_tuning.miniature.world import build_world, world_step
+from cc_tuning.miniature.world import build_world
+from cc_tuning.runtime.stage_table import WORLD
+from cc_tuning.text.languages import find_language
 from data_contracts.fingerprint import digest_of_files
 from data_contracts.parquet import read_parquet, read_verified
 from data_contracts.schemas import BENCHMARKS, BenchmarkItem
@@ -24,7 +25,7 @@ def test_equal_configs_give_equal_bytes(small_world: Path, tmp_path: Path) -> No
 
 def test_another_seed_is_another_world(tmp_path: Path) -> None:
     other = SMALL.model_copy(update={"seed": 1})
-    assert world_step(other).fingerprint != world_step(SMALL).fingerprint
+    assert WORLD.step(other).fingerprint != WORLD.step(SMALL).fingerprint
     assert make_facts(1) != _FACTS
 
 

@@ -5,10 +5,10 @@ import random
 import pytest
 import regex
 
-from cc_tuning.miniature.drawing import draw_all, pools
 from cc_tuning.miniature.exercises import CHOICES_KINDS, tell_ending, tell_story
 from cc_tuning.miniature.facts import make_facts, make_scenarios
 from cc_tuning.miniature.lexicon import LANGUAGES, tongue, world_tables
+from cc_tuning.miniature.random_draws import draw_all, pools
 
 _LETTERS = {"en": "Latin", "es": "Latin", "sw": "Latin", "hi": "Devanagari", "zh": "Han", "ar": "Arabic"}
 _FACTS = make_facts(0)

@@ -6,11 +6,22 @@ import pytest
 from built_report import BuildReport, Built, recipe_of
 from report_artifacts import World, made_world
 
-from cc_tuning.execution import Execution
-from cc_tuning.progress import no_progress
-from cc_tuning.report.stage import report_step
-from cc_tuning.step import run_step
+from cc_tuning.report.config import ReportConfig
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.stage_table import REPORT
+from cc_tuning.runtime.step import run_step
 from data_contracts.store import ArtifactStore
+
+
+def config_of(recipe: dict[str, Any]) -> ReportConfig:
+    return ReportConfig(
+        name=recipe["name"],
+        runs=recipe["runs"],
+        base_model=recipe["model"]["base"],
+        **{name: recipe["evaluation"][name] for name in ("bootstrap_samples", "confidence", "seed")},
+        recipe=recipe,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -20,7 +31,9 @@ def build_report(tmp_path_factory: pytest.TempPathFactory) -> BuildReport:
     def build(world: World, without: tuple[str, ...] = (), **changes: Any) -> Built:
         store = ArtifactStore(tmp_path_factory.mktemp("store"))
         inputs = {name: ref for name, ref in made_world(store, world).items() if not name.startswith(without or "-")}
-        outcome = run_step(report_step(recipe_of(world, **changes), inputs), store, Execution(), no_progress)
+        outcome = run_step(
+            REPORT.step(config_of(recipe_of(world, **changes)), **inputs), store, Execution(), no_progress
+        )
         return Built(store.folder(outcome.ref), world, store, inputs)
 
     return build

@@ -14,18 +14,18 @@ from report_artifacts import finish, write_file
 from sacrebleu import corpus_bleu, corpus_chrf
 from typer.testing import CliRunner
 
-from cc_tuning.data_card.collecting import collect_figures
-from cc_tuning.data_card.examples import draw_examples
-from cc_tuning.data_card.figures import ALL, UNKNOWN, DataFigures
-from cc_tuning.data_card.references import read_references, score_references
-from cc_tuning.data_card.sections import card_sections
+from cc_tuning.document.blocks import Document
+from cc_tuning.document.markdown import render_markdown
+from cc_tuning.document.page import render_page
 from cc_tuning.errors import ConfigError
-from cc_tuning.plan import plan_recipe
-from cc_tuning.recipe_loading import load_recipe
-from cc_tuning.report.document import Document
-from cc_tuning.report.markdown import render_markdown
-from cc_tuning.report.page import render_page
-from cc_tuning.step import Location
+from cc_tuning.pipeline.loading import load_recipe
+from cc_tuning.pipeline.plan import plan_recipe
+from cc_tuning.report.data_card.collecting import collect_figures
+from cc_tuning.report.data_card.counts import ALL, UNKNOWN, DataFigures
+from cc_tuning.report.data_card.examples import draw_examples
+from cc_tuning.report.data_card.references import read_references, score_references
+from cc_tuning.report.data_card.sections import card_sections
+from cc_tuning.runtime.sources import Location
 from data_contracts.manifest import RowCounts
 from data_contracts.store import ArtifactStore
 from flows.cli import app
@@ -201,7 +201,7 @@ def test_command_reads_what_is_finished_and_computes_nothing(tmp_path: Path) -> 
     overrides = [f"execution.store={tmp_path / 'store'}", f"execution.output={tmp_path / 'runs'}"]
     plan, store = plan_recipe(load_recipe(SMALLEST, overrides)), ArtifactStore(tmp_path / "store")
     for step in (plan.select, plan.translate):
-        finish(store, step.ref, step.label, data_files(step.stage, pair_rows()), RowCounts(read=20, kept=20))
+        finish(store, step.ref, step.label, data_files(step.stage.name, pair_rows()), RowCounts(read=20, kept=20))
     before = sorted(store.root.rglob("*"))
     options = [argument for override in overrides for argument in ("--set", override)]
     result = CliRunner().invoke(app, ["data-card", str(SMALLEST), *options])

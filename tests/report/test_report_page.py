@@ -10,9 +10,9 @@ from markdown_it import MarkdownIt
 from page_reader import PageReader
 from report_artifacts import World
 
-from cc_tuning.report.document import number
-from cc_tuning.report.markdown import escape_markdown
-from cc_tuning.report.visible import visible
+from cc_tuning.document.blocks import number
+from cc_tuning.document.markdown import escape_markdown
+from cc_tuning.document.visible import visible
 
 HOSTILE = (
     "<script>alert(1)</script> </pre></main> {{ 7 * 7 }} {% raw %} & <img src=http://evil.example/x onerror=alert(1)>\n"

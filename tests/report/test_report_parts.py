@@ -11,7 +11,7 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.report.evidence import collect_evidence
 from cc_tuning.report.names import baseline_run
 from cc_tuning.report.paper import published_average, published_model
-from cc_tuning.step import Location
+from cc_tuning.runtime.sources import Location
 from data_contracts.errors import ArtifactMismatch
 
 SMALL = {"benchmarks": ("MKQA",), "items": 2, "steps": 3, "languages": ("en", "hi")}

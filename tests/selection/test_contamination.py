@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.execution import Execution
-from cc_tuning.miniature.world import WorldConfig, world_step
-from cc_tuning.progress import no_progress
+from cc_tuning.miniature.config import WorldConfig
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.sources import LocalSource
+from cc_tuning.runtime.stage_table import SELECT, WORLD
+from cc_tuning.runtime.step import run_step
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.contamination import ContaminationIndex
 from cc_tuning.selection.normalisation import normalise
-from cc_tuning.selection.stage import selection_step
-from cc_tuning.step import LocalSource, run_step
 from data_contracts.parquet import read_parquet
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.schemas import QuarantinedRow
@@ -101,10 +102,10 @@ def test_contaminated_rows_are_set_aside_and_not_held_against_the_limit(
     rows = [{"inputs": f"Frage {number}", "targets": "Ja", "language_code": "deu"} for number in range(4)]
     rows += [{"inputs": f"{number}. {PROMPT}", "targets": "Inn", "language_code": "eng"} for number in range(4)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    step = selection_step(
+    step = SELECT.step(
         SelectionConfig.model_validate({"decontamination": mode}),
-        LocalSource.of(tmp_path / "rows.jsonl"),
-        items=LocalSource.of(tmp_path / "items"),
+        source=LocalSource.of(tmp_path / "rows.jsonl"),
+        items=None if mode == "none" else LocalSource.of(tmp_path / "items"),
     )
     store = ArtifactStore(tmp_path / "store")
     outcome = run_step(step, store, Execution(quarantine_limit=0), no_progress)
@@ -118,8 +119,8 @@ def test_contaminated_rows_are_set_aside_and_not_held_against_the_limit(
 def test_a_folder_without_items_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(json.dumps({"inputs": "a", "targets": "b", "language_code": "eng"}))
     (tmp_path / "items").mkdir()
-    step = selection_step(
-        SelectionConfig(), LocalSource.of(tmp_path / "rows.jsonl"), items=LocalSource.of(tmp_path / "items")
+    step = SELECT.step(
+        SelectionConfig(), source=LocalSource.of(tmp_path / "rows.jsonl"), items=LocalSource.of(tmp_path / "items")
     )
     with pytest.raises(ConfigError, match="holds no parquet file"):
         run_step(step, ArtifactStore(tmp_path / "store"), Execution(), no_progress)
@@ -127,7 +128,9 @@ def test_a_folder_without_items_is_refused(tmp_path: Path) -> None:
 
 def test_the_embedded_world_repeats_no_item_exactly_and_keeps_all_rows(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
-    world = run_step(world_step(WorldConfig()), store, Execution(), no_progress).ref
-    step = selection_step(SelectionConfig(decontamination="exact"), world.at("aya.parquet"), world.at("benchmarks"))
+    world = run_step(WORLD.step(WorldConfig()), store, Execution(), no_progress).ref
+    step = SELECT.step(
+        SelectionConfig(decontamination="exact"), source=world.at("aya.parquet"), items=world.at("benchmarks")
+    )
     rows = run_step(step, store, Execution(), no_progress).manifest.rows
     assert rows.kept == rows.read

@@ -14,12 +14,14 @@ import pytest
 from pydantic import ValidationError
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.execution import Execution
-from cc_tuning.progress import no_progress
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.sources import HubSource, LocalSource, Source
+from cc_tuning.runtime.stage_table import SELECT
+from cc_tuning.runtime.step import Outcome, run_step
 from cc_tuning.selection.config import SelectionConfig
-from cc_tuning.selection.stage import ROWS, selection_step
-from cc_tuning.step import HubSource, LocalSource, Outcome, Source, run_step
 from data_contracts.errors import ArtifactMismatch, ContractViolation
+from data_contracts.layout import SELECTED_ROWS
 from data_contracts.parquet import read_parquet
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.schemas import AyaRow, QuarantinedRow
@@ -50,10 +52,10 @@ def select(
     """The outcome, the chosen rows and the quarantined ones; compared with no benchmark item."""
     place = LocalSource.of(source) if isinstance(source, Path) else source
     store = ArtifactStore(folder / "store")
-    step = selection_step(SelectionConfig(decontamination="none", **config), place, items=place)
+    step = SELECT.step(SelectionConfig(decontamination="none", **config), source=place)
     outcome = run_step(step, store, Execution(quarantine_limit=limit), no_progress)
     artifact = store.path(outcome.ref)
-    return outcome, read_parquet(artifact / ROWS, AyaRow), read_parquet(artifact / QUARANTINE, QuarantinedRow)
+    return outcome, read_parquet(artifact / SELECTED_ROWS, AyaRow), read_parquet(artifact / QUARANTINE, QuarantinedRow)
 
 
 @pytest.mark.parametrize("suffix", ["jsonl", "csv", "parquet"])

@@ -9,16 +9,18 @@ import pytest
 from pydantic import ValidationError
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.execution import Execution
-from cc_tuning.progress import no_progress
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.sources import LocalSource
+from cc_tuning.runtime.stage_table import SELECT
+from cc_tuning.runtime.step import run_step
 from cc_tuning.selection import sources
 from cc_tuning.selection.config import SelectionConfig
-from cc_tuning.selection.ledger import read_ledger
-from cc_tuning.selection.stage import ROWS, selection_step
-from cc_tuning.selection.summary import SUMMARY, SelectionSummary
-from cc_tuning.step import LocalSource, run_step
+from cc_tuning.selection.row_index import read_ledger
+from cc_tuning.selection.summary import SelectionSummary
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
+from data_contracts.layout import SELECTED_ROWS, SELECTION_SUMMARY
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import AyaRow
 from data_contracts.store import ArtifactStore
@@ -46,14 +48,14 @@ def select(folder: Path, source: list[dict[str, Any]], **config: Any) -> tuple[S
     path = folder / "rows.jsonl"
     path.write_text("".join(json.dumps(each) + "\n" for each in source), encoding="utf-8")
     store, place = ArtifactStore(folder / "store"), LocalSource.of(path)
-    step = selection_step(SelectionConfig(decontamination="none", **config), place, items=place)
+    step = SELECT.step(SelectionConfig(decontamination="none", **config), source=place)
     outcome = run_step(step, store, Execution(quarantine_limit=1), no_progress)
-    summary = SelectionSummary.model_validate(read_json(store.path(outcome.ref) / SUMMARY))
+    summary = SelectionSummary.model_validate(read_json(store.path(outcome.ref) / SELECTION_SUMMARY))
     counts = outcome.manifest.rows
     assert (counts.read, counts.kept, counts.quarantined) == (
         summary.total.read, summary.total.kept, summary.total.quarantined
     )  # fmt: skip
-    return summary, read_parquet(store.path(outcome.ref) / ROWS, AyaRow)
+    return summary, read_parquet(store.path(outcome.ref) / SELECTED_ROWS, AyaRow)
 
 
 ASKED = {"languages": ("deu", "zho"), "min_characters": 3, "max_characters": 20, "annotation_types": ("a",)}
@@ -112,6 +114,6 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, monke
         path.write_text(path.read_text(encoding="utf-8").replace("warm", "lau"), encoding="utf-8")
         return ledger
 
-    monkeypatch.setattr("cc_tuning.selection.stage.read_ledger", read_then_change)
+    monkeypatch.setattr("cc_tuning.stages.select.read_ledger", read_then_change)
     with pytest.raises(ArtifactMismatch, match=r"row 2 \(counted from 0\) is another one now"):
         select(tmp_path, ROWS_READ)

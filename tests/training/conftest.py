@@ -6,13 +6,16 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cc_tuning.execution import Execution
-from cc_tuning.materialization import MaterializationConfig, build_training_rows, rows_path, tokenizer_path
 from cc_tuning.model.config import ConnectionConfig
-from cc_tuning.progress import no_progress
-from cc_tuning.step import Build, Location
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.step import Build
+from cc_tuning.stages.materialize import build_training_rows
 from cc_tuning.training.config import TrainConfig, TrainingConfig
 from cc_tuning.training.job import TrainingJob
+from cc_tuning.training.rows.config import MaterializationConfig
+from data_contracts.layout import TOKENIZER, TRAINING_ROWS
 from data_contracts.parquet import write_parquet
 from data_contracts.schemas import ParallelPair
 
@@ -76,8 +79,8 @@ def make_job(tmp_path: Path, materialized: Path, tiny_llama_directory: Path) -> 
         return TrainingJob(
             config=train_config(method, **training),
             folder=folder,
-            rows=rows_path(materialized),
-            tokenizer=tokenizer_path(materialized),
+            rows=materialized / TRAINING_ROWS,
+            tokenizer=materialized / TOKENIZER,
             base=str(tiny_llama_directory),
             base_revision=None,
             execution=cpu_execution(**(execution or {})),

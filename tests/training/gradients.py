@@ -16,12 +16,12 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 
-from cc_tuning.prompts import load_tokenizer
-from cc_tuning.subprocesses import die_with_parent
+from cc_tuning.runtime.subprocesses import die_with_parent
+from cc_tuning.text.prompts import load_tokenizer
 from cc_tuning.training.arguments import training_arguments
 from cc_tuning.training.compilation import compile_blocks
 from cc_tuning.training.dataset import TrainingRows
-from cc_tuning.training.engines import as_launched
+from cc_tuning.training.distributed import as_launched
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.models import build_model
 from cc_tuning.training.worker import build_trainer, collator

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import torch
 
-from cc_tuning.subprocesses import die_with_parent
-from cc_tuning.training.engines import as_launched
+from cc_tuning.runtime.subprocesses import die_with_parent
+from cc_tuning.training.distributed import as_launched
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.worker import train
 from tests.training.gradients import forget_engine

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cc_tuning.training.batches import (
+from cc_tuning.training.sampler import (
     BatchShape,
     LengthGroupedBatches,
     StepRows,

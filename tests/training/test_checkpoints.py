@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from cc_tuning.training.checkpoints import (
+from cc_tuning.training.job import TrainingJob
+from cc_tuning.training.trainer_checkpoints import (
     MANIFEST,
     checkpoints_of,
     find_damage,
@@ -19,7 +20,6 @@ from cc_tuning.training.checkpoints import (
     step_of,
     write_checkpoint_manifest,
 )
-from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.worker import train
 from data_contracts.fingerprint import digest_of_files
 from tests.training.killed_saves import EVERY, KILLED_STEP

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from cc_tuning.errors import PromptNotFound
-from cc_tuning.prompts import ChatPrompts
-from cc_tuning.training.collate import ConnectionCollator, ResponseCollator
+from cc_tuning.text.prompts import ChatPrompts
+from cc_tuning.training.collators import ConnectionCollator, ResponseCollator
 
 PAD = 9
 ROWS = [

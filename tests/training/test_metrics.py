@@ -10,14 +10,14 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.flop_counter import FlopCounterMode
 
-from cc_tuning.training.batches import LengthGroupedBatches
 from cc_tuning.training.dataset import TrainingRows
 from cc_tuning.training.flops import PEAK_FLOPS, flops_of_model, peak_flops
 from cc_tuning.training.job import TrainingJob, batch_shape
-from cc_tuning.training.measuring import Measurements
 from cc_tuning.training.metrics import dense_line, read_metrics
 from cc_tuning.training.noise import RowNoise
+from cc_tuning.training.sampler import LengthGroupedBatches
 from cc_tuning.training.step_batches import StepBatches, TokenCounts
+from cc_tuning.training.throughput import Measurements
 from cc_tuning.training.worker import train
 from tests.model.tiny_connected import LAYERS, tiny_base
 
@@ -111,7 +111,7 @@ def test_mfu_is_the_needed_arithmetic_over_the_time_and_the_peak(monkeypatch: py
     flops = flops_of_model(tiny_base("llama").config)
     measurements = Measurements(flops, peak=1e6, layers=0, device=torch.device("cpu"))
     now = iter([100.0, 104.0])
-    monkeypatch.setattr("cc_tuning.training.measuring.time.monotonic", lambda: next(now))
+    monkeypatch.setattr("cc_tuning.training.throughput.time.monotonic", lambda: next(now))
     measurements.start_step()
     counts = TokenCounts(tokens=30, padded=40, squares=500, labels=7)
     measurements.add_step(1, StepBatches([["a"]], [{}], counts), torch.zeros(1))

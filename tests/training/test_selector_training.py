@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 from cc_tuning.errors import ConfigError
 from cc_tuning.model import ConnectionConfig
 from cc_tuning.model.decision_maker import DecisionMaker, temperature_at
-from cc_tuning.progress import no_progress
-from cc_tuning.recipe import Recipe
-from cc_tuning.training.checkpoints import newest_complete_checkpoint
+from cc_tuning.pipeline.recipe import Recipe
+from cc_tuning.runtime.progress import no_progress
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.launch import run_job
 from cc_tuning.training.metrics import read_metrics
+from cc_tuning.training.trainer_checkpoints import newest_complete_checkpoint
 from cc_tuning.training.worker import train
 from data_contracts.fingerprint import digest_of_files
 

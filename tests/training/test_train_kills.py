@@ -14,11 +14,11 @@ import psutil
 import pytest
 
 from cc_tuning.errors import TrainingFailed
-from cc_tuning.step import Build
+from cc_tuning.runtime.step import Build
+from cc_tuning.stages.train import build_training, training_job
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.launch import write_job
 from cc_tuning.training.metrics import read_metrics
-from cc_tuning.training.stage import build_training, training_job
 from cc_tuning.training.worker import train
 from data_contracts.files import read_json
 from data_contracts.fingerprint import digest_of_files

@@ -15,25 +15,27 @@ import pytest
 from pydantic import ValidationError
 
 from cc_tuning.errors import TrainingFailed
-from cc_tuning.materialization import rows_path, tokenizer_path
-from cc_tuning.step import Build, Location
+from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.step import Build
+from cc_tuning.stages.train import build_training, is_finished
 from cc_tuning.training.config import TrainConfig, TrainingConfig
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.metrics import read_metrics
-from cc_tuning.training.stage import build_training, is_finished
 from cc_tuning.training.worker import train
 from data_contracts.files import read_json
 from data_contracts.fingerprint import digest_of_files
+from data_contracts.layout import TOKENIZER, TRAINING_ROWS
 
 MakeBuild = Callable[..., Build[TrainConfig]]
 
 # What a parent process does: the stage, from a job given as JSON.
 PARENT = """
 import pathlib, sys
-from cc_tuning.progress import no_progress
-from cc_tuning.step import Build, Location
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.step import Build
 from cc_tuning.training.job import TrainingJob
-from cc_tuning.training.stage import build_training
+from cc_tuning.stages.train import build_training
 job = TrainingJob.model_validate_json(pathlib.Path(sys.argv[1]).read_text())
 inputs = {"training_rows": Location(str(job.rows.parent)), "base": Location(job.base)}
 build_training(Build(job.config, inputs, job.folder, job.execution, no_progress))
@@ -52,8 +54,8 @@ def _job(build: Build[TrainConfig]) -> TrainingJob:
     return TrainingJob(
         config=build.config,
         folder=build.folder,
-        rows=rows_path(rows.path),
-        tokenizer=tokenizer_path(rows.path),
+        rows=rows.path / TRAINING_ROWS,
+        tokenizer=rows.path / TOKENIZER,
         base=base.name,
         base_revision=None,
         execution=build.execution,

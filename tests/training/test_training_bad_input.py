@@ -11,12 +11,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from cc_tuning.errors import TrainingFailed
-from cc_tuning.training.checkpoints import newest_complete_checkpoint, step_of
-from cc_tuning.training.collate import ConnectionCollator
+from cc_tuning.training.collators import ConnectionCollator
 from cc_tuning.training.dataset import TrainingRows
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.step_batches import StepCollator
+from cc_tuning.training.trainer_checkpoints import newest_complete_checkpoint, step_of
 from cc_tuning.training.worker import train
 from data_contracts.errors import ContractViolation
 from data_contracts.parquet import write_parquet

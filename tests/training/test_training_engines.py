@@ -12,12 +12,12 @@ from torch import Tensor
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.model import load_checkpoint
-from cc_tuning.prompts import load_tokenizer
-from cc_tuning.training.checkpoints import find_damage
-from cc_tuning.training.engines import as_launched, check_engine
+from cc_tuning.text.prompts import load_tokenizer
+from cc_tuning.training.distributed import as_launched, check_engine
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.models import build_model
+from cc_tuning.training.trainer_checkpoints import find_damage
 from cc_tuning.training.worker import train
 from tests.training.launching import run_on_ranks
 

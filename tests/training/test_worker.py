@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cc_tuning.errors import TrainingFailed, UnsupportedModel
 from cc_tuning.model import CrossLingualModel, load_checkpoint
-from cc_tuning.prompts import ChatPrompts
+from cc_tuning.text.prompts import ChatPrompts
 from cc_tuning.training.dataset import TrainingRows
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.metrics import read_metrics

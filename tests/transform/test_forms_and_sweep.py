@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import LlamaModel
 
 from cc_tuning.model import CrossLingualModel
-from cc_tuning.progress import no_progress
+from cc_tuning.runtime.progress import no_progress
 from cc_tuning.transform.config import TransformConfig
 from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure
 from cc_tuning.transform.sampling import ActivationBatch

@@ -10,9 +10,9 @@ from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, TransformFailed
 from cc_tuning.model import CrossLingualModel
-from cc_tuning.prompts import ChatPrompts
+from cc_tuning.stages.transform import build_transform
+from cc_tuning.text.prompts import ChatPrompts
 from cc_tuning.transform.sampling import draw_pairs
-from cc_tuning.transform.stage import build_transform
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import QuarantinedRow
 from tests.checkpoints import save_plain_checkpoint

@@ -8,11 +8,12 @@ import polars as pl
 import torch
 from safetensors.torch import load_file
 
-from cc_tuning.execution import Execution
-from cc_tuning.progress import no_progress
-from cc_tuning.step import Build, Location
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.step import Build
+from cc_tuning.stages.transform import TransformPair, build_transform
 from cc_tuning.transform.config import TransformConfig
-from cc_tuning.transform.stage import TransformPair, build_transform
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.schemas import ParallelPair

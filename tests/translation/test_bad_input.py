@@ -6,7 +6,7 @@ from pathlib import Path
 
 from translation_runs import row, translate
 
-from cc_tuning.translation.stage import PAIRS
+from data_contracts.layout import PAIRS
 from data_contracts.parquet import read_parquet
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.schemas import ParallelPair, QuarantinedRow

@@ -7,15 +7,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cc_tuning.execution import Execution
-from cc_tuning.languages import ENGLISH, Language, find_language
-from cc_tuning.progress import no_progress
-from cc_tuning.step import Location
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.sources import Location
+from cc_tuning.text.languages import ENGLISH, Language, find_language
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import CheckedDecoder
 from cc_tuning.translation.job import DecodingJob, OnReport
 from cc_tuning.translation.shard_decoding import decode_shard
-from cc_tuning.translation.shards import Shard, plan_shards
+from cc_tuning.translation.shard_plan import Shard, plan_shards
 from cc_tuning.translation.translating import translate_shards
 
 HINDI, SPANISH = find_language("hin"), find_language("spa")

@@ -12,19 +12,19 @@ from test_translation_stage import CONFIG, rows_of, translate
 from tiny_nllb import FROM_ENGLISH, SENTENCES
 
 from cc_tuning.errors import ConfigError, TranslationFailed
-from cc_tuning.execution import Execution
-from cc_tuning.languages import ENGLISH, Language, by_flores_code
-from cc_tuning.step import Location
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.sources import Location
+from cc_tuning.text.languages import ENGLISH, Language, by_flores_code
+from cc_tuning.translation.backends import load_translator
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.engines import load_translator
 from cc_tuning.translation.model_files import load_model
-from cc_tuning.translation.stage import PAIRS
 from cc_tuning.translation.token_translator import Search, TokenTranslator
+from data_contracts.layout import PAIRS
 
 pytest.importorskip("ctranslate2", reason="the extra `ct2` is not installed")
 
+from cc_tuning.translation.ctranslate2_backend import CTranslate2Generator
 from cc_tuning.translation.ctranslate2_conversion import converted_model
-from cc_tuning.translation.ctranslate2_engine import CTranslate2Generator
 
 SPANISH = by_flores_code("spa_Latn")
 DIRECTIONS: list[tuple[Language, Language]] = [(SPANISH, ENGLISH), (ENGLISH, SPANISH)]

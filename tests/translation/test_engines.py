@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.execution import Execution
-from cc_tuning.step import LocalSource, Location
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.sources import LocalSource, Location
+from cc_tuning.runtime.stage_table import TRANSLATE
+from cc_tuning.translation.backends import load_translator
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.engines import load_translator
-from cc_tuning.translation.stage import translation_step
 
 
 def test_engine_that_is_not_installed_is_named_with_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,7 +24,8 @@ def test_engine_is_part_of_the_identity_of_translations(tmp_path: Path) -> None:
     (tmp_path / "some.txt").write_text("rows and model")
     source = LocalSource.of(tmp_path / "some.txt")
     steps = [
-        translation_step(TranslationConfig(engine=engine), source, source) for engine in ("transformers", "ctranslate2")
+        TRANSLATE.step(TranslationConfig(engine=engine), rows=source, translator=source)
+        for engine in ("transformers", "ctranslate2")
     ]
     assert steps[0].fingerprint != steps[1].fingerprint
-    assert steps[0].fingerprint == translation_step(TranslationConfig(), source, source).fingerprint
+    assert steps[0].fingerprint == TRANSLATE.step(TranslationConfig(), rows=source, translator=source).fingerprint

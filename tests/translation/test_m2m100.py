@@ -13,15 +13,15 @@ from tiny_nllb import FROM_ENGLISH, SENTENCES
 from transformers import M2M100Tokenizer
 
 from cc_tuning.errors import TranslationFailed
-from cc_tuning.execution import Execution
-from cc_tuning.languages import ENGLISH, all_languages, by_flores_code
-from cc_tuning.step import Location
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.sources import Location
+from cc_tuning.text.languages import ENGLISH, all_languages, by_flores_code
+from cc_tuning.translation.backends import load_translator
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.engines import load_translator
-from cc_tuning.translation.families import M2M100
 from cc_tuning.translation.model_files import load_model
-from cc_tuning.translation.stage import PAIRS
 from cc_tuning.translation.token_translator import TokenTranslator
+from cc_tuning.translation.translator_families import M2M100
+from data_contracts.layout import PAIRS
 from data_contracts.parquet import read_parquet
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.schemas import ParallelPair, QuarantinedRow

@@ -11,16 +11,16 @@ from tiny_nllb import FROM_ENGLISH, SENTENCES, make_tokenizer
 from transformers import LlamaConfig, M2M100ForConditionalGeneration, NllbTokenizer
 
 from cc_tuning.errors import TranslationFailed
-from cc_tuning.execution import Execution
-from cc_tuning.languages import ENGLISH, by_flores_code
-from cc_tuning.step import Location
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.sources import Location
+from cc_tuning.text.languages import ENGLISH, by_flores_code
+from cc_tuning.translation.backends import load_translator
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import CheckedDecoder
-from cc_tuning.translation.engines import load_translator
-from cc_tuning.translation.families import Nllb
 from cc_tuning.translation.texts import translate_texts
 from cc_tuning.translation.token_translator import TokenTranslator
-from cc_tuning.translation.transformers_engine import LengthLimit, TransformersGenerator
+from cc_tuning.translation.transformers_backend import LengthLimit, TransformersGenerator
+from cc_tuning.translation.translator_families import Nllb
 
 SPANISH = by_flores_code("spa_Latn")
 EXECUTION = Execution(threads=1, device="cpu")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cc_tuning.languages import ENGLISH, UnknownLanguage, all_languages, by_flores_code, find_language
+from cc_tuning.text.languages import ENGLISH, UnknownLanguage, all_languages, by_flores_code, find_language
+from cc_tuning.text.scripts import is_mostly_outside
 from cc_tuning.translation.numbers import invented_numbers, lost_numbers
 from cc_tuning.translation.quality import PENALTIES, Segment, flags_of, is_length_unlikely, mean_score, segment_score
-from cc_tuning.translation.scripts import is_mostly_outside
 
 PROFESSIONAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "parallel" / "ntrex_40x63.parquet"
 

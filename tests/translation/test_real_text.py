@@ -13,15 +13,16 @@ import pytest
 import torch
 from transformers import M2M100Config, M2M100ForConditionalGeneration
 
-from cc_tuning.execution import Execution
-from cc_tuning.languages import by_flores_code
 from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
-from cc_tuning.progress import no_progress
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.sources import LocalSource
+from cc_tuning.runtime.stage_table import SELECT, TRANSLATE
+from cc_tuning.runtime.step import run_step
 from cc_tuning.selection.config import SelectionConfig
-from cc_tuning.selection.stage import selection_step
-from cc_tuning.step import LocalSource, run_step
+from cc_tuning.text.languages import by_flores_code
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.stage import PAIRS, translation_step
+from data_contracts.layout import PAIRS
 from data_contracts.parquet import read_parquet
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.schemas import ParallelPair, QuarantinedRow
@@ -95,10 +96,10 @@ def test_every_row_of_real_text_is_kept_or_set_aside_by_rule(name: str, tmp_path
 
     store, execution = ArtifactStore(tmp_path / "store"), Execution(quarantine_limit=1.0, translation_shard_rows=512)
     rows_file = LocalSource.of(source)
-    select = selection_step(SelectionConfig(decontamination="none"), rows_file, items=rows_file)
+    select = SELECT.step(SelectionConfig(decontamination="none"), source=rows_file)
     selected = run_step(select, store, execution, no_progress).manifest.rows
     config = TranslationConfig(beams=1, max_new_tokens=8, retry=False)
-    step = translation_step(config, rows=select.ref, translator=LocalSource.of(model))
+    step = TRANSLATE.step(config, rows=select.ref, translator=LocalSource.of(model))
     translated = run_step(step, store, execution, no_progress).manifest.rows
     print(f"{name}: {len(rows)} rows; selection {selected}; translation {translated}")
 

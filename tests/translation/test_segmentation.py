@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cc_tuning.languages import find_language
+from cc_tuning.text.languages import find_language
 from cc_tuning.translation.segmentation import Segmenter, join_pieces
 from cc_tuning.translation.sentences import fit_token_budget, split_sentences
 

@@ -13,8 +13,8 @@ import pytest
 from translation_runs import CONFIG, ROWS, SEGMENTS, files_of, row, rows_of, translate
 
 from cc_tuning.errors import TranslationFailed
-from cc_tuning.translation.stage import PAIRS
 from data_contracts.errors import ContractViolation
+from data_contracts.layout import PAIRS
 from data_contracts.parquet import read_parquet
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.schemas import ParallelPair, QuarantinedRow

@@ -13,8 +13,8 @@ import pytest
 from translation_runs import CONFIG, SEGMENTS, files_of, needs_ray, rows_with_own_segments, translate
 
 from cc_tuning.errors import ConfigError, TranslationFailed
-from cc_tuning.execution import Execution
-from cc_tuning.step import Location
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.sources import Location
 from cc_tuning.translation.job import DecodingJob, OpenShard
 from data_contracts.errors import StoreUnavailable
 

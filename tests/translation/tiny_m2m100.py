@@ -7,7 +7,7 @@ import sentencepiece
 from tiny_nllb import SENTENCES, make_model, train
 from transformers import M2M100Tokenizer
 
-from cc_tuning.languages import by_flores_code
+from cc_tuning.text.languages import by_flores_code
 
 MADE_UP_WORDS = 8
 """Unused ids at the end, as in the published models."""

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from cc_tuning.execution import Execution
-from cc_tuning.progress import Progress, no_progress
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import Progress, no_progress
+from cc_tuning.runtime.sources import LocalSource
+from cc_tuning.runtime.stage_table import SELECT, TRANSLATE
+from cc_tuning.runtime.step import Outcome, run_step
 from cc_tuning.selection.config import SelectionConfig
-from cc_tuning.selection.stage import selection_step
-from cc_tuning.step import LocalSource, Outcome, run_step
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.stage import translation_step
 from data_contracts.store import ArtifactStore
 
 CONFIG = TranslationConfig(beams=1, max_new_tokens=24)
@@ -62,8 +62,8 @@ def translate(
     store = ArtifactStore(folder / "store")
     places = Execution(threads=1, device="cpu", translation_shard_rows=shard_rows, **execution)
     rows_file = LocalSource.of(source)
-    select = selection_step(SelectionConfig(decontamination="none"), rows_file, items=rows_file)
+    select = SELECT.step(SelectionConfig(decontamination="none"), source=rows_file)
     run_step(select, store, places, no_progress)
-    step = translation_step(config, rows=select.ref, translator=LocalSource.of(model))
+    step = TRANSLATE.step(config, rows=select.ref, translator=LocalSource.of(model))
     outcome = run_step(step, store, places, progress)
     return outcome, store.folder(outcome.ref)

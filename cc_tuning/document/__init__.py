@@ -1,0 +1,1 @@
+"""The drawing kit of pages: blocks, HTML, Markdown and SVG."""

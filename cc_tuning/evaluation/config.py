@@ -1,0 +1,42 @@
+"""What is measured, and how: the choices of the stage `evaluate`. Part of a run's identity."""
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from cc_tuning.evaluation.benchmarks import BENCHMARKS
+from cc_tuning.evaluation.statistics import CONFIDENCE, SAMPLES
+
+
+class EvaluationConfig(BaseModel):
+    """What is measured and how (Ye et al. 2025, appendix A.2)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    benchmarks: tuple[str, ...] = Field(
+        default=tuple(BENCHMARKS), min_length=1, description="Which of the paper's six benchmarks."
+    )
+    languages: tuple[str, ...] = Field(default=(), description="ISO 639-1 codes; none means all that the items have.")
+    items_per_language: int = Field(
+        default=max(row.paper_items for row in BENCHMARKS.values()),
+        ge=1,
+        description="At most this many items per benchmark and language, by id (paper: 100 to 1,511, all of them).",
+    )
+    max_new_tokens: int = Field(default=40, ge=1, description="Tokens of a greedy answer (paper: 40).")
+    bootstrap_samples: int = Field(default=SAMPLES, ge=1, description="Resamples behind each interval.")
+    confidence: float = Field(default=CONFIDENCE, gt=0, lt=1, description="Share of resamples within an interval.")
+    seed: int = Field(default=0, ge=0, description="Seed of the resampling.")
+
+    @field_validator("benchmarks")
+    @classmethod
+    def _benchmarks_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := sorted(set(names) - set(BENCHMARKS)):
+            raise ValueError(f"unknown benchmarks {unknown}; known: {', '.join(BENCHMARKS)}")
+        return names
+
+
+class RunEvaluation(BaseModel):
+    """The identity of this stage: the run's name stands in every row it writes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    run: str = Field(min_length=1)
+    evaluation: EvaluationConfig

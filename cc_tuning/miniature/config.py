@@ -1,0 +1,63 @@
+"""Sizes of the embedded default: its world, its base model, its translator."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class WorldConfig(BaseModel):
+    """Sizes of the world's files. The facts themselves are the tables' people and countries."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=0, description="Decides who has which fact, what is test, and what is drawn.")
+    instruction_rows: int = Field(default=1_000, ge=1, description="Instruction rows, before equal ones are merged.")
+    english_share: float = Field(default=0.3, ge=0, le=1, description="Share of English among the instruction rows.")
+    items: int = Field(default=30, ge=1, description="Items per benchmark and language.")
+    summary_items: int = Field(default=10, ge=1, description="Items per language of XLSum.")
+    pairs_per_language: int = Field(default=4_000, ge=1, description="Sentence pairs of each language with English.")
+    exercises: int = Field(default=2_400, ge=0, description="English exercises in the base model's text.")
+    retellings: int = Field(default=800, ge=0, description="English texts with sentences told twice, likewise.")
+    tellings: int = Field(default=20, ge=1, description="Documents about each subject in English; a third elsewhere.")
+
+
+class BaseModelConfig(BaseModel):
+    """Sizes of the tiny Llama, and how long it reads."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=0, description="Decides the first weights and the order of the text.")
+    vocabulary_size: int = Field(default=3_584, ge=300, description="Entries of the tokenizer.")
+    extra_vocabulary_size: int = Field(
+        default=4_608, ge=0, description="Entries more when a recipe brings its own rows or items, in any script."
+    )
+    hidden_size: int = Field(default=128, ge=8, description="D; a multiple of `heads`.")
+    layers: int = Field(default=4, ge=2, description="L; decoder layers.")
+    heads: int = Field(default=4, ge=1, description="Attention heads.")
+    intermediate_size: int = Field(default=384, ge=8, description="Width of the feed-forward blocks.")
+    positions: int = Field(default=16_384, ge=64, description="Tokens the model accepts; real prompts are long.")
+    steps: int = Field(default=1_800, ge=1, description="Training steps.")
+    batch_tokens: int = Field(default=640, ge=8, description="Tokens per step, padding included.")
+    longest_document: int = Field(default=256, ge=8, description="Tokens; a longer text is read in pieces.")
+
+
+class TranslatorConfig(BaseModel):
+    """Sizes of the tiny translator, and how long it learns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int = Field(default=0, description="Decides the first weights, the held-out pairs and the order.")
+    vocabulary_size: int = Field(default=4_096, ge=300, description="Entries of the tokenizer, without language codes.")
+    extra_vocabulary_size: int = Field(
+        default=4_608, ge=0, description="Entries more when a recipe brings its own rows, in any script."
+    )
+    hidden_size: int = Field(default=128, ge=8, description="Width; a multiple of `heads`.")
+    layers: int = Field(default=2, ge=1, description="Layers of the encoder, and of the decoder.")
+    heads: int = Field(default=4, ge=1, description="Attention heads.")
+    intermediate_size: int = Field(default=256, ge=8, description="Width of the feed-forward blocks.")
+    steps: int = Field(default=350, ge=1, description="Training steps.")
+    batch_tokens: int = Field(default=1_024, ge=8, description="Tokens per step, padding included.")
+    both_ways: bool = Field(
+        default=False,
+        description="Learn to translate from English too, in twice as many steps; a recipe with a +sdrrl run needs it "
+        "and sets it.",
+    )
+    held_out_pairs: int = Field(default=100, ge=1, description="Pairs kept from training to measure by.")

@@ -1,0 +1,154 @@
+"""What a recipe will take, before anything is downloaded or computed: rows, tokens and disk of each step.
+
+These are orders of magnitude for planning. Rows come from the recipe, or from the footer of a local parquet file;
+tokens from `TOKENS_PER_TEXT`; the size of a model from the number in its name (`Llama-3.1-8B`) or from its folder.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from cc_tuning.distillation.task_shares import ANSWERED
+from cc_tuning.evaluation.benchmarks import BENCHMARKS
+from cc_tuning.pipeline.plan import Plan, RunPlan
+from cc_tuning.pipeline.recipe import MINIATURE, Recipe, added_data
+
+TOKENS_PER_TEXT = 100  # an assumption: a prompt or a response of a few sentences
+BYTES_PER_TOKEN = 4  # of UTF-8 text; token ids take as much
+BYTES_PER_PARAMETER = 2  # bfloat16
+_BYTES_PER_ANSWER = 400  # of predictions and item scores, compressed
+_WIDEST_HIDDEN_SIZE = 8192  # of the matrix, when the model is not there to ask
+_MOST_LAYERS = 80  # of a model of that width
+_PARAMETERS_IN_NAME = re.compile(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z0-9])", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one step; None is unknown, and is shown as a question mark."""
+
+    rows: int | None
+    tokens: int | None
+    disk_bytes: int | None
+
+    @property
+    def rows_text(self) -> str:
+        return _text(self.rows)
+
+    @property
+    def tokens_text(self) -> str:
+        return _text(self.tokens)
+
+    @property
+    def disk_text(self) -> str:
+        return "?" if self.disk_bytes is None else f"~{readable_bytes(self.disk_bytes)}"
+
+
+def estimate_steps(plan: Plan) -> dict[str, Estimate]:
+    """An estimate for each step, by fingerprint."""
+    recipe = plan.recipe
+    rows = _source_rows(recipe)
+    chosen = min(recipe.data.rows, rows) if rows is not None else recipe.data.rows
+    texts = chosen * 2  # a prompt and a response
+    text_bytes = texts * TOKENS_PER_TEXT * BYTES_PER_TOKEN
+    estimates = {step.fingerprint: Estimate(None, None, None) for step in plan}
+    estimates[plan.select.fingerprint] = Estimate(chosen, None, text_bytes)
+    estimates[plan.translate.fingerprint] = Estimate(chosen, texts * TOKENS_PER_TEXT, 2 * text_bytes)
+    if plan.distill:
+        estimates[plan.distill.fingerprint] = _estimate_distillation(recipe, chosen)
+    for run in plan.runs:
+        estimates |= _estimate_run(run, recipe, chosen)
+    estimates[plan.report.fingerprint] = Estimate(None, None, 2 << 20)
+    return estimates
+
+
+def parameters_of(place: str) -> int | None:
+    """The number of parameters of a model, from its name or its folder's size; None when neither tells."""
+    folder = Path(place)
+    if folder.is_dir():
+        return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // BYTES_PER_PARAMETER
+    found = _PARAMETERS_IN_NAME.search(place.rsplit("/", 1)[-1])
+    if not found:
+        return None
+    return int(float(found[1]) * (1e9 if found[2].lower() == "b" else 1e6))
+
+
+def readable_bytes(size: int) -> str:
+    """`16.1 GB`, `12 MB`."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size / 1e3:.0f} kB"
+
+
+def _estimate_run(run: RunPlan, recipe: Recipe, rows: int) -> dict[str, Estimate]:
+    examples = rows + _added_rows(run, recipe, rows)
+    sequence = min(2 * TOKENS_PER_TEXT, recipe.materialization.cutoff_tokens)
+    english = TOKENS_PER_TEXT if run.transform else 0  # the English pass reads prompts only
+    tokens = int(examples * (sequence + english) * recipe.training.epochs)
+    parameters = parameters_of(recipe.model.base)
+    model_bytes = None if parameters is None else parameters * BYTES_PER_PARAMETER
+    materialized = examples * sequence * (BYTES_PER_TOKEN + BYTES_PER_TOKEN)
+    items = _evaluation_items(recipe)
+    connections = 3 if run.transform else 1
+    answers = items * connections
+    estimates = {
+        run.materialize.fingerprint: Estimate(examples, examples * sequence, materialized),
+        run.train.fingerprint: Estimate(examples, tokens, model_bytes),
+        run.evaluate.fingerprint: Estimate(
+            answers, answers * recipe.evaluation.max_new_tokens, answers * _BYTES_PER_ANSWER
+        ),
+    }
+    if run.transform:
+        pairs = recipe.transform.pairs
+        matrices = _MOST_LAYERS if recipe.transform.matrix == "per_layer" else 1
+        matrix_bytes = matrices * 4 * _WIDEST_HIDDEN_SIZE**2
+        estimates[run.transform.fingerprint] = Estimate(pairs, pairs * 2 * TOKENS_PER_TEXT, matrix_bytes)
+    return estimates
+
+
+def _added_rows(run: RunPlan, recipe: Recipe, rows: int) -> int:
+    added = added_data(run.name)
+    if added == "sdrrl":
+        return sum(round(share * rows) for share in recipe.distillation.shares.values())
+    return rows if added else 0  # +EN and +MT add up to one row for each
+
+
+def _estimate_distillation(recipe: Recipe, rows: int) -> Estimate:
+    config = recipe.distillation
+    made = sum(round(share * rows) for share in config.shares.values())
+    answers = round(max(config.shares[task] for task in ANSWERED) * rows)  # one serves all tasks that need one
+    tokens = answers * (TOKENS_PER_TEXT + config.max_new_tokens) + made * TOKENS_PER_TEXT
+    return Estimate(made, tokens, 3 * made * TOKENS_PER_TEXT * BYTES_PER_TOKEN)
+
+
+def _source_rows(recipe: Recipe) -> int | None:
+    path = Path(recipe.data.source)
+    if recipe.data.source == MINIATURE:
+        return recipe.miniature.world.instruction_rows
+    if recipe.data.source != MINIATURE and path.suffix == ".parquet" and path.is_file():
+        return _rows_in_footer(path)
+    return None
+
+
+def _evaluation_items(recipe: Recipe) -> int:
+    folder = Path(recipe.evaluation.items)
+    if recipe.evaluation.items == MINIATURE or not folder.is_dir():
+        limit = recipe.evaluation.items_per_language
+        asked = [BENCHMARKS[name] for name in recipe.evaluation.benchmarks]
+        return sum(min(limit, row.paper_items) * len(row.paper_languages) for row in asked)
+    counts = [_rows_in_footer(path) for path in sorted(folder.glob("*.parquet"))]
+    return sum(count for count in counts if count is not None)
+
+
+def _rows_in_footer(path: Path) -> int | None:
+    try:
+        return int(pq.read_metadata(path).num_rows)
+    except (pa.ArrowException, OSError):
+        return None  # the stage that reads the file says what is wrong with it
+
+
+def _text(count: int | None) -> str:
+    return "?" if count is None else f"~{count:,}"

@@ -1,0 +1,97 @@
+"""docs/recipe.md, made from the recipe's own fields, so that no key is described twice or forgotten."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from cc_tuning.pipeline.recipe import Recipe
+
+_INTRODUCTION = """# The recipe
+
+One YAML file says what to do. Unknown keys are refused with the nearest known key; `--set training.epochs=1` overrides
+a key for one command. Defaults are the paper's values (Ye et al. 2025) where the paper gives one. What stands under
+`execution` says where and how fast, and never changes a fingerprint; everything else does.
+
+A place (`data.source`, `model.base`, `translation.model`, `evaluation.items`) is a path, a hub id with its pinned
+revision, or `miniature`, the embedded default. Paths are relative to the folder the command runs in.
+
+## Files
+
+**Rows** (`data.source`): parquet, JSON Lines or CSV with Aya's columns `inputs`, `targets`, `language`,
+`language_code`, `annotation_type`, `user_id`; or with `inputs`, `targets`, `language_code`, `inputs_en`, `targets_en`,
+and then the translator is not called for those rows.
+
+**Items** (`evaluation.items`): a folder of parquet files with the columns `benchmark` (XNLI, XStoryCloze, MMMLU, MKQA,
+XQuAD, XLSum), `language` (ISO 639-1), `item_id` (equal for the same item in every language), `prompt`, `prompt_en`
+(may be null), `answers` (list of text), `choices_kind`, and optionally `group`.
+
+<!-- The rest is made by `make docs` from the code. -->
+"""
+_PLAIN_TYPES = {
+    "str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path",
+    "NoneType": "null",
+}  # fmt: skip
+
+
+def recipe_reference() -> str:
+    """The text of docs/recipe.md."""
+    return "\n".join([_INTRODUCTION, *_sections(Recipe, "")]) + "\n"
+
+
+def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    plain = {name: field for name, field in model.model_fields.items() if not _is_section(field)}
+    if plain:
+        yield f"## `{prefix.rstrip('.')}`\n" if prefix else "## At the top\n"
+        yield f"{_summary(model)}\n"
+        yield "| key | type | default | meaning |\n|---|---|---|---|"
+        for name, field in plain.items():
+            yield f"| `{prefix}{name}` | {_type_text(field.annotation)} | {_default_text(field)} | {_cell(field)} |"
+        yield ""
+    for name, field in model.model_fields.items():
+        if _is_section(field):
+            assert isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+            yield from _sections(field.annotation, f"{prefix}{name}.")
+
+
+def _is_section(field: FieldInfo) -> bool:
+    return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+
+
+def _summary(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").strip().split("\n")[0]
+
+
+def _type_text(annotation: Any) -> str:
+    if get_origin(annotation) is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return f"list of {_type_text(get_args(annotation)[0])}"
+    if get_origin(annotation) is Annotated:
+        return _type_text(get_args(annotation)[0])
+    if get_origin(annotation) in (UnionType, Union):
+        return " or ".join(map(_type_text, get_args(annotation)))
+    return _PLAIN_TYPES.get(getattr(annotation, "__name__", ""), str(annotation))
+
+
+def _default_text(field: FieldInfo) -> str:
+    if field.is_required():
+        return "needed"
+    if field.default_factory is not None:
+        return "this machine's"
+    value = field.default
+    if isinstance(value, tuple):
+        value = ", ".join(map(str, value))
+    return f"`{value}`" if value not in ("", (), None) else "none"
+
+
+def _cell(field: FieldInfo) -> str:
+    return " ".join((field.description or "").split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).write_text(recipe_reference(), encoding="utf-8")

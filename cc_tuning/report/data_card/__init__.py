@@ -1,0 +1,1 @@
+"""The data of a recipe by language: counts, lengths, translations, examples."""

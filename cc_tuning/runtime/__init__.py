@@ -1,0 +1,1 @@
+"""What runs a step: its identity and cache, where it runs, the processes it starts."""

@@ -1,0 +1,58 @@
+"""The stages, each declared once: the command line, the flows, the tasks, the deployments and the report read it.
+
+A stage more is its function, its row here, and its place in the plan (docs/extending.md).
+"""
+
+from collections.abc import Mapping
+
+from cc_tuning.runtime.step import Stage
+
+WORLD = Stage(
+    "world", 1, "Make the small world of the embedded default.", "cc_tuning.miniature.world:build_world",
+    tags=("miniature",),
+)  # fmt: skip
+BASE_MODEL = Stage(
+    "base_model", 2, "Train the tiny base model of the embedded default.",
+    "cc_tuning.miniature.base_model:build_base_model", tags=("miniature",),
+)  # fmt: skip
+TRANSLATOR = Stage(
+    "translator", 2, "Train the tiny translator of the embedded default.",
+    "cc_tuning.miniature.translator:build_translator", tags=("miniature",),
+)  # fmt: skip
+SELECT = Stage(
+    "select", 2, "Choose the rows to learn from.", "cc_tuning.stages.select:build_selection",
+    tags=("data",), retries=2,
+)  # fmt: skip
+TRANSLATE = Stage(
+    "translate", 3, "Give every row its English version.", "cc_tuning.stages.translate:build_translation",
+    tags=("data", "gpu"), retries=2, resumable=True,
+)  # fmt: skip
+DISTILL = Stage(
+    "distill", 1, "Make the rows of +SDRRL from the base model's own English answers.",
+    "cc_tuning.stages.distill:build_distillation", tags=("data", "gpu"), retries=2, resumable=True,
+)  # fmt: skip
+MATERIALIZE = Stage(
+    "materialize", 4, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
+    tags=("data",),
+)  # fmt: skip
+TRAIN = Stage(
+    "train", 4, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
+    tags=("training", "gpu"), retries=2, resumable=True,
+)  # fmt: skip
+TRANSFORM = Stage(
+    "transform", 3, "Sample activations and fit the Transform Matrix.", "cc_tuning.stages.transform:build_transform",
+    tags=("training", "gpu"), retries=1,
+)  # fmt: skip
+EVALUATE = Stage(
+    "evaluate", 1, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
+    tags=("evaluation", "gpu"), retries=2, resumable=True,
+)  # fmt: skip
+REPORT = Stage(
+    "report", 3, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
+)  # fmt: skip
+
+EMBEDDED = (WORLD, BASE_MODEL, TRANSLATOR)
+"""What the embedded default makes first; they have no command of their own."""
+PIPELINE = (SELECT, TRANSLATE, DISTILL, MATERIALIZE, TRAIN, TRANSFORM, EVALUATE, REPORT)
+"""In the order of the pipeline."""
+STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (*EMBEDDED, *PIPELINE)}

@@ -1,0 +1,1 @@
+"""The pipeline: a file is a stage, named as the command and the store name it."""

@@ -1,0 +1,85 @@
+"""The stage `train`: a base model and training rows become the checkpoint of one run.
+
+A killed run goes on from its newest complete checkpoint and ends with the same weights; a run that was killed after its
+end is not trained again.
+"""
+
+import logging
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.step import Build, Step, find_cached, open_step
+from cc_tuning.training.config import TrainConfig
+from cc_tuning.training.job import TRAINER, TrainingJob, device_type
+from cc_tuning.training.launch import run_job, write_job
+from cc_tuning.training.trainer_checkpoints import newest_complete_checkpoint
+from data_contracts.errors import ArtifactMismatch
+from data_contracts.files import read_json
+from data_contracts.fingerprint import digest_of_files
+from data_contracts.layout import CHECKPOINT, TOKENIZER, TRAINING_ROWS, TRAINING_SUMMARY
+from data_contracts.manifest import RowCounts
+from data_contracts.store import ArtifactStore
+
+logger = logging.getLogger(__name__)
+
+
+def build_training(build: Build[TrainConfig]) -> RowCounts:
+    """Writes `checkpoint/`, `metrics.jsonl` and `summary.json`; every training row is kept.
+
+    Raises:
+        ConfigError: the device is not there.
+        TrainingFailed: a training process stopped before the last step.
+    """
+    device_type(build.execution)
+    if not is_finished(build.folder):
+        run_job(training_job(build), build.progress)
+    shutil.rmtree(build.folder / TRAINER, ignore_errors=True)
+    rows = pl.scan_parquet(build.inputs["training_rows"].path / TRAINING_ROWS).select(pl.len()).collect().item()
+    return RowCounts(read=rows, kept=rows)
+
+
+def training_job(build: Build[TrainConfig]) -> TrainingJob:
+    """What the training processes are told; they go on from the newest complete checkpoint."""
+    materialized, base = build.inputs["training_rows"].path, build.inputs["base"]
+    return TrainingJob(
+        config=build.config,
+        folder=build.folder.absolute(),
+        rows=materialized / TRAINING_ROWS,
+        tokenizer=materialized / TOKENIZER,
+        base=base.name,
+        base_revision=base.revision,
+        execution=build.execution,
+        resume_from=newest_complete_checkpoint((build.folder / TRAINER).absolute()),
+    )
+
+
+def write_training_job(step: Step, store: ArtifactStore, execution: Execution) -> Path | None:
+    """The job file of a training step, for processes that somebody else starts; None when training is finished.
+
+    The step itself, run afterwards, takes over what they leave. Nothing keeps it from training in the same folder in
+    the meantime.
+    """
+    with store.locked(step.ref):
+        if find_cached(step, store) is not None:
+            return None
+        build = open_step(step, store, execution, no_progress)[0]
+        return None if is_finished(build.folder) else write_job(training_job(build))
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether training in `folder` reached its end and the checkpoint is as it was written."""
+    if not (folder / TRAINING_SUMMARY).is_file():
+        return False
+    try:
+        recorded = read_json(folder / TRAINING_SUMMARY)["checkpoint_sha256"]
+    except (ArtifactMismatch, KeyError, TypeError):
+        return False
+    checkpoint = folder / CHECKPOINT
+    if checkpoint.is_dir() and digest_of_files(checkpoint) == recorded:
+        return True
+    logger.warning("the finished checkpoint in %s is missing or damaged: training goes on from what is left", folder)
+    return False

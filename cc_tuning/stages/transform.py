@@ -1,0 +1,145 @@
+"""Stage `transform`: sample activation pairs of one CC-tuned checkpoint and fit its Transform Matrix.
+
+Prompts are run once. Their activations wait on disk (`cc_tuning.transform.spool`) and are looked at as often as needed:
+for the moments from which the matrix is solved, for the error of the matrix as stored, and for the sweep over the
+number of pairs. They are deleted at the end.
+
+Files: `transform_matrix.safetensors` (float32: `transform_matrix` `[D, D]` or `[L, D, D]`, `transform_intercept` `[D]`
+or `[L, D]` if there is one; its metadata name the checkpoint), `diagnostics.json` (flat: the form of the map, counts,
+rank, solver, the figures of `PredictionErrors.report`, those of held-out pairs prefixed `held_out_`, and the list
+`sweep` if one was asked for), `pairs.parquet`, `quarantine.parquet`.
+"""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import dataframely as dy
+import polars as pl
+import torch
+
+from cc_tuning.errors import TransformFailed
+from cc_tuning.model import CrossLingualModel
+from cc_tuning.model.transform_file import Origin, write_transform_matrix
+from cc_tuning.runtime.devices import limited_threads, resolve_device
+from cc_tuning.runtime.step import Build
+from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
+from cc_tuning.transform.config import TransformConfig
+from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure
+from cc_tuning.transform.sampling import Sample, draw_pairs, sampled_activations
+from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
+from cc_tuning.transform.sweep import sweep
+from data_contracts.files import write_json
+from data_contracts.layout import DIAGNOSTICS, TRANSFORM_MATRIX, TRANSFORM_PAIRS
+from data_contracts.manifest import RowCounts
+from data_contracts.parquet import read_parquet, write_parquet
+from data_contracts.quarantine import write_quarantine
+from data_contracts.schemas import ParallelPair
+
+logger = logging.getLogger(__name__)
+
+_ACTIVATIONS = "activations"
+
+
+class TransformPair(dy.Schema):
+    """A sampled pair and its side of the split."""
+
+    pair_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    split = dy.Enum([FIT, HELD_OUT], nullable=False)
+
+
+def build_transform(build: Build[TransformConfig]) -> RowCounts:
+    """Fit and measure the matrix.
+
+    Raises:
+        TransformFailed: no pair could be sampled, or the activations are not finite or all zero.
+        ConfigError: the checkpoint has no connection, or this machine cannot run `execution.attention`.
+    """
+    config, checkpoint = build.config, build.inputs["checkpoint"].path
+    pairs = read_parquet(build.inputs["pairs"].path, ParallelPair)
+    device = resolve_device(build.execution.device)
+    model = CrossLingualModel.from_pretrained(checkpoint, attention=build.execution.attention).to(device)
+    tokenizer = load_tokenizer(checkpoint)
+    sample = draw_pairs(
+        pairs.filter(pl.col("quality") >= (config.min_quality or 0)),
+        ChatPrompts(tokenizer),
+        count=config.pairs,
+        held_out_fraction=config.held_out_fraction,
+        seed=config.seed,
+        context_tokens=model.config.max_position_embeddings,
+    )
+    _require_pairs(sample, pairs, config.min_quality or 0)
+    padding_id = tokenizer.pad_token_id
+    assert isinstance(padding_id, int)
+    with limited_threads(build.execution.threads):
+        spool = _sampled(build, model, sample, padding_id)
+        del model
+        fitted = fit_spooled(spool, config)
+        figures = dict(measure(spool, fitted))
+        if config.sweep_pairs:
+            figures["sweep"] = sweep(spool, config, fitted, figures)
+    spool.remove()
+    torch.cuda.empty_cache()  # the next stage trains in another process on the same device
+    write_transform_matrix(build.folder / TRANSFORM_MATRIX, fitted.transform, Origin.of(checkpoint))
+    _write_diagnostics(build.folder, config, fitted, figures)
+    _write_pairs(build.folder, sample)
+    counts = write_quarantine(build.folder, [sample.quarantined])
+    kept = len(sample.fit) + len(sample.held_out)
+    not_selected = pairs.height - kept - sample.quarantined.height
+    return RowCounts(read=pairs.height, kept=kept, quarantined=counts, not_selected=not_selected)
+
+
+def _sampled(
+    build: Build[TransformConfig], model: CrossLingualModel, sample: Sample, padding_id: int
+) -> ActivationSpool:
+    """The activations of both splits, on disk."""
+    layers, hidden_size = model.config.num_hidden_layers, model.config.hidden_size
+    spool = ActivationSpool(build.folder / _ACTIVATIONS, layers, hidden_size, model.device)
+    total = len(sample.fit) + len(sample.held_out)
+    for split, pairs in ((FIT, sample.fit), (HELD_OUT, sample.held_out)):
+        batches = sampled_activations(model, pairs, build.execution.transform_batch_size, padding_id)
+        spool.fill(split, batches, total, build.progress)
+    return spool
+
+
+def _write_diagnostics(
+    folder: Path, config: TransformConfig, fitted: FittedTransform, figures: Mapping[str, Any]
+) -> None:
+    hidden_size = len(fitted.english_mean)
+    form: dict[str, Any] = {"matrix": config.matrix, "intercept": config.intercept, "hidden_size": hidden_size}
+    form |= {"ridge_choice": "gcv" if config.ridge == "gcv" else "fixed"}
+    summary = fitted.summary()
+    write_json(folder / DIAGNOSTICS, {**form, **summary, **figures})
+    if summary["rank"] < hidden_size:
+        logger.warning(
+            "the sampled rows%s have rank %d of %d: the matrix maps the other directions to 0. Sample more pairs",
+            " of a layer" if config.matrix == "per_layer" else "", summary["rank"], hidden_size,
+        )  # fmt: skip
+    logger.info(
+        "fitted on %d pairs (%d rows, rank %d of %d) | R² %s fitted, %s held out (identity %s)",
+        figures["pairs"], summary["rows"], summary["rank"], hidden_size,
+        *(_rounded(figures.get(name)) for name in ("r2", "held_out_r2", "held_out_identity_r2")),
+    )  # fmt: skip
+
+
+def _write_pairs(folder: Path, sample: Sample) -> None:
+    splits = {pair.pair_id: FIT for pair in sample.fit} | {pair.pair_id: HELD_OUT for pair in sample.held_out}
+    frame = pl.DataFrame({"pair_id": list(splits), "split": list(splits.values())}).sort("pair_id")
+    write_parquet(frame, folder / TRANSFORM_PAIRS, TransformPair)
+
+
+def _rounded(figure: float | None) -> str:
+    return "not measured" if figure is None else f"{figure:.4f}"
+
+
+def _require_pairs(sample: Sample, pairs: pl.DataFrame, min_quality: float) -> None:
+    if not sample.fit:
+        english = pairs.filter(pl.col("origin") == "english").height
+        below = pairs.filter(pl.col("origin") != "english", pl.col("quality") < min_quality).height
+        raise TransformFailed(
+            f"no Transform Matrix: of {pairs.height} pairs, {english} are English (both sides equal), {below} are "
+            f"below the quality of {min_quality} and {sample.quarantined.height} have a prompt longer than the model's "
+            "context; at least one other is needed. Choose rows in other languages, shorter ones, or a lower "
+            "`transform.min_quality`"
+        )

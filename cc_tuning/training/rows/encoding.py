@@ -1,0 +1,57 @@
+"""Texts as token ids, and the rows that do not fit the cut-offs or are not good enough."""
+
+import polars as pl
+
+from cc_tuning.text.prompts import ChatPrompts, connection_position
+from cc_tuning.training.rows.config import MaterializationConfig
+from cc_tuning.training.rows.texts import TEXT_COLUMNS
+from data_contracts.quarantine import quarantine_rows
+
+BELOW_MIN_QUALITY = "translation_below_min_quality"
+
+
+def encode(texts: pl.DataFrame, prompts: ChatPrompts, offset: int) -> pl.DataFrame:
+    """`texts` with the columns `input_ids`, `prompt_length` and `english_input_ids`, nothing cut.
+
+    Raises:
+        PromptNotFound: `offset` reaches beyond the beginning of a prompt.
+    """
+    examples = prompts.encode_examples(texts["prompt"].to_list(), texts["response"].to_list())
+    english = prompts.encode_prompts(texts["english_prompt"].to_list())
+    for length in (*(example.prompt_length for example in examples), *map(len, english)):
+        connection_position(length, offset)
+    ids = pl.List(pl.Int32)
+    return texts.with_columns(
+        pl.Series("input_ids", [example.input_ids for example in examples], dtype=ids),
+        pl.Series("prompt_length", [example.prompt_length for example in examples], dtype=pl.Int32),
+        pl.Series("english_input_ids", english, dtype=ids),
+    )
+
+
+def split_by_quality(judged: pl.DataFrame, min_quality: float) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Of texts with `quality` and `flags`, those that are good enough, and the others as QuarantinedRow."""
+    is_below = pl.col("quality") < min_quality
+    detail = f"the translation's quality must be at least {min_quality}"
+    below = quarantine_rows(judged.filter(is_below), "row_id", BELOW_MIN_QUALITY, detail)
+    return judged.filter(~is_below).select(TEXT_COLUMNS), below
+
+
+def split_by_length(encoded: pl.DataFrame, config: MaterializationConfig) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows whose prompts fit, and the others as QuarantinedRow; a prompt must leave room for a response."""
+    english_length = pl.col("english_input_ids").list.len()
+    rules = {
+        "prompt_longer_than_cutoff": (
+            pl.col("prompt_length") >= config.cutoff_tokens,
+            f"a prompt must be shorter than {config.cutoff_tokens} tokens",
+        ),
+        "english_prompt_longer_than_cutoff": (
+            english_length > config.english_cutoff_tokens,
+            f"an English prompt may have {config.english_cutoff_tokens} tokens",
+        ),
+    }
+    quarantined = []
+    for rule, (is_too_long, detail) in rules.items():
+        broken = encoded.filter(is_too_long)
+        encoded = encoded.filter(~is_too_long)
+        quarantined.append(quarantine_rows(broken.select(TEXT_COLUMNS), "row_id", rule, detail))
+    return encoded, pl.concat(quarantined)

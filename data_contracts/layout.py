@@ -1,0 +1,46 @@
+"""The files of every stage's artifact: the one place that names them."""
+
+# world, base_model, translator: the embedded default
+WORLD_ROWS = "aya.parquet"
+WORLD_ITEMS = "benchmarks"
+
+# select
+SELECTED_ROWS = "rows.parquet"
+SELECTION_SUMMARY = "selection.json"
+
+# translate
+PAIRS = "pairs.parquet"
+
+# distill
+DISTILLED_ANSWERS = "answers.parquet"
+DISTILLED_ROWS = "distilled_rows.parquet"
+DISTILLATION_SUMMARY = "summary.json"
+
+# materialize
+TRAINING_ROWS = "training_rows.parquet"
+TOKENIZER = "tokenizer"
+TRAINING_ROWS_SUMMARY = "summary.json"
+
+# train
+CHECKPOINT = "checkpoint"
+ADAPTER = "adapter"
+"""Of a LoRA run, beside the checkpoint it was merged into."""
+METRICS = "metrics.jsonl"
+TRAINING_SUMMARY = "summary.json"
+
+# transform
+TRANSFORM_MATRIX = "transform_matrix.safetensors"
+DIAGNOSTICS = "diagnostics.json"
+TRANSFORM_PAIRS = "pairs.parquet"
+
+# evaluate
+PREDICTIONS = "predictions.parquet"
+ITEM_SCORES = "item_scores.parquet"
+SCORES = "scores.parquet"
+SCORING = "scoring.json"
+
+# report
+REPORT_PAGE = "index.html"
+REPORT_MARKDOWN = "report.md"
+REPORT_SCORES = "scores.csv"
+REPORT_FIGURES = "figures"
