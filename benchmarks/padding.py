@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from cc_tuning.miniature.tokenizer import train_tokenizer
+from cc_tuning.miniature.tokenizers import train_tokenizer
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.text.prompts import ChatPrompts
 from cc_tuning.training.sampler import ENGLISH_TOKEN_COST, BatchShape, LengthGroupedBatches

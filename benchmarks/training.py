@@ -20,7 +20,7 @@ from random_models import SHAPES, build_model
 from timing import Comparison, compare, parser, report, seconds_of, summarised
 from torch import Tensor, nn
 
-from cc_tuning.miniature.tokenizer import train_tokenizer
+from cc_tuning.miniature.tokenizers import train_tokenizer
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
 from cc_tuning.text.prompts import ChatPrompts
 from cc_tuning.training.collators import Batch, ConnectionCollator, ResponseCollator

@@ -17,7 +17,7 @@ import torch
 from timing import Comparison, parser, report
 from transformers import GenerationConfig, M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
-from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
+from cc_tuning.miniature.tokenizers import train_nllb_tokenizer
 from cc_tuning.text.languages import ENGLISH, ENGLISH_FLORES_CODE, by_flores_code, find_language
 from cc_tuning.translation.batching import EXTRA_TOKENS
 from cc_tuning.translation.config import TranslationConfig

@@ -25,7 +25,7 @@ from timing import RESULTS
 from transformers.utils.logging import disable_progress_bar
 from translation import build_model
 
-from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
+from cc_tuning.miniature.tokenizers import train_nllb_tokenizer
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.progress import no_progress
 from cc_tuning.runtime.provenance import peak_memory_bytes

@@ -13,10 +13,10 @@ from itertools import groupby
 
 import polars as pl
 
+from cc_tuning.miniature.exercise_draws import Pool, draw
 from cc_tuning.miniature.exercises import tell_ending, tell_story
 from cc_tuning.miniature.facts import Fact, Scenario
-from cc_tuning.miniature.lexicon import ENGLISH, Tongue, tongue, tongues, world_tables
-from cc_tuning.miniature.random_draws import Pool, draw
+from cc_tuning.miniature.lexicon import ENGLISH, LanguageTables, every_language, language_tables, world_tables
 
 # Shares of the six formats; a summary costs several times the tokens of a question and is soon learned.
 _PRACTICE = {"XNLI": 5, "XStoryCloze": 5, "MMMLU": 6, "MKQA": 6, "XQuAD": 7, "XLSum": 1}
@@ -54,7 +54,7 @@ def corpus_texts(
     """
     generator = random.Random(f"corpus/{seed}")
     documents: list[tuple[str, str | None, str]] = []
-    for language in tongues():
+    for language in every_language():
         times = amounts.tellings if language.code == ENGLISH else max(1, amounts.tellings // 3)
         known_facts = [fact for fact in facts if language.code == ENGLISH or fact.group == "both"]
         known_stories = [story for story in scenarios if language.code == ENGLISH or story.group == "both"]
@@ -68,7 +68,7 @@ def corpus_texts(
         [
             {
                 "text_id": f"text-{number:06d}",
-                "language_code": tongue(code).language.aya_code,
+                "language_code": language_tables(code).codes.aya_code,
                 "prompt": prompt,
                 "text": text,
             }
@@ -78,7 +78,7 @@ def corpus_texts(
     )
 
 
-def _lives(facts: Sequence[Fact], language: Tongue, generator: random.Random) -> Iterator[str]:
+def _lives(facts: Sequence[Fact], language: LanguageTables, generator: random.Random) -> Iterator[str]:
     """All that is known of each subject, in random order and wording."""
     for _, group in groupby(facts, key=lambda fact: fact.subject):
         told = list(group)
@@ -86,41 +86,41 @@ def _lives(facts: Sequence[Fact], language: Tongue, generator: random.Random) ->
         yield language.join([fact.statement(language, restated=generator.random() < 0.5) for fact in told])
 
 
-def _stories(scenarios: Sequence[Scenario], language: Tongue, generator: random.Random) -> Iterator[str]:
+def _stories(scenarios: Sequence[Scenario], language: LanguageTables, generator: random.Random) -> Iterator[str]:
     people = tuple(world_tables().people)
     for scenario in scenarios:
         person = generator.choice(people)
         yield language.join([*tell_story(scenario, person, language), tell_ending(scenario, person, language)])
 
 
-def _glossary(language: Tongue, generator: random.Random) -> Iterator[str]:
+def _glossary(language: LanguageTables, generator: random.Random) -> Iterator[str]:
     """`Cairo in Spanish is El Cairo.`, for every name and word that the language writes differently."""
-    english = tongue(ENGLISH)
+    english = language_tables(ENGLISH)
     if language.code == ENGLISH:
         return
-    name_of_language = english.tables["language_names"][language.code]
-    identifiers = [*english.names, *english.tables["words"]]
+    name_of_language = english.entries["language_names"][language.code]
+    identifiers = [*english.names, *english.entries["words"]]
     generator.shuffle(identifiers)
     for identifier in identifiers:
         word = english.forms(identifier)["word"]
         subject = next(iter(english.people))
         translation = language.fill("{value}", subject, value=identifier)
         if translation != word:
-            yield english.tables["glossary"].format(name=word, language=name_of_language, translation=translation)
+            yield english.entries["glossary"].format(name=word, language=name_of_language, translation=translation)
 
 
 def _exercises(amounts: Amounts, pool: Pool, generator: random.Random) -> Iterator[tuple[str, str]]:
     benchmarks = generator.choices(list(_PRACTICE), weights=list(_PRACTICE.values()), k=amounts.exercises)
     for benchmark in benchmarks:
-        rendered = draw(benchmark, pool, generator).render(tongue(ENGLISH))
+        rendered = draw(benchmark, pool, generator).render(language_tables(ENGLISH))
         yield rendered.prompt, rendered.response
 
 
 def _retellings(amounts: Amounts, pool: Pool, generator: random.Random) -> Iterator[tuple[str, str]]:
-    english = tongue(ENGLISH)
+    english = language_tables(ENGLISH)
     for _ in range(amounts.retellings):
         told = generator.sample(generator.choice(pool.people_in_worlds), generator.randint(2, 5))
         first = [fact.statement(english, restated=generator.random() < 0.5) for fact in told]
         generator.shuffle(told)
         again = [fact.statement(english, restated=generator.random() < 0.5) for fact in told]
-        yield english.tables["retelling"].format(text=english.join(first)), english.join(again)
+        yield english.entries["retelling"].format(text=english.join(first)), english.join(again)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cc_tuning.miniature.facts import Fact, Group, Scenario
-from cc_tuning.miniature.lexicon import Tongue
+from cc_tuning.miniature.lexicon import LanguageTables
 
 CHOICES_KINDS = {
     "XNLI": "option_number_1_3",
@@ -45,11 +45,11 @@ class Exercise(Protocol):
         """The right option, the same in every language; empty where the answer is free text."""
         ...
 
-    def render(self, tongue: Tongue) -> Rendered: ...
+    def render(self, language: LanguageTables) -> Rendered: ...
 
 
-def _prompt(tongue: Tongue, benchmark: str, **parts: str) -> str:
-    template: str = tongue.tables["formats"][benchmark]
+def _prompt(language: LanguageTables, benchmark: str, **parts: str) -> str:
+    template: str = language.entries["formats"][benchmark]
     return template.format(**parts)
 
 
@@ -78,13 +78,13 @@ class Inference:
     def option(self) -> str:
         return str(self.label)
 
-    def render(self, tongue: Tongue) -> Rendered:
-        first, second, third = labels = tongue.tables["inference_labels"]
+    def render(self, language: LanguageTables) -> Rendered:
+        first, second, third = labels = language.entries["inference_labels"]
         prompt = _prompt(
-            tongue,
+            language,
             self.benchmark,
-            premise=self.premise.statement(tongue),
-            hypothesis=self.hypothesis.statement(tongue, restated=True),
+            premise=self.premise.statement(language),
+            hypothesis=self.hypothesis.statement(language, restated=True),
             first=first,
             second=second,
             third=third,
@@ -110,11 +110,11 @@ class StoryCloze:
     def option(self) -> str:
         return str(self.correct)
 
-    def render(self, tongue: Tongue) -> Rendered:
-        right, wrong = (tell_ending(scenario, self.person, tongue) for scenario in (self.scenario, self.other))
+    def render(self, language: LanguageTables) -> Rendered:
+        right, wrong = (tell_ending(scenario, self.person, language) for scenario in (self.scenario, self.other))
         first, second = (right, wrong) if self.correct == 1 else (wrong, right)
-        story = tongue.join(tell_story(self.scenario, self.person, tongue))
-        return _choosing(_prompt(tongue, self.benchmark, story=story, first=first, second=second), self.option, right)
+        story = language.join(tell_story(self.scenario, self.person, language))
+        return _choosing(_prompt(language, self.benchmark, story=story, first=first, second=second), self.option, right)
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ class MultipleChoice:
     def option(self) -> str:
         return "ABCD"[self.options.index(self.fact)]
 
-    def render(self, tongue: Tongue) -> Rendered:
-        options = {letter: option.answer(tongue) for letter, option in zip("ABCD", self.options, strict=True)}
-        prompt = _prompt(tongue, self.benchmark, question=self.fact.question(tongue), **options)
-        return _choosing(prompt, self.option, self.fact.answer(tongue))
+    def render(self, language: LanguageTables) -> Rendered:
+        options = {letter: option.answer(language) for letter, option in zip("ABCD", self.options, strict=True)}
+        prompt = _prompt(language, self.benchmark, question=self.fact.question(language), **options)
+        return _choosing(prompt, self.option, self.fact.answer(language))
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,9 @@ class OpenQuestion:
     def option(self) -> str:
         return ""
 
-    def render(self, tongue: Tongue) -> Rendered:
-        prompt = _prompt(tongue, self.benchmark, question=self.fact.question(tongue))
-        return _saying(prompt, self.fact.answer(tongue))
+    def render(self, language: LanguageTables) -> Rendered:
+        prompt = _prompt(language, self.benchmark, question=self.fact.question(language))
+        return _saying(prompt, self.fact.answer(language))
 
 
 @dataclass(frozen=True)
@@ -175,10 +175,10 @@ class Reading:
     def option(self) -> str:
         return ""
 
-    def render(self, tongue: Tongue) -> Rendered:
-        context = tongue.join([fact.statement(tongue) for fact in self.context])
-        prompt = _prompt(tongue, self.benchmark, context=context, question=self.asked.question(tongue))
-        return _saying(prompt, self.asked.answer(tongue))
+    def render(self, language: LanguageTables) -> Rendered:
+        context = language.join([fact.statement(language) for fact in self.context])
+        prompt = _prompt(language, self.benchmark, context=context, question=self.asked.question(language))
+        return _saying(prompt, self.asked.answer(language))
 
 
 @dataclass(frozen=True)
@@ -200,21 +200,21 @@ class Summary:
     def option(self) -> str:
         return ""
 
-    def render(self, tongue: Tongue) -> Rendered:
-        article, person = tongue.tables["article"], self.profession.subject
-        sentences = [fact.statement(tongue) for fact in (self.profession, self.home, *self.others)]
-        sentences += [tongue.fill(filler, person) for filler in article["fillers"]]
-        text = tongue.join([sentences[position] for position in self.order])
-        summary = tongue.fill(article["summary"], person, profession=self.profession.value, home=self.home.value)
-        title = tongue.fill(article["title"], person)
-        return _saying(_prompt(tongue, self.benchmark, title=title, article=text), summary)
+    def render(self, language: LanguageTables) -> Rendered:
+        article, person = language.entries["article"], self.profession.subject
+        sentences = [fact.statement(language) for fact in (self.profession, self.home, *self.others)]
+        sentences += [language.fill(filler, person) for filler in article["fillers"]]
+        text = language.join([sentences[position] for position in self.order])
+        summary = language.fill(article["summary"], person, profession=self.profession.value, home=self.home.value)
+        title = language.fill(article["title"], person)
+        return _saying(_prompt(language, self.benchmark, title=title, article=text), summary)
 
 
-def tell_story(scenario: Scenario, person: str, tongue: Tongue) -> list[str]:
+def tell_story(scenario: Scenario, person: str, language: LanguageTables) -> list[str]:
     """The sentences of a story without its ending."""
-    return [tongue.fill(sentence, person) for sentence in tongue.tables["stories"][scenario.name]["story"]]
+    return [language.fill(sentence, person) for sentence in language.entries["stories"][scenario.name]["story"]]
 
 
-def tell_ending(scenario: Scenario, person: str, tongue: Tongue) -> str:
+def tell_ending(scenario: Scenario, person: str, language: LanguageTables) -> str:
     """The sentence that ends a story."""
-    return tongue.fill(tongue.tables["stories"][scenario.name]["ending"], person)
+    return language.fill(language.entries["stories"][scenario.name]["ending"], person)

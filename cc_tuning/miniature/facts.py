@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from cc_tuning.miniature.lexicon import Tongue, world_tables
+from cc_tuning.miniature.lexicon import LanguageTables, world_tables
 
 Split = Literal["train", "dev", "test"]
 Group = Literal["both", "english_only"]
@@ -30,20 +30,20 @@ class Fact:
     split: Split
     group: Group
 
-    def statement(self, tongue: Tongue, restated: bool = False) -> str:
+    def statement(self, language: LanguageTables, restated: bool = False) -> str:
         """The fact as a sentence, in the first or the second of the two wordings."""
-        return self._fill(tongue, "restatement" if restated else "statement")
+        return self._fill(language, "restatement" if restated else "statement")
 
-    def question(self, tongue: Tongue) -> str:
+    def question(self, language: LanguageTables) -> str:
         """The question whose answer is the value."""
-        return self._fill(tongue, "question")
+        return self._fill(language, "question")
 
-    def answer(self, tongue: Tongue) -> str:
+    def answer(self, language: LanguageTables) -> str:
         """The value as it stands alone, and inside the statement."""
-        return self._fill(tongue, "answer")
+        return self._fill(language, "answer")
 
-    def _fill(self, tongue: Tongue, wording: str) -> str:
-        return tongue.fill(tongue.tables["relations"][self.relation][wording], self.subject, value=self.value)
+    def _fill(self, language: LanguageTables, wording: str) -> str:
+        return language.fill(language.entries["relations"][self.relation][wording], self.subject, value=self.value)
 
 
 @dataclass(frozen=True)

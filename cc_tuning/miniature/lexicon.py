@@ -50,32 +50,33 @@ class WorldTables:
 
 
 @dataclass(frozen=True)
-class Tongue:
+class LanguageTables:
     """One language of the world: its names, words and templates, and how to fill them."""
 
     code: str
     """ISO 639-1."""
-    tables: Mapping[str, Any]
+    entries: Mapping[str, Any]
+    """The content of its YAML file."""
     names: Mapping[str, str]
     people: Mapping[str, Gender]
 
     @property
-    def language(self) -> Language:
-        """The language's row in the table of codes."""
+    def codes(self) -> Language:
+        """Its names and codes: a row of `languages.csv`."""
         return by_iso639_1(self.code)
 
     def forms(self, identifier: str) -> Forms:
         """The forms of a name or word; a number is written alike in every language."""
         if identifier in self.names:
             return {"word": self.names[identifier]}
-        forms = self.tables["words"].get(identifier, identifier)
+        forms = self.entries["words"].get(identifier, identifier)
         return {"word": forms} if isinstance(forms, str) else forms
 
     def gender(self, subject: str) -> Gender:
         """The grammatical gender of a person or country."""
         if subject in self.people:
             return self.people[subject]
-        return "m" if subject in self.tables.get("masculine", ()) else "f"
+        return "m" if subject in self.entries.get("masculine", ()) else "f"
 
     def fill(self, template: str, subject: str, **slots: str) -> str:
         """`template` as a sentence about `subject`; `slots` maps a slot's name to the id of a name or word.
@@ -113,7 +114,7 @@ def world_tables() -> WorldTables:
 
 
 @cache
-def tongue(code: str) -> Tongue:
+def language_tables(code: str) -> LanguageTables:
     """The language with the ISO 639-1 code `code`, one of `LANGUAGES`."""
     tables = _read(code)
     english = _read(ENGLISH)["names"]
@@ -123,12 +124,12 @@ def tongue(code: str) -> Tongue:
         for kind, kind_names in english.items()
         for identifier, name in kind_names.items()
     }
-    return Tongue(code, tables, names, world_tables().people)
+    return LanguageTables(code, tables, names, world_tables().people)
 
 
-def tongues() -> tuple[Tongue, ...]:
+def every_language() -> tuple[LanguageTables, ...]:
     """All languages of the world, English first."""
-    return tuple(tongue(code) for code in LANGUAGES)
+    return tuple(language_tables(code) for code in LANGUAGES)
 
 
 def _read(name: str) -> dict[str, Any]:

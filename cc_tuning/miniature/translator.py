@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbTokenizer
 
+from cc_tuning.miniature.batches import EncodedPair, batches_of_pairs, encode_pairs, encode_sources, padded
 from cc_tuning.miniature.config import TranslatorConfig
-from cc_tuning.miniature.length_batches import padded
-from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
 from cc_tuning.miniature.optimisation import Training, optimise, seeded
-from cc_tuning.miniature.pair_batches import EncodedPair, batches_of_pairs, encode_pairs, encode_sources
 from cc_tuning.miniature.text_sources import sound_rows, texts_of_rows
+from cc_tuning.miniature.tokenizers import train_nllb_tokenizer
 from cc_tuning.runtime.devices import limited_threads, resolve_device
 from cc_tuning.runtime.step import Build
 from cc_tuning.text.languages import ENGLISH_FLORES_CODE, UnknownLanguage, find_language
@@ -28,7 +27,6 @@ from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_verified
 
 logger = logging.getLogger(__name__)
-
 
 # At this width the usual 0.02 leaves cross-attention without preferences: after 300 steps no held-out sentence was
 # translated word for word with it, 81 of 100 with this.

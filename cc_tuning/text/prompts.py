@@ -25,7 +25,8 @@ from cc_tuning.runtime.sources import Location
 
 ChatTemplate = Literal["llama3", "qwen25", "tokenizer"]
 
-_TEMPLATES = Path(__file__).parent / "templates"
+CHAT_TEMPLATES = Path(__file__).parent / "templates"
+"""The folder of the chat templates that this project brings, one Jinja file each."""
 _TEXT_MARKER, _ANSWER_MARKER = "\ue100text\ue101", "\ue100answer\ue101"
 # Llama 3.1 and later write the date into the system turn; a fixed one keeps equal prompts equal on all days.
 _FIXED_DATE = "26 Jul 2024"
@@ -181,7 +182,7 @@ def load_tokenizer(
     for key in _PLACE_OF_LOADING:
         tokenizer.init_kwargs.pop(key, None)
     if chat_template != "tokenizer":
-        tokenizer.chat_template = (_TEMPLATES / f"{chat_template}.jinja").read_text(encoding="utf-8")
+        tokenizer.chat_template = (CHAT_TEMPLATES / f"{chat_template}.jinja").read_text(encoding="utf-8")
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     _require_template(tokenizer, place.name)
@@ -192,7 +193,7 @@ def _require_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     if not tokenizer.chat_template:
         raise ConfigError(
             f"the tokenizer {name} has no chat template, as is usual for base models; name one of the project's: "
-            + ", ".join(sorted(path.stem for path in _TEMPLATES.glob("*.jinja")))
+            + ", ".join(sorted(path.stem for path in CHAT_TEMPLATES.glob("*.jinja")))
         )
 
 

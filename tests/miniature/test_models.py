@@ -15,10 +15,9 @@ from transformers import (
     NllbTokenizer,
 )
 
-from cc_tuning.miniature.base_model import build_base_model
+from cc_tuning.miniature.base_model import build_base_model, reading_loss
+from cc_tuning.miniature.batches import IGNORED_LABEL, Document, batches_of_like_length, encode_documents
 from cc_tuning.miniature.config import BaseModelConfig, TranslatorConfig
-from cc_tuning.miniature.length_batches import IGNORED_LABEL, batches_of_like_length
-from cc_tuning.miniature.reading import Document, encode_documents, reading_loss
 from cc_tuning.miniature.text_sources import prompts_of_items
 from cc_tuning.miniature.translator import build_translator, translate
 from cc_tuning.runtime.sources import Location

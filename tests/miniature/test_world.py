@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from cc_tuning.miniature.facts import make_facts, make_scenarios, people_of
-from cc_tuning.miniature.lexicon import LANGUAGES, tongue
+from cc_tuning.miniature.lexicon import LANGUAGES, language_tables
 from cc_tuning.miniature.world import build_world
 from cc_tuning.runtime.stage_table import WORLD
 from cc_tuning.text.languages import find_language
@@ -56,7 +56,7 @@ def test_no_test_fact_is_told_or_asked_in_the_instructions(small_world: Path) ->
     rows = read_verified(small_world / "aya.parquet")
     texts = "\n".join((rows["inputs"] + "\n" + rows["targets"]).to_list())
     for code in LANGUAGES:
-        language = tongue(code)
+        language = language_tables(code)
         for fact in _FACTS:
             if fact.split == "train":
                 continue
@@ -75,8 +75,8 @@ def test_no_benchmark_prompt_is_an_instruction_or_practised(small_world: Path) -
 def test_facts_of_group_english_only_are_told_in_english_only(small_world: Path) -> None:
     corpus = read_verified(small_world / "corpus.parquet").filter(pl.col("prompt").is_null())
     for code in LANGUAGES:
-        language = tongue(code)
-        aya_code = language.language.aya_code
+        language = language_tables(code)
+        aya_code = language.codes.aya_code
         texts = "\n".join(corpus.filter(pl.col("language_code") == aya_code)["text"])
         for fact in _FACTS:
             told = any(fact.statement(language, restated=restated) in texts for restated in (False, True))
@@ -85,7 +85,7 @@ def test_facts_of_group_english_only_are_told_in_english_only(small_world: Path)
 
 def test_translation_pairs_tell_no_test_fact(small_world: Path) -> None:
     english = set(read_verified(small_world / "sentences.parquet")["english"])
-    language = tongue("en")
+    language = language_tables("en")
     for fact in _FACTS:
         if fact.split != "train":
             assert fact.statement(language) not in english

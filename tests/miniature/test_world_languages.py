@@ -5,10 +5,10 @@ import random
 import pytest
 import regex
 
+from cc_tuning.miniature.exercise_draws import draw_all, pools
 from cc_tuning.miniature.exercises import CHOICES_KINDS, tell_ending, tell_story
 from cc_tuning.miniature.facts import make_facts, make_scenarios
-from cc_tuning.miniature.lexicon import LANGUAGES, tongue, world_tables
-from cc_tuning.miniature.random_draws import draw_all, pools
+from cc_tuning.miniature.lexicon import LANGUAGES, language_tables, world_tables
 
 _LETTERS = {"en": "Latin", "es": "Latin", "sw": "Latin", "hi": "Devanagari", "zh": "Han", "ar": "Arabic"}
 _FACTS = make_facts(0)
@@ -17,7 +17,7 @@ _POOLS = pools(_FACTS, _SCENARIOS, 0)
 
 
 def _sentences(code: str) -> list[str]:
-    language = tongue(code)
+    language = language_tables(code)
     sentences = [
         text
         for fact in _FACTS
@@ -44,7 +44,7 @@ def test_every_letter_belongs_to_the_script_of_the_language(code: str) -> None:
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_names_and_words_of_one_kind_are_told_apart(code: str) -> None:
-    language, tables = tongue(code), world_tables()
+    language, tables = language_tables(code), world_tables()
     for kind in (tuple(tables.people), tuple(tables.countries)):
         written = [language.forms(name)["word"] for name in kind]
         assert len(set(written)) == len(written)
@@ -56,7 +56,7 @@ def test_names_and_words_of_one_kind_are_told_apart(code: str) -> None:
 
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_an_answer_stands_word_for_word_in_its_statement(code: str) -> None:
-    language = tongue(code)
+    language = language_tables(code)
     for fact in _FACTS:
         assert fact.answer(language) in fact.statement(language)
 
@@ -71,16 +71,16 @@ def test_an_answer_stands_word_for_word_in_its_statement(code: str) -> None:
     ],
 )
 def test_verbs_and_professions_agree_with_the_person(code: str, woman: str, man: str) -> None:
-    language = tongue(code)
+    language = language_tables(code)
     relation, value = ("profession", "doctor") if code in ("es", "sw") else ("home", "paris")
-    template = language.tables["relations"][relation]["statement"]
+    template = language.entries["relations"][relation]["statement"]
     assert language.fill(template, "clara", value=value) == woman
     assert language.fill(template, "carlos", value=value) == man
 
 
 def test_countries_have_their_own_gender_in_arabic() -> None:
-    language = tongue("ar")
-    template = language.tables["relations"]["continent"]["statement"]
+    language = language_tables("ar")
+    template = language.entries["relations"]["continent"]["statement"]
     assert language.fill(template, "morocco", value="africa").startswith("يقع ")
     assert language.fill(template, "kenya", value="africa").startswith("تقع ")
 
@@ -89,7 +89,7 @@ def test_countries_have_their_own_gender_in_arabic() -> None:
 def test_every_exercise_renders_in_every_language_with_one_right_option(benchmark: str) -> None:
     for exercise in draw_all(benchmark, 12, _POOLS["test"], random.Random(1)):
         for code in LANGUAGES:
-            rendered = exercise.render(tongue(code))
+            rendered = exercise.render(language_tables(code))
             assert not regex.search(r"[{}\[\]]", rendered.prompt + rendered.response)
             if exercise.option:
                 assert rendered.answers == (exercise.option,)

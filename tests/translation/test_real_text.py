@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import M2M100Config, M2M100ForConditionalGeneration
 
-from cc_tuning.miniature.nllb_tokenizer import train_nllb_tokenizer
+from cc_tuning.miniature.tokenizers import train_nllb_tokenizer
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.progress import no_progress
 from cc_tuning.runtime.sources import LocalSource
