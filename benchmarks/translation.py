@@ -23,7 +23,7 @@ from cc_tuning.translation.batching import EXTRA_TOKENS
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.segmentation import Segmenter
 from cc_tuning.translation.token_translator import TokenTranslator
-from cc_tuning.translation.transformers_backend import TransformersGenerator
+from cc_tuning.translation.transformers_generator import TransformersGenerator
 from cc_tuning.translation.translator_families import Nllb
 
 FIXED_BATCH = 16

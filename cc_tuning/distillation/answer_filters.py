@@ -9,7 +9,7 @@ import polars as pl
 
 from cc_tuning.text.languages import ENGLISH
 from cc_tuning.translation.quality import Segment, flags_of
-from cc_tuning.translation.sentences import split_sentences
+from cc_tuning.translation.segmentation import split_sentences
 
 EMPTY, UNFINISHED, REPEATS, NOT_ENGLISH = (
     "answer_empty", "answer_unfinished", "answer_repeats", "answer_not_english",

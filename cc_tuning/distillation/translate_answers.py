@@ -15,9 +15,8 @@ from cc_tuning.runtime.sharded import made_in_shards
 from cc_tuning.runtime.step import Build
 from cc_tuning.text.languages import ENGLISH, Language, by_flores_code
 from cc_tuning.translation.backends import load_translator
-from cc_tuning.translation.decoding import CheckedDecoder
+from cc_tuning.translation.decoding import CheckedDecoder, flags_in, quality_of, translate_texts
 from cc_tuning.translation.memory import keep_segments, recall_segments
-from cc_tuning.translation.texts import flags_in, quality_of, translate_texts
 from data_contracts.shards import Shards
 
 EMPTY_TRANSLATION, LACKS_LANGUAGE, NOTHING_SWITCHED = (

@@ -11,15 +11,11 @@ itself scores 0. The paper's Hindi figures near 1 show that it was used. Both fi
 from collections.abc import Sequence
 from functools import cache
 
-import icu
 from rouge_score.rouge_scorer import RougeScorer
 from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
 
 from cc_tuning.evaluation.scorers import normalised
-
-ICU_VERSION: str = icu.ICU_VERSION
-_NOT_A_WORD = 100
-"""Rule status below this is blanks, punctuation and symbols (ICU's UBRK_WORD_NONE_LIMIT)."""
+from cc_tuning.text.icu import words
 
 
 class IcuWords(Tokenizer):
@@ -27,17 +23,7 @@ class IcuWords(Tokenizer):
 
     def tokenize(self, text: str) -> list[str]:
         """Words in order; a text of punctuation only has none."""
-        lowered = normalised(text).lower()
-        breaks = icu.BreakIterator.createWordInstance(icu.Locale.getRoot())  # holds state: one per text
-        breaks.setText(lowered)
-        # ICU counts UTF-16 units, in which a character beyond the basic plane takes two.
-        units = lowered.encode("utf-16-le")
-        words, start = [], 0
-        for end in breaks:
-            if breaks.getRuleStatus() >= _NOT_A_WORD:
-                words.append(units[2 * start : 2 * end].decode("utf-16-le"))
-            start = end
-        return words
+        return words(normalised(text).lower())
 
 
 def rouge_l(response: str, references: Sequence[str]) -> float:

@@ -18,7 +18,7 @@ RULES = {
     "invalid_unicode": "the row holds a lone surrogate or bytes that are not UTF-8",
     "null_text": "inputs or targets is null",
     "empty_text": "inputs or targets has no visible character",
-    "unknown_language": "language_code is not in cc_tuning/languages.csv",
+    "unknown_language": "language_code is not in cc_tuning/text/languages.csv",
     "english_incomplete": "only one of inputs_en and targets_en is there",
     **contamination.RULES,
     DUPLICATE: "another row has the same language_code, inputs and targets",

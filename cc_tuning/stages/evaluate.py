@@ -22,12 +22,12 @@ from transformers import AutoConfig
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.config import RunEvaluation
 from cc_tuning.evaluation.items import load_items, select_items
-from cc_tuning.evaluation.rouge import ICU_VERSION
 from cc_tuning.evaluation.scoring import aggregate_scores, check_complete, score_predictions
 from cc_tuning.inference.jobs import Engine, EvaluationJob, EvaluationRequest, TransformersEngine
 from cc_tuning.inference.requests import Requests, plan_shards, render_requests
 from cc_tuning.model import ConnectionMode
 from cc_tuning.runtime.step import Build
+from cc_tuning.text.icu import ICU_VERSION
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from data_contracts.files import write_json
 from data_contracts.layout import ITEM_SCORES, PREDICTIONS, SCORES, SCORING

@@ -3,6 +3,7 @@
 The table is `languages.csv` beside this file: the 71 languages, dialects and scripts of the Aya dataset, and a few more
 that NLLB-200 covers. A code that is not in the table is an error, never a similar language. Two codes stand for two
 scripts each (`zho`, `kur`); the language's name or, where scripts can be told apart by letter, the text decides.
+Letters belong to scripts by their names in Unicode.
 """
 
 import csv
@@ -17,8 +18,14 @@ ENGLISH_FLORES_CODE = "eng_Latn"
 
 _TABLE = Path(__file__).with_name("languages.csv")
 _RIGHT_TO_LEFT_SCRIPTS = frozenset({"Arab", "Hebr", "Thaa", "Nkoo", "Syrc"})
-# How Unicode names the letters of a script; only scripts that share a code with another one need a line.
-_LETTER_NAMES = {"Arab": "ARABIC ", "Latn": "LATIN "}
+_LETTER_NAMES = {
+    "Arab": ("ARABIC",), "Beng": ("BENGALI",), "Cyrl": ("CYRILLIC",), "Deva": ("DEVANAGARI",), "Ethi": ("ETHIOPIC",),
+    "Grek": ("GREEK",), "Gujr": ("GUJARATI",), "Guru": ("GURMUKHI",), "Hang": ("HANGUL", "IDEOGRAPH"),
+    "Hans": ("IDEOGRAPH",), "Hant": ("IDEOGRAPH",), "Jpan": ("HIRAGANA", "KATAKANA", "IDEOGRAPH"),
+    "Knda": ("KANNADA",), "Latn": ("LATIN",), "Mlym": ("MALAYALAM",), "Mymr": ("MYANMAR",), "Sinh": ("SINHALA",),
+    "Taml": ("TAMIL",), "Telu": ("TELUGU",), "Thai": ("THAI",),
+}  # fmt: skip
+"""What stands in the names of a script's letters, by ISO 15924 code: every script of `languages.csv`."""
 
 
 class UnknownLanguage(CcTuningError):
@@ -91,7 +98,7 @@ def find_language(code: str, language_name: str = "", text: str = "") -> Languag
     if not candidates:
         raise UnknownLanguage(
             f"language code {code!r} (language {language_name!r}) is not among the {len(_by_code())} known codes; "
-            f"codes look like 'spa' or 'swh', see cc_tuning/languages.csv"
+            f"codes look like 'spa' or 'swh', see cc_tuning/text/languages.csv"
         )
     if len(candidates) == 1:
         return candidates[0]
@@ -99,7 +106,7 @@ def find_language(code: str, language_name: str = "", text: str = "") -> Languag
         if language.name.casefold() == language_name.strip().casefold():
             return language
     for language in candidates:
-        if _is_mostly_in(text, language.script):
+        if is_mostly_in(text, language.script):
             return language
     # Without a telling name or script the code means its first row: Simplified Chinese, Northern Kurdish.
     return candidates[0]
@@ -127,7 +134,24 @@ def by_flores_code(code: str) -> Language:
     for language in all_languages():
         if language.flores_code == code:
             return language
-    raise UnknownLanguage(f"FLORES code {code!r} is not known; codes look like 'spa_Latn', see cc_tuning/languages.csv")
+    raise UnknownLanguage(
+        f"FLORES code {code!r} is not known; codes look like 'spa_Latn', see cc_tuning/text/languages.csv"
+    )
+
+
+def count_letters(text: str) -> int:
+    """The number of characters that are letters of any script."""
+    return sum(character.isalpha() for character in text)
+
+
+def is_mostly_in(text: str, script: str) -> bool:
+    """Whether more than half of the letters belong to `script` (ISO 15924)."""
+    return 2 * _letters_in(text, script) > count_letters(text)
+
+
+def is_mostly_outside(text: str, script: str) -> bool:
+    """Whether fewer than half of the letters belong to `script` (ISO 15924); no letters are not outside."""
+    return 2 * _letters_in(text, script) < count_letters(text)
 
 
 @cache
@@ -139,13 +163,14 @@ def _by_code() -> dict[str, tuple[Language, ...]]:
     return table
 
 
-def _is_mostly_in(text: str, script: str) -> bool:
-    letter_name = _LETTER_NAMES.get(script)
-    letters = [character for character in text if character.isalpha()]
-    if letter_name is None or not letters:
-        return False
-    inside = sum(unicodedata.name(letter, "").startswith(letter_name) for letter in letters)
-    return 2 * inside > len(letters)
+def _letters_in(text: str, script: str) -> int:
+    return sum(character.isalpha() and _belongs(character, script) for character in text)
+
+
+@cache
+def _belongs(letter: str, script: str) -> bool:
+    name = unicodedata.name(letter, "")
+    return any(part in name for part in _LETTER_NAMES[script])
 
 
 ENGLISH = by_flores_code(ENGLISH_FLORES_CODE)

@@ -9,7 +9,7 @@ from cc_tuning.runtime.sources import Location
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.model_files import TranslationModel, load_model
 from cc_tuning.translation.token_translator import Generator, TokenTranslator
-from cc_tuning.translation.transformers_backend import TransformersGenerator
+from cc_tuning.translation.transformers_generator import TransformersGenerator
 
 
 def load_translator(location: Location, config: TranslationConfig, execution: Execution) -> TokenTranslator:
@@ -33,6 +33,6 @@ def load_translator(location: Location, config: TranslationConfig, execution: Ex
 def _generator(loaded: TranslationModel, config: TranslationConfig, execution: Execution) -> Generator:
     if config.engine == "transformers":
         return TransformersGenerator(loaded.model.to(resolve_device(execution.device)), loaded.family, config)
-    from cc_tuning.translation.ctranslate2_backend import CTranslate2Generator  # the `ct2` extra
+    from cc_tuning.translation.ctranslate2_generator import CTranslate2Generator  # the `ct2` extra
 
     return CTranslate2Generator.load(loaded, config, execution)

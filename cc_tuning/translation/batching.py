@@ -1,4 +1,4 @@
-"""Which segments are decoded together.
+"""Which segments are decoded together, and how long each of their answers may become.
 
 A batch takes as many decoder steps as its longest segment needs, and a row that has ended still costs its share of
 every step. So segments of similar length go together. How similar is a matter of cost: a step has a price of its own,
@@ -12,6 +12,9 @@ and the batches with the smallest sum are found by dynamic programming over the 
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate, groupby
+
+import torch
+from torch import Tensor
 
 EXTRA_TOKENS = 16
 """Decoder steps beyond one per source token: short segments often become longer."""
@@ -33,6 +36,12 @@ def batches_by_cost(lengths: Sequence[int], batch_tokens: int, step_rows: int) -
         pieces = _pieces(len(together), groups[first][0], batch_tokens)
         for piece in range(pieces):
             yield together[len(together) * piece // pieces : len(together) * (piece + 1) // pieces]
+
+
+def token_limits(batch: Sequence[Sequence[int]], max_length_ratio: float) -> Tensor:
+    """The most tokens that each segment's answer may have: `[B] int64`, language and end token not counted."""
+    lengths = torch.tensor([len(ids) for ids in batch])
+    return (lengths * max_length_ratio).long() + EXTRA_TOKENS
 
 
 def _cheapest_cuts(

@@ -1,12 +1,17 @@
-"""Translated segments, checked: what looks wrong is decoded a second time and the better answer is kept."""
+"""Texts through a translator that takes single segments, and whose answers are checked.
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+A text is cut, its segments are decoded, and their translations are put back where they stood. What looks wrong is
+decoded a second time, and the better answer is kept.
+"""
+
+from collections import ChainMap, Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from cc_tuning.text.languages import Language
-from cc_tuning.translation.quality import Segment, flags_of, segment_score
+from cc_tuning.translation.quality import Segment, flags_of, mean_score, segment_score
+from cc_tuning.translation.segmentation import Piece, Segmenter, join_pieces
 
 
 class Vocabulary(Protocol):
@@ -48,7 +53,7 @@ class CheckedSegment:
 
 
 @dataclass
-class Tally:
+class DecodingCounts:
     """What was decoded, counted by different segments; those known from before are not among them."""
 
     segments: int = 0
@@ -60,7 +65,7 @@ class Tally:
     improved: int = 0
     """Second answers that were better."""
 
-    def add(self, other: "Tally") -> None:
+    def add(self, other: "DecodingCounts") -> None:
         """Count what another decoder decoded, too."""
         self.segments += other.segments
         self.tokens += other.tokens
@@ -76,7 +81,7 @@ class CheckedDecoder:
     translator: Translator
     retry: bool
     """Whether segments with a flag are decoded again."""
-    tally: Tally = field(default_factory=Tally)
+    counts: DecodingCounts = field(default_factory=DecodingCounts)
 
     def decode(self, segments: Iterable[str], source: Language, target: Language) -> dict[str, CheckedSegment]:
         """The checked translation of each different segment; a second answer stays only where its score is higher."""
@@ -87,11 +92,11 @@ class CheckedDecoder:
         suspicious = [segment for segment in distinct if checked[segment].flags] if self.retry else []
         improved = self._better(suspicious, checked, source, target) if suspicious else {}
         checked |= improved
-        self.tally.segments += len(distinct)
-        self.tally.tokens += sum(self.translator.count_tokens([*distinct, *suspicious]))
-        self.tally.flags.update(flag for segment in checked.values() for flag in segment.flags)
-        self.tally.decoded_again += len(suspicious)
-        self.tally.improved += len(improved)
+        self.counts.segments += len(distinct)
+        self.counts.tokens += sum(self.translator.count_tokens([*distinct, *suspicious]))
+        self.counts.flags.update(flag for segment in checked.values() for flag in segment.flags)
+        self.counts.decoded_again += len(suspicious)
+        self.counts.improved += len(improved)
         return checked
 
     def _better(
@@ -100,6 +105,61 @@ class CheckedDecoder:
         answers = self.translator.translate_again(suspicious, source, target)
         again = _check(suspicious, answers, source, target)
         return {segment: checked for segment, checked in again.items() if checked.score > first[segment].score}
+
+
+@dataclass(frozen=True)
+class TranslatedText:
+    """A text in another language, and the segments it was made of."""
+
+    text: str
+    segments: tuple[CheckedSegment, ...]
+
+
+def translate_texts(
+    texts: Sequence[str],
+    source: Language,
+    target: Language,
+    decoder: CheckedDecoder,
+    max_segment_tokens: int,
+    memory: dict[str, CheckedSegment],
+) -> tuple[list[TranslatedText], dict[str, CheckedSegment]]:
+    """Each text in the target language, its lines, list markers, code and addresses as they were; and what was decoded.
+
+    Segments that `memory` does not have go to the translator in one call, so that it can batch them by length. The
+    memory must be of the same two languages.
+    """
+    cut = cut_texts(texts, Segmenter(source, max_segment_tokens, decoder.translator.count_tokens))
+    decoded = decoder.decode(prose_of(cut) - memory.keys(), source, target)
+    return put_together(cut, ChainMap(decoded, memory)), decoded
+
+
+def cut_texts(texts: Iterable[str], segmenter: Segmenter) -> list[list[Piece]]:
+    """The pieces of each text."""
+    return [segmenter.pieces(text) for text in texts]
+
+
+def prose_of(cut: Iterable[Sequence[Piece]]) -> set[str]:
+    """The segments of texts that a translator must see."""
+    return {piece.text for pieces in cut for piece in pieces if piece.is_prose}
+
+
+def put_together(cut: Iterable[Sequence[Piece]], known: Mapping[str, CheckedSegment]) -> list[TranslatedText]:
+    """Each text in another language, all else as it was; `known` has each of its segments."""
+    translated = []
+    for pieces in cut:
+        answers = tuple(known[piece.text] for piece in pieces if piece.is_prose)
+        translated.append(TranslatedText(join_pieces(pieces, [answer.translation for answer in answers]), answers))
+    return translated
+
+
+def quality_of(segments: Sequence[CheckedSegment]) -> float:
+    """The mean of the segments' scores, each weighted by the characters of its source; 1 without segments."""
+    return mean_score([segment.score for segment in segments], [len(segment.source) for segment in segments])
+
+
+def flags_in(segments: Sequence[CheckedSegment]) -> list[str]:
+    """The flags of any of the segments, sorted, each once."""
+    return sorted({flag for segment in segments for flag in segment.flags})
 
 
 def _check(

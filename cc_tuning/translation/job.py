@@ -16,7 +16,7 @@ from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.sources import Location
 from cc_tuning.text.languages import Language, by_flores_code
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.decoding import Tally
+from cc_tuning.translation.decoding import DecodingCounts
 from data_contracts.shards import Shards
 
 SHARDS, WANTED = "shards", "wanted"
@@ -85,7 +85,7 @@ class ShardReport(BaseModel):
 
     shard: str
     rows: int
-    tally: Tally
+    counts: DecodingCounts
 
 
 OnReport = Callable[[ShardReport], None]

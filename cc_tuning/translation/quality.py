@@ -15,8 +15,7 @@ from functools import cache
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from cc_tuning.text.languages import Language
-from cc_tuning.text.scripts import count_letters, is_mostly_outside
+from cc_tuning.text.languages import Language, count_letters, is_mostly_outside
 from cc_tuning.translation.numbers import has_numerals_of_letters, invented_numbers, lost_numbers
 
 COPIED_LETTERS = 24

@@ -15,4 +15,4 @@ def decode_shard(shard: OpenShard, translator: Translator, job: DecodingJob) -> 
     wanted = read_parquet(job.wanted(shard.name), WantedSegment)["source"].to_list()
     decoder = CheckedDecoder(translator, job.config.retry)
     keep_segments(decoder.decode(wanted, shard.language, ENGLISH), job.finished, shard.name)
-    return ShardReport(shard=shard.name, rows=shard.rows, tally=decoder.tally)
+    return ShardReport(shard=shard.name, rows=shard.rows, counts=decoder.counts)

@@ -1,21 +1,31 @@
-"""Shards from the plan to English rows: what to decode, decoding it, joining it, and how far that is."""
+"""Shards from the plan to English rows: what each must decode, decoding it, joining it, and how far that is.
 
+A segment that stands in many rows is decoded once: by the first shard of its language, in the plan's order, that needs
+it. Who that is takes segmentation only, and so is known before anything is translated. So shards can be decoded in any
+order, by any worker, and after a kill or when one is made anew, the same segments meet in the same batches.
+"""
+
+import hashlib
 import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 
 import polars as pl
 
 from cc_tuning.runtime.progress import Progress
-from cc_tuning.translation.decoding import Tally, Vocabulary
-from cc_tuning.translation.job import WANTED, DecodingJob, OnReport, ShardReport
-from cc_tuning.translation.joining import join_shards
-from cc_tuning.translation.planning import plan_decoding
-from cc_tuning.translation.shard_plan import Shard, remove_strays
+from cc_tuning.translation.decoding import DecodingCounts, Vocabulary, cut_texts, prose_of
+from cc_tuning.translation.job import WANTED, DecodingJob, OnReport, OpenShard, ShardReport, WantedSegment
+from cc_tuning.translation.memory import join_shards, sources_of
+from cc_tuning.translation.segmentation import Segmenter
+from cc_tuning.translation.shard_plan import Shard, is_whole, remove_strays
+from data_contracts.parquet import write_parquet
 
 logger = logging.getLogger(__name__)
+
+_DIGEST_BYTES = 16
 
 Decode = Callable[[DecodingJob, OnReport], None]
 """Decodes every shard of a job, with a report for each."""
@@ -25,7 +35,7 @@ class Meter:
     """Rows, segments and source tokens of all workers together."""
 
     def __init__(self, done: int, total: int, progress: Progress) -> None:
-        self.tally = Tally()
+        self.counts = DecodingCounts()
         self._done, self._total, self._progress = done, total, progress
         self._started = time.monotonic()
         self._lock = threading.Lock()
@@ -35,14 +45,14 @@ class Meter:
         """Count a finished shard and tell how far everything is."""
         with self._lock:
             self._done += report.rows
-            self.tally.add(report.tally)
+            self.counts.add(report.counts)
             self._progress(self._done, self._total, "rows", self.speed)
 
     @property
     def speed(self) -> str:
         """Of decoding, since the start of this run."""
         seconds = max(time.monotonic() - self._started, 1e-9)
-        return f"{self.tally.segments / seconds:,.1f} segments/s | {self.tally.tokens / seconds:,.0f} source tokens/s"
+        return f"{self.counts.segments / seconds:,.1f} segments/s | {self.counts.tokens / seconds:,.0f} source tokens/s"
 
 
 def translate_shards(
@@ -71,10 +81,46 @@ def translate_shards(
     return translated
 
 
+def plan_decoding(planned: Sequence[Shard], vocabulary: Vocabulary, job: DecodingJob) -> Iterator[OpenShard]:
+    """The shards whose segments are not decoded yet; the segments of each are written into `job`'s folder."""
+    for language, of_language in groupby(planned, key=lambda shard: shard.language):
+        segmenter = Segmenter(language, job.config.max_segment_tokens, vocabulary.count_tokens)
+        # Digests, not texts: a language may have millions of segments.
+        seen: set[bytes] = set()
+        for shard in of_language:
+            segments = prose_of(cut_texts(shard.texts, segmenter))
+            wanted = sorted(segment for segment in segments if _digest(segment) not in seen)
+            seen.update(_digest(segment) for segment in wanted)
+            if _is_decoded(shard, wanted, job):
+                continue
+            frame = pl.DataFrame({"source": pl.Series(wanted, dtype=pl.String)})
+            write_parquet(frame, job.wanted(shard.segments_name), WantedSegment)
+            yield OpenShard(
+                name=shard.segments_name,
+                flores_code=language.flores_code,
+                rows=shard.rows.height,
+                characters=sum(map(len, wanted)),
+            )
+
+
+def _is_decoded(shard: Shard, wanted: list[str], job: DecodingJob) -> bool:
+    """Whether the shard's segments are whole, and the ones that this plan wants."""
+    if not is_whole(job.finished, shard.segments_name):
+        return False
+    if sources_of(job.finished, shard.segments_name) == wanted:
+        return True
+    logger.warning("translate: %s holds segments of another plan; decoded again", shard.segments_name)
+    return False
+
+
+def _digest(segment: str) -> bytes:
+    return hashlib.blake2b(segment.encode(), digest_size=_DIGEST_BYTES).digest()
+
+
 def _log(meter: Meter) -> None:
-    tally = meter.tally
-    flags = ", ".join(f"{flag} {number:,}" for flag, number in sorted(tally.flags.items()))
+    counts = meter.counts
+    flags = ", ".join(f"{flag} {number:,}" for flag, number in sorted(counts.flags.items()))
     logger.info(
         "translate: %s segments decoded, %s; decoded again %s, improved %s; flagged: %s",
-        f"{tally.segments:,}", meter.speed, f"{tally.decoded_again:,}", f"{tally.improved:,}", flags or "none",
+        f"{counts.segments:,}", meter.speed, f"{counts.decoded_again:,}", f"{counts.improved:,}", flags or "none",
     )  # fmt: skip

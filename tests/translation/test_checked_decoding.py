@@ -72,9 +72,9 @@ def test_only_what_looks_wrong_is_decoded_again_and_the_better_answer_stays() ->
         # Not English either, but at least no copy.
         "बिल्ली": ("кошка", ("not_english",)),
     }
-    tally = decoder.tally
-    assert (tally.segments, tally.decoded_again, tally.improved) == (5, 4, 2)
-    assert dict(tally.flags) == {"numbers": 1, "empty": 1, "not_english": 1}
+    counts = decoder.counts
+    assert (counts.segments, counts.decoded_again, counts.improved) == (5, 4, 2)
+    assert dict(counts.flags) == {"numbers": 1, "empty": 1, "not_english": 1}
 
 
 def test_without_retry_nothing_is_decoded_again() -> None:

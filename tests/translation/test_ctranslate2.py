@@ -23,8 +23,7 @@ from data_contracts.layout import PAIRS
 
 pytest.importorskip("ctranslate2", reason="the extra `ct2` is not installed")
 
-from cc_tuning.translation.ctranslate2_backend import CTranslate2Generator
-from cc_tuning.translation.ctranslate2_conversion import converted_model
+from cc_tuning.translation.ctranslate2_generator import CTranslate2Generator, converted_model
 
 SPANISH = by_flores_code("spa_Latn")
 DIRECTIONS: list[tuple[Language, Language]] = [(SPANISH, ENGLISH), (ENGLISH, SPANISH)]

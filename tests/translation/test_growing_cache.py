@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.cache_utils import DynamicLayer
 
-from cc_tuning.translation.growing_cache import GrowingLayer
+from cc_tuning.translation.transformers_generator import GrowingLayer
 
 STEPS = st.lists(st.tuples(st.integers(1, 40), st.sampled_from(["append", "reorder", "select", "crop"])), max_size=12)
 

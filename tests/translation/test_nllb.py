@@ -16,10 +16,9 @@ from cc_tuning.runtime.sources import Location
 from cc_tuning.text.languages import ENGLISH, by_flores_code
 from cc_tuning.translation.backends import load_translator
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.decoding import CheckedDecoder
-from cc_tuning.translation.texts import translate_texts
+from cc_tuning.translation.decoding import CheckedDecoder, translate_texts
 from cc_tuning.translation.token_translator import TokenTranslator
-from cc_tuning.translation.transformers_backend import LengthLimit, TransformersGenerator
+from cc_tuning.translation.transformers_generator import LengthLimit, TransformersGenerator
 from cc_tuning.translation.translator_families import Nllb
 
 SPANISH = by_flores_code("spa_Latn")

@@ -8,8 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cc_tuning.text.languages import ENGLISH, UnknownLanguage, all_languages, by_flores_code, find_language
-from cc_tuning.text.scripts import is_mostly_outside
+from cc_tuning.text.languages import (
+    ENGLISH,
+    UnknownLanguage,
+    all_languages,
+    by_flores_code,
+    find_language,
+    is_mostly_outside,
+)
 from cc_tuning.translation.numbers import invented_numbers, lost_numbers
 from cc_tuning.translation.quality import PENALTIES, Segment, flags_of, is_length_unlikely, mean_score, segment_score
 

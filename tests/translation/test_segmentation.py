@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cc_tuning.text.languages import find_language
-from cc_tuning.translation.segmentation import Segmenter, join_pieces
-from cc_tuning.translation.sentences import fit_token_budget, split_sentences
+from cc_tuning.translation.segmentation import Segmenter, fit_token_budget, join_pieces, split_sentences
 
 REAL_ROWS = Path(__file__).resolve().parents[3] / "shared" / "data" / "aya_like" / "aya_like.parquet"
 LANGUAGE_CODES = ["eng", "spa", "zho", "tha", "mya", "arb", "hin", "jpn", "hau", "amh"]
