@@ -11,7 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cc_tuning.distillation.task_shares import ANSWERED
+from cc_tuning.distillation.config import ANSWERED
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.pipeline.plan import Plan, RunPlan
 from cc_tuning.pipeline.recipe import MINIATURE, Recipe, added_data
