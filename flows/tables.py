@@ -6,8 +6,9 @@ import polars as pl
 from rich.table import Table
 
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
-from cc_tuning.pipeline.estimates import Estimate, readable_bytes
+from cc_tuning.pipeline.estimates import Estimate
 from cc_tuning.pipeline.plan import MISSING, Plan
+from cc_tuning.runtime.provenance import readable_bytes
 from cc_tuning.runtime.sources import LocalSource, Source
 from cc_tuning.runtime.step import find_cached
 from data_contracts.errors import ArtifactMismatch
