@@ -2,32 +2,24 @@
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cc_tuning.errors import CcTuningError
-from cc_tuning.inference.answer_one import GenerationRequest, generate_text
-from cc_tuning.pipeline.data_card import write_data_card
-from cc_tuning.pipeline.estimates import estimate_steps
-from cc_tuning.pipeline.loading import load_recipe
-from cc_tuning.pipeline.plan import Plan, plan_recipe
-from cc_tuning.pipeline.publishing import publish
-from cc_tuning.runtime.progress import logged_progress
-from cc_tuning.runtime.step import Step, run_step
-from cc_tuning.stages.train import write_training_job
-from data_contracts.errors import DataContractError
-from data_contracts.store import ArtifactStore
-from flows.doctor import examine
-from flows.session import in_own_session
-from flows.terminal import console, log_to_terminal, show_error, show_plan, show_scores, show_status
+from cc_tuning.runtime.stage_table import PIPELINE
+from cc_tuning.runtime.step import Stage
+from flows.terminal import console, exit_code_of, in_own_session, log_to_terminal
 
-MISTAKE, STOPPED = 2, 130
+if TYPE_CHECKING:
+    from cc_tuning.pipeline.plan import Plan
+    from data_contracts.store import ArtifactStore
+
+# A command imports its work when it is called, here and nowhere else: help and completion answer at once, and `plan`
+# and `status` load none of torch, transformers and Prefect.
 
 app = typer.Typer(
-    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
+    no_args_is_help=True, pretty_exceptions_enable=False,
     help="Teach a language model more languages: data, training, transform, evaluation and report as cached stages.",
 )  # fmt: skip
 
@@ -47,7 +39,11 @@ def options(
     log_to_terminal(debug)
 
 
-def _plan(recipe: Path, overrides: list[str], *, sources_may_be_missing: bool = False) -> tuple[Plan, ArtifactStore]:
+def _plan(recipe: Path, overrides: list[str], *, sources_may_be_missing: bool = False) -> "tuple[Plan, ArtifactStore]":
+    from cc_tuning.pipeline.loading import load_recipe
+    from cc_tuning.pipeline.plan import plan_recipe
+    from data_contracts.store import ArtifactStore
+
     plan = plan_recipe(load_recipe(recipe, overrides), sources_may_be_missing=sources_may_be_missing)
     return plan, ArtifactStore(plan.recipe.execution.store)
 
@@ -57,21 +53,27 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     """Run the whole recipe through Prefect, and print the results."""
 
     def reproduce_and_show() -> None:
-        # Prefect sets up its own logging when it is imported, which the other commands must not meet.
-        from flows.embedded_server import run_reproduce
-
         planned, store = _plan(recipe, overrides)  # a mistake in the recipe shows before anything starts
-        run_reproduce(str(recipe), tuple(overrides))
+        from flows.reproduce import reproduce
+        from flows.tables import show_scores
+        from flows.terminal import shorten_prefect_errors
+
+        shorten_prefect_errors()
+        # Through the server of PREFECT_API_URL, or through one that Prefect starts for this run.
+        reproduce(str(recipe), tuple(overrides))
         show_scores(planned, store)
         folder = planned.recipe.execution.output / planned.recipe.name
         console.print(f"\nReport:      {folder / 'report' / 'index.html'}\nCheckpoints: {folder / 'checkpoints'}")
 
-    raise typer.Exit(in_own_session(lambda: _exit_code_of(reproduce_and_show)))
+    raise typer.Exit(in_own_session(lambda: exit_code_of(reproduce_and_show)))
 
 
 @app.command()
 def plan(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     """Show each stage with its fingerprint, hit or miss, and an estimate; downloads and computes nothing."""
+    from cc_tuning.pipeline.estimates import estimate_steps
+    from flows.tables import show_plan
+
     planned, store = _plan(recipe, overrides, sources_may_be_missing=True)
     show_plan(planned, store, estimate_steps(planned))
 
@@ -79,41 +81,38 @@ def plan(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 @app.command()
 def status(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     """Show what the store holds for the recipe: whole, damaged, started or missing."""
+    from flows.tables import show_status
+
     show_status(*_plan(recipe, overrides, sources_may_be_missing=True))
 
 
-def _stage_command(stage: str, summary: str) -> None:
+def _add_stage_command(stage: Stage) -> None:
     def command(
         recipe: RecipeArgument,
         overrides: SetOption = [],
         run: RunOption = None,
         again: AgainOption = False,
     ) -> None:
+        from cc_tuning.pipeline.publishing import publish
+        from cc_tuning.runtime.progress import logged_progress
+        from cc_tuning.runtime.step import run_step
+
         planned, store = _plan(recipe, overrides)
-        for step in planned.up_to(stage, run):
-            if again and step.stage.name == stage:
+        execution = planned.recipe.execution
+        for step in planned.up_to(stage.name, run):
+            if again and step.stage.name == stage.name:
                 store.discard(step.ref)
-            _run(step, planned, store)
-        if stage == "report":
-            console.print(f"Report: {publish(planned, planned.recipe.execution)}")
+            outcome = run_step(step, store, execution, logged_progress(step.label))
+            how = "cached" if outcome.was_cached else f"{outcome.manifest.seconds:,.1f} s"
+            console.print(f"{step.label}: {how}; {outcome.manifest.rows}\n  {store.folder(step.ref)}")
+        if stage.name == "report":
+            console.print(f"Report: {publish(planned, execution)}")
 
-    app.command(name=stage, help=f"{summary} Runs what it needs first, without a Prefect server.")(command)
-
-
-def _run(step: Step, planned: Plan, store: ArtifactStore) -> None:
-    outcome = run_step(step, store, planned.recipe.execution, logged_progress(step.label))
-    how = "cached" if outcome.was_cached else f"{outcome.manifest.seconds:,.1f} s"
-    console.print(f"{step.label}: {how}; {outcome.manifest.rows}\n  {store.folder(step.ref)}")
+    app.command(name=stage.name, help=f"{stage.sentence} Runs what it needs first, without a Prefect server.")(command)
 
 
-_stage_command("select", "Choose the rows to learn from.")
-_stage_command("translate", "Give every row its English version.")
-_stage_command("distill", "Make the rows of +SDRRL from the base model's own English answers.")
-_stage_command("materialize", "Turn pairs into training examples.")
-_stage_command("train", "Train the runs of the recipe.")
-_stage_command("transform", "Sample activations and fit the Transform Matrix.")
-_stage_command("evaluate", "Answer and score the benchmark items.")
-_stage_command("report", "Write the report.")
+for _stage in PIPELINE:
+    _add_stage_command(_stage)
 
 
 @app.command(name="train-job")
@@ -127,6 +126,10 @@ def train_job(
     Runs what training needs first. Prints the file's path on standard output, nothing when training is done; see
     docs/distributed.md.
     """
+    from cc_tuning.runtime.progress import logged_progress
+    from cc_tuning.runtime.step import run_step
+    from cc_tuning.stages.train import write_training_job
+
     planned, store = _plan(recipe, overrides)
     *before, train = planned.up_to("train", run)
     for step in before:
@@ -149,6 +152,8 @@ def data_card(
     ] = None,
 ) -> None:
     """Describe the data of a recipe from its finished stages: counts, lengths, translations, examples."""
+    from cc_tuning.pipeline.data_card import write_data_card
+
     planned, store = _plan(recipe, overrides)
     default = planned.recipe.execution.output / planned.recipe.name / "data-card.html"
     page, markdown = write_data_card(planned, store, references, output or default)
@@ -167,15 +172,26 @@ def generate(
     is_english: Annotated[bool, typer.Option(help="The prompt is English (for connection.english: identity).")] = False,
 ) -> None:
     """Answer a prompt; the answer streams to standard output."""
-    generate_text(
-        GenerationRequest(checkpoint, prompt, english, connection, max_new_tokens, temperature, seed, is_english),
-        sys.stdout,
+    from cc_tuning.inference.answer_one import GenerationRequest, generate_text
+
+    request = GenerationRequest(
+        checkpoint=checkpoint,
+        prompt=prompt,
+        english_prompt=english,
+        connection=connection,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        is_english=is_english,
     )
+    generate_text(request, sys.stdout)
 
 
 @app.command()
 def doctor() -> None:
     """Say in plain words what this machine can and cannot run."""
+    from flows.doctor import examine
+
     for line in examine(Path.cwd()):
         console.print(line)
 
@@ -183,23 +199,7 @@ def doctor() -> None:
 def main() -> None:
     """The entry point: a user's mistake is one red line and exit code 2, a traceback only with --debug."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
-    sys.exit(_exit_code_of(app))
-
-
-def _exit_code_of(work: Callable[[], object]) -> int:
-    try:
-        work()
-    except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except (CcTuningError, DataContractError) as error:
-        if "--debug" in sys.argv:
-            raise
-        show_error(error)
-        return MISTAKE
-    except KeyboardInterrupt:
-        show_error(Exception("stopped; finished stages and shards are kept, run the same command to go on"))
-        return STOPPED
-    return 0
+    sys.exit(exit_code_of(app))
 
 
 if __name__ == "__main__":

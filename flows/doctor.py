@@ -1,4 +1,8 @@
-"""`cc-tuning doctor`: what this machine can and cannot run, in plain words."""
+"""`cc-tuning doctor`: what this machine can and cannot run, in plain words.
+
+It has to work where the project does not: what it needs of a package that may be missing or broken is imported after
+the finding that says so.
+"""
 
 import os
 import shutil
@@ -8,10 +12,9 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
 from packaging.requirements import Requirement
 
-from cc_tuning.pipeline.estimates import readable_bytes
+from cc_tuning.runtime.provenance import readable_bytes
 
 # Weights, gradients and AdamW's two moments stay float32 while training, 4 bytes each (docs/deviations.md).
 _TRAINING_BYTES_PER_PARAMETER = 16
@@ -22,8 +25,10 @@ _GOOD, _BAD = "[green]yes[/]", "[red]no [/]"
 def examine(folder: Path) -> Iterator[str]:
     """One line per finding, good or bad, each bad one with what to do."""
     yield from _software()
-    yield from _hardware(folder)
-    yield from _abilities()
+    yield from _machine(folder)
+    lines, memories = _gpus()
+    yield from lines
+    yield from _abilities(memories)
 
 
 def _software() -> Iterator[str]:
@@ -49,18 +54,27 @@ def _unmet_requirements() -> Iterator[tuple[str, str, str]]:
             yield requirement.name, str(requirement.specifier), got
 
 
-def _hardware(folder: Path) -> Iterator[str]:
+def _machine(folder: Path) -> Iterator[str]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     free = shutil.disk_usage(folder).free
     yield f"    {os.cpu_count()} cores, {readable_bytes(memory)} of memory, {readable_bytes(free)} of disk free here"
     if not os.access(folder, os.W_OK):
         yield f"{_BAD} {folder} cannot be written: set `execution.store` and `execution.output` to folders that can"
+
+
+def _gpus() -> tuple[list[str], list[int]]:
+    """A line for each GPU that torch can use, and its bytes of memory."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
+        return [f"{_BAD} torch cannot be imported ({error}): run `pip install -c constraints.txt -e .`"], []
+    lines, memories = [], []
     for index in range(torch.cuda.device_count()):
-        name = torch.cuda.get_device_name(index)
-        total = torch.cuda.get_device_properties(index).total_memory
-        yield f"{_GOOD} GPU {index}: {name}, {readable_bytes(total)}{_free_memory(index)}"
-    if not torch.cuda.is_available():
-        yield "    no GPU that torch can use"
+        properties = torch.cuda.get_device_properties(index)
+        memories.append(properties.total_memory)
+        free = _free_memory(index)
+        lines.append(f"{_GOOD} GPU {index}: {properties.name}, {readable_bytes(properties.total_memory)}{free}")
+    return lines or ["    no GPU that torch can use"], memories
 
 
 def _free_memory(index: int) -> str:
@@ -73,17 +87,15 @@ def _free_memory(index: int) -> str:
     return f", {readable_bytes(int(memory.free))} free"
 
 
-def _abilities() -> Iterator[str]:
+def _abilities(memories: list[int]) -> Iterator[str]:
     yield f"{_GOOD} the quickstart: `cc-tuning run recipes/quickstart.yaml` needs two cores and no network"
     needed = _PAPER_PARAMETERS * _TRAINING_BYTES_PER_PARAMETER
-    devices = range(torch.cuda.device_count())
-    held = sum(torch.cuda.get_device_properties(index).total_memory for index in devices)
-    enough = any(torch.cuda.get_device_properties(index).total_memory > 1.2 * needed for index in devices)
     words = f"full fine-tuning of an 8B model takes {readable_bytes(int(needed))} for weights, gradients and AdamW"
-    if enough:
+    if any(memory > 1.2 * needed for memory in memories):
         yield f"{_GOOD} {words}, before activations: one GPU here holds it"
     else:
-        there = f"the GPUs here hold {readable_bytes(held)} together" if held else "there is no GPU here"
+        held = readable_bytes(sum(memories))
+        there = f"the GPUs here hold {held} together" if memories else "there is no GPU here"
         yield f"{_BAD} {words}, before activations; {there}"
     ct2 = find_spec("ctranslate2") is not None
     yield (

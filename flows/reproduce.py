@@ -1,5 +1,8 @@
 """CC-Tuning (Ye et al. 2025) on one screen: what is done, in which order, once for each row of the paper's Table 1."""
 
+import re
+import shutil
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prefect import flow
@@ -7,16 +10,8 @@ from prefect import flow
 from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import plan_recipe
 from cc_tuning.pipeline.publishing import publish
-from flows.fresh import fresh_store
-from tasks.distill import distill_answers
-from tasks.evaluate import evaluate_run
-from tasks.materialize import materialize_rows
-from tasks.miniature import make_miniature
-from tasks.report import write_report
-from tasks.select import select_rows
-from tasks.train import train_model
-from tasks.transform import fit_transform_matrix
-from tasks.translate import translate_rows
+from cc_tuning.runtime.execution import Execution
+from tasks.stages import make
 
 
 @flow(name="reproduce", flow_run_name="reproduce {recipe}", persist_result=False)
@@ -33,16 +28,31 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
     execution = fresh_store(settings.execution) if fresh else settings.execution
 
     for part in plan.miniature:  # only when the recipe asks for the embedded default
-        make_miniature(part, execution)
-    select_rows(plan.select, execution)  # x, y
-    translate_rows(plan.translate, execution)  # x_en, y_en
+        make(part, execution)
+    make(plan.select, execution)  # x, y
+    make(plan.translate, execution)  # x_en, y_en
     if plan.distill:  # for +SDRRL: the base model's own English answers
-        distill_answers(plan.distill, execution)
+        make(plan.distill, execution)
     for run in plan.runs:
-        materialize_rows(run.materialize, execution)
-        train_model(run.train, execution)  # English pass, Decision Maker, connection
+        make(run.materialize, execution)
+        make(run.train, execution)  # English pass, Decision Maker, connection
         if run.transform:
-            fit_transform_matrix(run.transform, execution)  # W_T stands in for the English prompt
-        evaluate_run(run.evaluate, execution)
-    write_report(plan.report, execution)
+            make(run.transform, execution)  # W_T stands in for the English prompt
+        make(run.evaluate, execution)
+    make(plan.report, execution)
     return str(publish(plan, execution))
+
+
+def fresh_store(execution: Execution) -> Execution:
+    """The same execution in `STORE-YYYY-MM-DD`; stores of earlier days, made by this function, are removed.
+
+    So a nightly reproduction computes everything, and still resumes after a kill.
+    """
+    store = execution.store
+    today = store.with_name(f"{store.name}-{datetime.now(UTC):%Y-%m-%d}")
+    if store.parent.is_dir():
+        of_a_day = re.compile(re.escape(store.name) + r"-\d{4}-\d{2}-\d{2}")
+        for folder in store.parent.iterdir():
+            if of_a_day.fullmatch(folder.name) and folder.name < today.name:
+                shutil.rmtree(folder)
+    return execution.model_copy(update={"store": today})

@@ -1,80 +1,52 @@
-"""What every task does: look in the store, run the stage if it must, show its progress and its counts.
+"""What every task does: look in the store, run the stage if it must, show what came of it."""
 
-Prefect's own cache is off (`NO_CACHE`): the store is the only source of truth, so that the flow, the per-stage
-commands and a deployment run all share it, and a hit is a hit only when every file was re-hashed.
-"""
+from collections.abc import Callable
 
-from uuid import UUID
-
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect import task, unmapped
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from cc_tuning.runtime.execution import Execution
-from cc_tuning.runtime.progress import Progress, throttled
-from cc_tuning.runtime.step import Outcome, Step, run_step
-from cc_tuning.runtime.threads import RunAll, in_threads
+from cc_tuning.runtime.step import Step, run_step
 from data_contracts.store import ArtifactRef, ArtifactStore
+from tasks.artifacts import SHOWN, prefect_progress, show_rows
 
-SECONDS_BETWEEN_UPDATES = 10.0
 
+def perform(step: Step, execution: Execution) -> State[ArtifactRef]:
+    """The step's artifact as the state `Completed`, which is called `Cached` when nothing had to be computed.
 
-def perform(step: Step, execution: Execution, run_all: RunAll = in_threads) -> Outcome:
-    """The step's artifact, with a table of its row counts and, while it is made, a progress bar in Prefect."""
-    progress = prefect_progress(step)
-    outcome = run_step(step, ArtifactStore(execution.store), execution, progress, run_all)
+    While it is made, a bar of its progress is shown; then its row counts, and what `SHOWN` has for its stage.
+    """
+    store = ArtifactStore(execution.store)
+    outcome = run_step(step, store, execution, prefect_progress(step), in_tasks)
     if outcome.was_cached:
         get_run_logger().info("%s: cached, %s; %s", step.label, step.fingerprint[:12], outcome.manifest.rows)
     else:
-        create_table_artifact(key=_key(step, "rows"), table=_row_table(outcome), description=f"Rows of {step.label}")
-    return outcome
-
-
-def state_of(outcome: Outcome) -> State[ArtifactRef]:
-    """`Completed`, shown as `Cached` when nothing had to be computed."""
+        show_rows(step, outcome.manifest.rows)
+    if (show := SHOWN.get(step.stage.name)) is not None:
+        show(step, store.path(outcome.ref))
     name = "Cached" if outcome.was_cached else "Completed"
-    message = f"{outcome.manifest.label}: {outcome.manifest.rows}"
-    return Completed(name=name, message=message, data=outcome.ref)
+    return Completed(name=name, message=f"{step.label}: {outcome.manifest.rows}", data=outcome.ref)
 
 
-def prefect_progress(step: Step) -> Progress:
-    """A listener that moves a progress artifact and logs one line, both at most once per interval."""
-    run_logger = get_run_logger()
-    artifact: UUID | None = None
-    share = 0.0
-
-    def tell(line: str) -> None:
-        nonlocal artifact
-        run_logger.info("%s | %s", step.label, line)
-        if artifact is None:
-            created = create_progress_artifact(progress=share, key=_key(step, "progress"), description=step.label)
-            assert isinstance(created, UUID)  # the synchronous form returns the id itself
-            artifact = created
-        else:
-            update_progress_artifact(artifact_id=artifact, progress=share)
-
-    log = throttled(tell, SECONDS_BETWEEN_UPDATES)
-
-    def progress(done: int, total: int, unit: str, detail: str = "") -> None:
-        nonlocal share
-        share = 100.0 * done / max(total, 1)
-        log(done, total, unit, detail)
-
-    return progress
+@task(
+    name="decode shards",
+    task_run_name="decode shards, worker {worker}",
+    tags=["data", "gpu"],
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def watch_worker(worker: int, work: Callable[[int], None]) -> None:
+    """Watch over one worker process; it has no retries of its own, since its stage plans anew what is left."""
+    work(worker)
 
 
-def table(step: Step, what: str, rows: list[dict[str, object]], description: str) -> None:
-    """Show `rows` as a table artifact of this step."""
-    create_table_artifact(key=_key(step, what), table=rows, description=description)
+def in_tasks(work: Callable[[int], None], workers: int) -> None:
+    """Run `work(0)` to `work(workers - 1)`, each as a task run in a thread of the flow's task runner.
 
-
-def _row_table(outcome: Outcome) -> list[dict[str, object]]:
-    rows = outcome.manifest.rows
-    counts = {"read": rows.read, "kept": rows.kept, "not selected": rows.not_selected, **rows.quarantined}
-    return [{"what": name, "rows": count} for name, count in counts.items()]
-
-
-def _key(step: Step, what: str) -> str:
-    # Prefect's artifact keys take lower-case letters, digits and dashes only.
-    return f"{step.label}-{what}".lower().replace("+", "-plus-").replace(" ", "-").replace("_", "-")
+    They may be submitted, unlike training: they only watch, and a flow that is cancelled tells them to stop.
+    """
+    for future in watch_worker.map(range(workers), work=unmapped(work)):
+        future.result()

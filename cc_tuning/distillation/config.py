@@ -4,8 +4,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cc_tuning.text.prompts import ChatTemplate
+from cc_tuning.text.chat_templates import ChatTemplate
 from cc_tuning.translation.config import TranslationConfig
+
+ANSWERED = ("distilled", "cross_lingual", "translated_answer", "code_switched")
+"""Tasks whose response is the base model's answer."""
 
 
 def _share(default: float, what: str) -> float:

@@ -12,9 +12,6 @@ from cc_tuning.distillation.config import DistillationConfig
 from cc_tuning.distillation.cutting import cut_in_two
 from cc_tuning.selection.draw import draw_places
 
-ANSWERED = ("distilled", "cross_lingual", "translated_answer", "code_switched")
-"""Tasks whose response is the base model's answer."""
-
 
 def draw_tasks(pairs: pl.DataFrame, config: DistillationConfig) -> pl.DataFrame:
     """Columns pair_id and task, a row for each row to make: round(share · N) of each task, or as many as can be used.

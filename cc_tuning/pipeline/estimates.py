@@ -11,10 +11,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cc_tuning.distillation.task_shares import ANSWERED
+from cc_tuning.distillation.config import ANSWERED
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.pipeline.plan import Plan, RunPlan
 from cc_tuning.pipeline.recipe import MINIATURE, Recipe, added_data
+from cc_tuning.runtime.provenance import readable_bytes
 
 TOKENS_PER_TEXT = 100  # an assumption: a prompt or a response of a few sentences
 BYTES_PER_TOKEN = 4  # of UTF-8 text; token ids take as much
@@ -73,14 +74,6 @@ def parameters_of(place: str) -> int | None:
     if not found:
         return None
     return int(float(found[1]) * (1e9 if found[2].lower() == "b" else 1e6))
-
-
-def readable_bytes(size: int) -> str:
-    """`16.1 GB`, `12 MB`."""
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}"
-    return f"{size / 1e3:.0f} kB"
 
 
 def _estimate_run(run: RunPlan, recipe: Recipe, rows: int) -> dict[str, Estimate]:

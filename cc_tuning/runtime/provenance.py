@@ -33,7 +33,7 @@ def library_versions() -> dict[str, str]:
 
 def source_commit() -> str:
     """The commit of the checkout this code runs from, with `+changes` when files differ; `unknown` elsewhere."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
         result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)
@@ -52,3 +52,11 @@ def peak_memory_bytes() -> int:
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     return max(own, children) * 1024  # ru_maxrss counts KiB on Linux
+
+
+def readable_bytes(size: int) -> str:
+    """`16.1 GB`, `12 MB`."""
+    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if size >= scale:
+            return f"{size / scale:.1f} {unit}"
+    return f"{size / 1e3:.0f} kB"

@@ -15,15 +15,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, PromptNotFound, UnsupportedModel
 from cc_tuning.runtime.sources import Location
-
-ChatTemplate = Literal["llama3", "qwen25", "tokenizer"]
+from cc_tuning.text.chat_templates import ChatTemplate
 
 CHAT_TEMPLATES = Path(__file__).parent / "templates"
 """The folder of the chat templates that this project brings, one Jinja file each."""

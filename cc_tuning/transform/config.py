@@ -4,9 +4,11 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from cc_tuning.transform.solve import DEFAULT_RIDGE, Ridge
-
 MatrixKind = Literal["shared", "per_layer"]
+Ridge = Annotated[float, Field(ge=0)] | Literal["gcv"]
+"""A penalty relative to the mean of the diagonal of `AᵀA`, or how it is chosen."""
+
+DEFAULT_RIDGE = 1e-6
 
 
 class TransformConfig(BaseModel):

@@ -12,20 +12,16 @@ With an intercept, `B ≈ A W + b`, the same is solved for moments about the mea
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
 from cc_tuning.errors import TransformFailed
+from cc_tuning.transform.config import DEFAULT_RIDGE
 from cc_tuning.transform.cross_validation import RidgeScore, best_ridge
 from cc_tuning.transform.moments import StreamingMoments
 
-Ridge = Annotated[float, Field(ge=0)] | Literal["gcv"]
-"""A penalty relative to the mean of the diagonal of `AᵀA`, or how it is chosen."""
-
-DEFAULT_RIDGE = 1e-6
 _KRYLOV_VECTORS = 16
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cc_tuning.text.prompts import ChatTemplate
+from cc_tuning.text.chat_templates import ChatTemplate
 
 Setting = Literal["plain", "en", "mt", "sdrrl"]
 
