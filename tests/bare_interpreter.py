@@ -1,4 +1,4 @@
-"""A module run as if only torch, transformers and what these bring were installed: `-m tests.bare_interpreter MODULE`."""
+"""A module run as if only torch, transformers and what they need were installed: `tests.bare_interpreter MODULE`."""
 
 import builtins
 import runpy
