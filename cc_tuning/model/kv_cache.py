@@ -9,15 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from transformers import Cache
-from transformers.cache_utils import (
-    BaseQuantizedLayer,
-    DynamicLayer,
-    DynamicSlidingWindowLayer,
-    StaticLayer,
-    StaticSlidingWindowLayer,
-)
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer, StaticLayer, StaticSlidingWindowLayer
 
 from cc_tuning.errors import ConfigError
+
+# Exactly these: what is derived from them (quantized layers, say) may keep its tokens elsewhere.
+_KINDS = (DynamicLayer, DynamicSlidingWindowLayer, StaticLayer, StaticSlidingWindowLayer)
 
 
 @contextmanager
@@ -41,7 +38,7 @@ def forgetting_last_token(cache: Cache) -> Iterator[None]:
 
 
 def _check_kind(cache: Cache) -> None:
-    unknown = {type(layer).__name__ for layer in cache.layers if not _gives_back(layer)}
+    unknown = {type(layer).__name__ for layer in cache.layers if type(layer) not in _KINDS}
     if unknown or cache.offloading:
         kind = ", ".join(sorted(unknown)) or "offloaded layers"
         raise ConfigError(
@@ -49,11 +46,6 @@ def _check_kind(cache: Cache) -> None:
             f"{type(cache).__name__} of {kind}. Use cache_implementation='dynamic' (the default) or 'static', or "
             "generate with connection='off'"
         )
-
-
-def _gives_back(layer: object) -> bool:
-    grows = isinstance(layer, DynamicLayer) and layer.is_croppable and not isinstance(layer, BaseQuantizedLayer)
-    return grows or type(layer) in (StaticLayer, StaticSlidingWindowLayer)
 
 
 def _forget_last_token(layer: object) -> None:

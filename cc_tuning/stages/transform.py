@@ -25,9 +25,10 @@ from cc_tuning.model.transform_file import Origin, write_transform_matrix
 from cc_tuning.runtime.devices import limited_threads, resolve_device
 from cc_tuning.runtime.step import Build
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
+from cc_tuning.transform.activations import sampled_activations
 from cc_tuning.transform.config import TransformConfig
 from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure
-from cc_tuning.transform.sampling import Sample, draw_pairs, sampled_activations
+from cc_tuning.transform.sampling import Sample, draw_pairs
 from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
 from cc_tuning.transform.sweep import sweep
 from data_contracts.files import write_json

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from cc_tuning.model.transform_matrix import TransformMatrix
+from cc_tuning.transform.activations import ActivationBatch
 from cc_tuning.transform.config import TransformConfig
 from cc_tuning.transform.diagnostics import PredictionErrors
 from cc_tuning.transform.moments import StreamingMoments
-from cc_tuning.transform.sampling import ActivationBatch
 from cc_tuning.transform.solve import TransformFit, fit_transform_matrix
 from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
 

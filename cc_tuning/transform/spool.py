@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from cc_tuning.runtime.progress import Progress
-from cc_tuning.transform.sampling import ActivationBatch
+from cc_tuning.transform.activations import ActivationBatch
 
 FIT, HELD_OUT = "fit", "held_out"
 

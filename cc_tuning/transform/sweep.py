@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from cc_tuning.model.transform_matrix import TransformMatrix
+from cc_tuning.transform.activations import ActivationBatch
 from cc_tuning.transform.config import TransformConfig
 from cc_tuning.transform.fitting import FittedTransform, add_rows, stored
 from cc_tuning.transform.moments import StreamingMoments
-from cc_tuning.transform.sampling import ActivationBatch
 from cc_tuning.transform.solve import fit_transform_matrix
 from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
 

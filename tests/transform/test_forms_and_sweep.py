@@ -13,9 +13,9 @@ from transformers import LlamaModel
 
 from cc_tuning.model import CrossLingualModel
 from cc_tuning.runtime.progress import no_progress
+from cc_tuning.transform.activations import ActivationBatch
 from cc_tuning.transform.config import TransformConfig
 from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure
-from cc_tuning.transform.sampling import ActivationBatch
 from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
 from cc_tuning.transform.sweep import sweep
 from data_contracts.errors import ArtifactMismatch
