@@ -33,7 +33,7 @@ def library_versions() -> dict[str, str]:
 
 def source_commit() -> str:
     """The commit of the checkout this code runs from, with `+changes` when files differ; `unknown` elsewhere."""
-    root = Path(__file__).resolve().parent.parent
+    root = Path(__file__).resolve().parents[2]
 
     def git(*arguments: str) -> str:
         result = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import polars as pl
 
+from cc_tuning.runtime.jobs import WANTED
 from cc_tuning.runtime.progress import Progress
 from cc_tuning.translation.decoding import Tally, Vocabulary
-from cc_tuning.translation.job import WANTED, DecodingJob, OnReport, ShardReport
+from cc_tuning.translation.job import DecodingJob, OnReport, ShardReport
 from cc_tuning.translation.joining import join_shards
 from cc_tuning.translation.planning import plan_decoding
 from cc_tuning.translation.shard_plan import Shard, remove_strays
