@@ -11,8 +11,8 @@ from typing import Any
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import NllbTokenizer, PreTrainedTokenizerFast
 
+from cc_tuning.text.chat_templates import CHAT_TEMPLATES
 from cc_tuning.text.languages import ENGLISH_FLORES_CODE
-from cc_tuning.text.prompts import CHAT_TEMPLATES
 
 BEGIN_OF_TEXT, END_OF_TEXT, END_OF_TURN = "<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"
 PADDING = "<|finetune_right_pad_id|>"

@@ -2,10 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+WorkerCount = Annotated[int, Field(ge=1)] | Literal["one_per_gpu"]
+"""`one_per_gpu` is a worker for each GPU that is there, and one where there is none."""
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"]
 
 
@@ -82,8 +84,8 @@ class Execution(BaseModel):
     )
     task_runner: Literal["threads", "ray"] = Field(
         default="threads",
-        description="Who starts translation workers: threads of this process, here, or Ray (extra `ray`), on "
-        "every machine of its cluster that sees `store`.",
+        description="Who starts the workers of translation and inference: threads of this process, here, or Ray (extra "
+        "`ray`), on every machine of its cluster that sees `store`.",
     )
     ray_address: str = Field(
         default="local",
@@ -91,10 +93,15 @@ class Execution(BaseModel):
         "`auto`, or `host:port`.",
     )
     ray_gpus_per_worker: float = Field(
-        default=1.0, gt=0, description="GPUs that Ray gives each translation worker; 0.5 lets two share one."
+        default=1.0, gt=0, description="GPUs that Ray gives each worker; 0.5 lets two share one."
     )
     distillation_shard_rows: int = Field(
         default=64, ge=1, description="Rows per shard of answers and their translations in +SDRRL; a kill loses one."
     )
     transform_batch_size: int = Field(default=16, ge=1, description="Prompts per batch when activations are sampled.")
+    inference_workers: WorkerCount = Field(
+        default="one_per_gpu",
+        description="Processes that answer prompts at the same time in evaluation and for +SDRRL, each with the model in its "
+        "memory; on a CPU set `threads` to its cores divided by the workers. Changes no byte on a CPU.",
+    )
     evaluation_batch_size: int = Field(default=16, ge=1, description="Prompts per batch in evaluation, and of +SDRRL.")

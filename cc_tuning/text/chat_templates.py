@@ -1,6 +1,9 @@
-"""Names of the chat templates; apart from `prompts`, so that configs can name one without loading transformers."""
+"""The chat templates that this project brings; apart from `prompts`, so that configs name one and load no transformers."""
 
+from pathlib import Path
 from typing import Literal
 
 ChatTemplate = Literal["llama3", "qwen25", "tokenizer"]
-"""One of the project's templates (`templates/*.jinja`), or the tokenizer's own."""
+"""One of the project's templates, or the tokenizer's own."""
+CHAT_TEMPLATES = Path(__file__).with_name("templates")
+"""The folder of the project's templates, one Jinja file each."""

@@ -14,17 +14,14 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, PromptNotFound, UnsupportedModel
 from cc_tuning.runtime.sources import Location
-from cc_tuning.text.chat_templates import ChatTemplate
+from cc_tuning.text.chat_templates import CHAT_TEMPLATES, ChatTemplate
 
-CHAT_TEMPLATES = Path(__file__).parent / "templates"
-"""The folder of the chat templates that this project brings, one Jinja file each."""
 _TEXT_MARKER, _ANSWER_MARKER = "\ue100text\ue101", "\ue100answer\ue101"
 # Llama 3.1 and later write the date into the system turn; a fixed one keeps equal prompts equal on all days.
 _FIXED_DATE = "26 Jul 2024"

@@ -15,9 +15,10 @@ from itertools import groupby
 
 import polars as pl
 
+from cc_tuning.runtime.jobs import WANTED
 from cc_tuning.runtime.progress import Progress
 from cc_tuning.translation.decoding import DecodingCounts, Vocabulary, cut_texts, prose_of
-from cc_tuning.translation.job import WANTED, DecodingJob, OnReport, OpenShard, ShardReport, WantedSegment
+from cc_tuning.translation.job import DecodingJob, OnReport, OpenShard, ShardReport, WantedSegment
 from cc_tuning.translation.memory import join_shards, sources_of
 from cc_tuning.translation.segmentation import Segmenter
 from cc_tuning.translation.shard_plan import Shard, is_whole, remove_strays

@@ -14,9 +14,9 @@ from cc_tuning.text.languages import ENGLISH, Language, find_language
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import CheckedDecoder
 from cc_tuning.translation.job import DecodingJob, OnReport
-from cc_tuning.translation.shard_decoding import decode_shard
 from cc_tuning.translation.shard_plan import Shard, plan_shards
 from cc_tuning.translation.translating import translate_shards
+from cc_tuning.translation.workers import decode_shard
 
 HINDI, SPANISH = find_language("hin"), find_language("spa")
 

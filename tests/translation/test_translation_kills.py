@@ -19,7 +19,8 @@ import psutil
 import pytest
 from translation_runs import SEGMENTS, files_of, needs_ray, rows_with_own_segments, translate
 
-from cc_tuning.translation.job import WANTED, DecodingJob, WantedSegment
+from cc_tuning.runtime.jobs import WANTED
+from cc_tuning.translation.job import DecodingJob, WantedSegment
 from data_contracts.layout import PAIRS
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import ParallelPair

@@ -42,7 +42,7 @@ def workers_of(parent: int) -> list[psutil.Process]:
             command = " ".join(process.cmdline())
         except psutil.Error:  # it has just ended
             continue
-        if "cc_tuning.translation.worker" in command or "ray::DecodingActor" in command:
+        if "cc_tuning.translation.workers" in command or "ray::ShardActor" in command:
             found.append(process)
     return found
 
@@ -149,7 +149,7 @@ def test_without_ray_the_error_says_how_to_get_it(
     tmp_path: Path, tiny_nllb_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "cc_tuning.translation.ray_workers", raising=False)
+    monkeypatch.delitem(sys.modules, "cc_tuning.runtime.ray_workers", raising=False)
     with pytest.raises(ConfigError, match=r"cc-tuning\[ray\]"):
         translate(tmp_path, rows_with_own_segments(4), tiny_nllb_folder, 2, **TWO_ACTORS)
 
