@@ -184,7 +184,7 @@ def _sigterm_raises() -> Iterator[None]:
 
 def python_path() -> str:
     """The worker imports the code its parent runs, also from a source tree that is not the working directory."""
-    root = str(Path(__file__).resolve().parents[1])
+    root = str(Path(__file__).resolve().parents[2])
     inherited = os.environ.get("PYTHONPATH", "")
     if root == sysconfig.get_path("purelib"):
         return inherited  # installed: found anyway, and another interpreter must not see our site-packages
