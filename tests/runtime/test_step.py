@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import stat
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from cc_tuning.runtime.step import Build, Outcome, Stage, Step, run_step
 from data_contracts.errors import ArtifactMismatch, StoreUnavailable
 from data_contracts.manifest import RowCounts
 from data_contracts.store import ArtifactStore
+from tests.watching import wait_until
 
 
 class Words(BaseModel):
@@ -87,7 +87,7 @@ def test_a_local_source_is_known_by_its_contents_not_by_its_path(tmp_path: Path)
 def _slow(build: Build[Any]) -> RowCounts:
     with (build.folder.parent / "made.txt").open("a") as file:
         file.write("x")
-    time.sleep(0.8)
+    wait_until((build.folder.parent / "go").exists)
     (build.folder / "out.txt").write_text("x")
     return RowCounts(read=1, kept=1)
 
@@ -101,8 +101,10 @@ def test_two_runs_at_once_compute_once(tmp_path: Path) -> None:
     processes = [context.Process(target=_run_slow, args=(tmp_path,)) for _ in range(3)]
     for process in processes:
         process.start()
+    wait_until((tmp_path / "slow" / "made.txt").exists)
+    (tmp_path / "slow" / "go").touch()
     for process in processes:
-        process.join(30)
+        process.join(120)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert (tmp_path / "slow" / "made.txt").read_text() == "x"
 
@@ -110,11 +112,11 @@ def test_two_runs_at_once_compute_once(tmp_path: Path) -> None:
 def test_a_killed_holder_leaves_no_lock_and_no_finished_artifact(tmp_path: Path) -> None:
     process = multiprocessing.get_context("fork").Process(target=_run_slow, args=(tmp_path,))
     process.start()
-    while not (tmp_path / "slow" / "made.txt").exists():
-        time.sleep(0.01)
+    wait_until((tmp_path / "slow" / "made.txt").exists)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    (tmp_path / "slow" / "go").touch()
     _run_slow(tmp_path)
     assert (tmp_path / "slow" / "made.txt").read_text() == "xx"
     assert run(Stage("slow", 1, "", _slow).step(Words()), tmp_path).was_cached
