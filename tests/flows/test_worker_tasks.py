@@ -81,6 +81,8 @@ def test_a_flow_that_is_ended_ends_its_workers_and_another_goes_on(tmp_path: Pat
 
     (tmp_path / "one").mkdir()
     assert start(tmp_path / "one", workers=1).wait(600) == 0
-    step = plan_recipe(load_recipe(ROOT / SMALLEST, overrides(tmp_path, 2))).translate
-    records = [ArtifactStore(folder / "store").verify(step.ref).files for folder in (tmp_path, tmp_path / "one")]
+    (data,) = plan_recipe(load_recipe(ROOT / SMALLEST, overrides(tmp_path, 2))).data
+    records = [
+        ArtifactStore(folder / "store").verify(data.translate.ref).files for folder in (tmp_path, tmp_path / "one")
+    ]
     assert records[0] == records[1]
