@@ -6,13 +6,14 @@ from functools import cache
 import dataframely as dy
 import polars as pl
 import torch
-from transformers import AutoConfig, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.distillation.answer_filters import LONGER_THAN_CONTEXT, judge_answers
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.inference.greedy import ENGLISH, Answer, GreedyAnswerer, longest_first
 from cc_tuning.model.checkpoint import downloaded_model, read_base_model
 from cc_tuning.runtime.devices import resolve_device
+from cc_tuning.runtime.pretrained import load_config
 from cc_tuning.runtime.sharded import made_in_shards
 from cc_tuning.runtime.step import Build
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
@@ -57,7 +58,7 @@ def _answers(build: Build[DistillConfig], pairs: pl.DataFrame, count: Callable[[
     base = build.inputs["base"]
     tokenizer = load_tokenizer(base, build.config.chat_template)
     ids = ChatPrompts(tokenizer).encode_prompts(pairs["inputs_en"].to_list())
-    context_tokens = AutoConfig.from_pretrained(base.name, revision=base.revision or "main").max_position_embeddings
+    context_tokens = load_config(base).max_position_embeddings
     room = context_tokens - build.config.distillation.max_new_tokens
     asked = pairs.select("pair_id", input_ids=pl.Series(ids, dtype=pl.List(pl.Int32)))
     asked = asked.filter(pl.col("input_ids").list.len() <= room)

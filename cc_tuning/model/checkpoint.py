@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.transform_matrix import TransformMatrix
+from cc_tuning.runtime.pretrained import refusing_remote_code
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json, written_atomically
 
@@ -174,20 +175,23 @@ def read_base_model(directory: Path, dtype: torch.dtype | str, attention: str = 
 
     Raises:
         ConfigError: this machine or model cannot run that attention.
+        UnsupportedModel: it needs code of its own.
         ArtifactMismatch: files are missing or damaged, or weights are absent. transformers alone would fill absent
             weights with random numbers and a warning.
     """
     if not (directory / "config.json").is_file():
         raise ArtifactMismatch(f"{directory} is not a model directory: config.json is missing; train again")
     try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            directory,
-            dtype=dtype,
-            attn_implementation=attention,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
+        with refusing_remote_code(str(directory)):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                directory,
+                dtype=dtype,
+                attn_implementation=attention,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+            )
     except (ImportError, ValueError) as error:
         raise ConfigError(
             f"execution.attention is {attention!r}, which the model in {directory} cannot use here: {error}; set it "

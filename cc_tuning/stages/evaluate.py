@@ -17,7 +17,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
-from transformers import AutoConfig
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.config import RunEvaluation
@@ -26,6 +25,7 @@ from cc_tuning.evaluation.scoring import aggregate_scores, check_complete, score
 from cc_tuning.inference.jobs import Engine, EvaluationJob, EvaluationRequest, TransformersEngine
 from cc_tuning.inference.requests import Requests, plan_shards, render_requests
 from cc_tuning.model import ConnectionMode
+from cc_tuning.runtime.pretrained import load_config
 from cc_tuning.runtime.step import Build
 from cc_tuning.text.icu import ICU_VERSION
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
@@ -79,7 +79,7 @@ def _render(build: Build[RunEvaluation], items: pl.DataFrame) -> Requests:
         items,
         ChatPrompts(load_tokenizer(checkpoint)),
         with_english="parallel" in _connections(build),
-        context_tokens=AutoConfig.from_pretrained(checkpoint).max_position_embeddings,
+        context_tokens=load_config(build.inputs["checkpoint"]).max_position_embeddings,
         max_new_tokens=build.config.evaluation.max_new_tokens,
     )
     if requests.quarantined.height:

@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, PromptNotFound, UnsupportedModel
+from cc_tuning.runtime.pretrained import refusing_remote_code
 from cc_tuning.runtime.sources import Location
 from cc_tuning.text.chat_templates import CHAT_TEMPLATES, ChatTemplate
 
@@ -168,11 +169,14 @@ def load_tokenizer(
 
     Raises:
         ConfigError: `tokenizer` was asked for and the tokenizer has no template.
-        UnsupportedModel: there is no tokenizer at `location`, or it is not a fast one.
+        UnsupportedModel: there is no tokenizer at `location`, it needs code of its own, or it is not a fast one.
     """
     place = location if isinstance(location, Location) else Location(str(location))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place.name, revision=place.revision or "main")
+        with refusing_remote_code(place.name):
+            tokenizer = AutoTokenizer.from_pretrained(
+                place.name, revision=place.revision or "main", trust_remote_code=False
+            )
     except (OSError, ValueError) as error:
         raise UnsupportedModel(f"no tokenizer could be loaded from {place.name}: {error}") from error
     for key in _PLACE_OF_LOADING:

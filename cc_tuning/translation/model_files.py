@@ -13,6 +13,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import cached_file
 
 from cc_tuning.errors import TranslationFailed
+from cc_tuning.runtime.pretrained import refusing_remote_code
 from cc_tuning.runtime.sources import Location
 from cc_tuning.text.languages import ENGLISH
 from cc_tuning.translation.translator_families import FAMILIES, Family
@@ -39,7 +40,7 @@ def load_family(location: Location) -> Family:
         _check_directory(location.path)
     place = _place(location)
     with _loading(location):
-        model_type = AutoConfig.from_pretrained(**place).model_type
+        model_type = AutoConfig.from_pretrained(**place, trust_remote_code=False).model_type
         if model_type != _MODEL_TYPE:
             raise TranslationFailed(
                 f"{location.name} is a model of type {model_type!r}, expected {_MODEL_TYPE!r} (the NLLB and M2M100 "
@@ -48,7 +49,7 @@ def load_family(location: Location) -> Family:
         kind = _family(location, place)
         if location.is_local:
             _check_tokenizer_files(location.path, kind)
-        return kind(kind.tokenizer_class.from_pretrained(**place))  # type: ignore[attr-defined]
+        return kind(kind.tokenizer_class.from_pretrained(**place, trust_remote_code=False))  # type: ignore[attr-defined]
 
 
 def load_model(location: Location, dtype: str) -> TranslationModel:
@@ -60,7 +61,11 @@ def load_model(location: Location, dtype: str) -> TranslationModel:
     family = load_family(location)
     with _loading(location):
         loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
-            **_place(location), dtype=getattr(torch, dtype), use_safetensors=True, output_loading_info=True
+            **_place(location),
+            dtype=getattr(torch, dtype),
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
         )
     model, loading = loaded
     _check_fit(location.name, family, model, loading["missing_keys"])
@@ -74,7 +79,8 @@ def _place(location: Location) -> dict[str, Any]:
 @contextmanager
 def _loading(location: Location) -> Iterator[None]:
     try:
-        yield
+        with refusing_remote_code(location.name, TranslationFailed):
+            yield
     except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
         raise TranslationFailed(
             f"translator {location.name} cannot be loaded: {error}; it needs config.json, a tokenizer and whole "

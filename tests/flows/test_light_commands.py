@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cc_tuning.text.prompts import load_tokenizer
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALLEST = "tests/flows/smallest.yaml"
 HEAVY = ("torch", "transformers", "prefect", "nltk", "matplotlib")
@@ -35,6 +37,17 @@ def run_fresh(folder: Path, *arguments: str, **variables: str) -> tuple[set[str]
     told = json.loads(report.read_text())
     assert not told["code"], result.stderr
     return {module.partition(".")[0] for module in told["modules"]}, result.stdout
+
+
+@pytest.fixture
+def tiny_checkpoint(tmp_path: Path, tiny_llama_directory: Path) -> Path:
+    """The directory of a small model whose tokenizer has a chat template."""
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for path in tiny_llama_directory.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    load_tokenizer(tiny_llama_directory, "llama3").save_pretrained(folder)
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -73,16 +86,3 @@ def test_generate_loads_no_prefect_and_no_plots(tmp_path: Path, tiny_checkpoint:
     assert printed.endswith("\n")
     assert "torch" in modules
     assert not modules & {"prefect", "matplotlib", "nltk", "polars", "pyarrow", "dataframely"}
-
-
-@pytest.fixture
-def tiny_checkpoint(tmp_path: Path, tiny_llama_directory: Path) -> Path:
-    """The directory of a small model whose tokenizer has a chat template."""
-    from cc_tuning.text.prompts import load_tokenizer
-
-    folder = tmp_path / "checkpoint"
-    folder.mkdir()
-    for path in tiny_llama_directory.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    load_tokenizer(tiny_llama_directory, "llama3").save_pretrained(folder)
-    return folder

@@ -38,7 +38,7 @@ def test_prefect_finds_the_flow_of_a_deployment_and_its_parameters(deployment: d
     flow = load_flow_from_entrypoint(entrypoint, use_placeholder_flow=False)
     assert flow.name == entrypoint.rpartition(":")[2]
     assert flow.validate_parameters(deployment["parameters"])
-    recipe, overrides = (deployment["parameters"].get(name) for name in ("recipe", "overrides"))  # type: ignore[attr-defined]
+    recipe, overrides = (deployment["parameters"].get(name) for name in ("recipe", "overrides"))
     assert (ROOT / recipe).is_file() and isinstance(overrides or [], list)
 
 
