@@ -45,11 +45,11 @@ class Board:
         self._write()
         print(f"{name:<66} " + "  ".join(f"{key} {_shown(value)}" for key, value in figures.items()))
 
-    def compare(self, name: str, timings: timing.Timings, base: str, new: str) -> None:
-        """A row with the median over rounds of the ratio of two sides, and its quartiles."""
+    def compare(self, name: str, timings: timing.Timings, base: str, new: str, **figures: Figure) -> None:
+        """A row with the median over rounds of the ratio of two sides, its quartiles, and more figures."""
         found = timing.summarised(list(zip(timings[base], timings[new], strict=True)))
-        self.add(f"{name}: {new} / {base}", ratio=found.ratio, low=found.ratio_low, high=found.ratio_high,
-                 rounds=found.pairs)  # fmt: skip
+        ratios = {"ratio": found.ratio, "low": found.ratio_low, "high": found.ratio_high, "rounds": found.pairs}
+        self.add(f"{name}: {new} / {base}", **ratios, **figures)
 
     def check(self, name: str, difference: float, tolerance: float) -> None:
         """A row that says whether `difference` is within `tolerance`."""

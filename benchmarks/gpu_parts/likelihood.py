@@ -8,6 +8,7 @@ first and for as long as it may; ML-SFT then takes as many steps.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -21,7 +22,7 @@ from cc_tuning.model.positions import key_of_rows, position_ids_of
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from gpu_parts.board import Board, release_memory
 from gpu_parts.options import Options
-from gpu_parts.rows import Batch, Collator, own_side, read_rows
+from gpu_parts.rows import Batch, Collator, Row, own_side, read_rows
 from gpu_parts.tuning import Experiment, tuned_base, tuned_connection
 
 HELD_OUT_SHARE = 8  # one row in so many, at the end of the file
@@ -36,7 +37,7 @@ def log_likelihoods(base: PreTrainedModel, experiment: Experiment) -> Tensor:
     for batch in experiment.batches(experiment.held_out):
         kept = batch["labels"].shape[1]
         logits = base(**own_side(batch), logits_to_keep=kept, use_cache=False).logits
-        found.append(_of_labels(logits, batch["labels"]))
+        found.append(log_likelihood_of(logits, batch["labels"]))
     return torch.cat(found)
 
 
@@ -46,13 +47,25 @@ def connected_log_likelihoods(model: CrossLingualModel, experiment: Experiment, 
     found, layers = [], []
     rows = experiment.held_out
     if source == OTHER_ENGLISH:
-        others = [*rows[1:], rows[0]]
-        rows = [replace(row, english_input_ids=o.english_input_ids) for row, o in zip(rows, others, strict=True)]
+        rows = with_other_english(rows)
     for batch in experiment.batches(rows):
         logits, layer = connected_logits(model, batch, source)
-        found.append(_of_labels(logits, batch["labels"]))
+        found.append(log_likelihood_of(logits, batch["labels"]))
         layers.append(layer)
     return torch.cat(found), torch.cat(layers)
+
+
+def with_other_english(rows: Sequence[Row]) -> list[Row]:
+    """Each row with the English prompt of the next one, around the end, whose English prompt is another."""
+    prompts = [row.english_input_ids for row in rows]
+    changed = []
+    for place, row in enumerate(rows):
+        following = [*prompts[place + 1 :], *prompts[:place]]
+        other = next((ids for ids in following if ids != row.english_input_ids), None)
+        if other is None:
+            raise ValueError(f"all {len(rows)} held-out rows have the same English prompt; give rows that differ")
+        changed.append(replace(row, english_input_ids=other))
+    return changed
 
 
 def connected_logits(model: CrossLingualModel, batch: Batch, source: str) -> tuple[Tensor, Tensor]:
@@ -76,8 +89,8 @@ def connected_logits(model: CrossLingualModel, batch: Batch, source: str) -> tup
     return output.logits, decision.selected_layer
 
 
-def _of_labels(logits: Tensor, labels: Tensor) -> Tensor:
-    """The sum over labels of their log-probabilities; each position predicts the next label."""
+def log_likelihood_of(logits: Tensor, labels: Tensor) -> Tensor:
+    """`Σ log p` of the labels of each row `[B]`, from `logits [B, K, V]`; each position predicts the next label."""
     predicted, wanted = logits[:, :-1].float().log_softmax(-1), labels[:, 1:]
     of_wanted = predicted.gather(-1, wanted.clamp_min(0)[..., None])[..., 0]
     return of_wanted.where(wanted >= 0, 0.0).sum(1)

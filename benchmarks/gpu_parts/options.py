@@ -20,9 +20,9 @@ class Part:
 
 PARTS = (
     Part("parity", "the same numbers on this device as on a CPU, in the authors' recordings and when sharded", 70),
-    Part("training", "CC-Tuning, ML-SFT, vanilla fine-tuning and the authors' way, a step of each", 190),
+    Part("training", "CC-Tuning, ML-SFT, vanilla fine-tuning and the authors' way", 190),
     Part("generation", "answers with the Transform Matrix, with the connection off, and in the authors' way", 100),
-    Part("translation", "source tokens a second in the shape of NLLB-3.3B", 50),
+    Part("translation", "source tokens a second in the shape of NLLB-3.3B", 60),
     Part("fit", "the Transform Matrix at full size, and against torch.linalg.lstsq", 30),
     Part("likelihood", "held-out answers of a real model, trained here", 100, needs_model=True),
 )
@@ -42,7 +42,7 @@ class Sizes:
     rounds: int
     batches: tuple[int, ...]  # of generation
     new_tokens: int
-    translator: dict[str, int]  # arguments of M2M100Config
+    translator: dict[str, Any]  # arguments of M2M100Config
     translator_batches: tuple[int, ...]
     translator_tokens: int  # of a source sentence and of its translation
     fit: tuple[int, int]  # rows and hidden size
@@ -58,7 +58,7 @@ SIZES = {
             "encoder_ffn_dim": 8192, "decoder_ffn_dim": 8192, "encoder_attention_heads": 16,
             "decoder_attention_heads": 16,
         },
-        translator_batches=(16, 64, 256), translator_tokens=48, fit=(32_000, 4096), lstsq=(32_000, 4096),
+        translator_batches=(16, 64, 256), translator_tokens=32, fit=(32_000, 4096), lstsq=(32_000, 4096),
     ),
     "tiny": Sizes(
         models=("tiny",), dtype="float32", rows=(2,), prompt=16, response=8, english=(8,), rounds=2, batches=(1, 4),

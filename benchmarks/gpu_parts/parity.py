@@ -124,7 +124,7 @@ def answers(model: CrossLingualModel, prompts: list[list[int]], english: list[li
         english_ids, english_mask = (tensor.to(model.device) for tensor in padded(english, PADDING, side="left"))
         arguments = {"english_input_ids": english_ids, "english_attention_mask": english_mask}
     output = model.generate(ids, mask, connection=mode, max_new_tokens=12, do_sample=False, **arguments)
-    return output[:, ids.shape[1] :].tolist()  # type: ignore[no-any-return]
+    return output[:, ids.shape[1] :].tolist()
 
 
 def _unequal(got: list[list[int]], expected: list[list[int]]) -> int:

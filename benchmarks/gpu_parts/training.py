@@ -1,14 +1,17 @@
-"""A training step of CC-Tuning beside ML-SFT, vanilla fine-tuning and the authors' way, of the same rows and weights.
+"""Training with CC-Tuning beside ML-SFT, vanilla fine-tuning and the authors' way, of the same rows and weights.
 
 ML-SFT has the language-model head on the response alone, vanilla fine-tuning on every position; the authors' way is
-that of `authors_way.py`. All take turns on one model and one Adafactor, whose state is small enough to leave room for
-the gradients of 8 billion weights. LoRA's two sides follow where peft is installed.
+that of `authors_way.py`. They take turns with forward and backward passes of one model, and so does an optimizer step
+by itself: a step of 128 rows has many passes and one such step, so ratios are given of passes and of such steps.
+The optimizer is Adafactor, whose state leaves room for the gradients of 8 billion weights. Two ways follow with LoRA
+where peft is installed.
 """
 
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from importlib.util import find_spec
 
 import authors_way
@@ -22,12 +25,10 @@ from gpu_parts.board import Board, release_memory
 from gpu_parts.flops import StepFlops, peak_flops
 from gpu_parts.options import Options, Sizes
 
-if find_spec("peft") is not None:  # whether it is there is the machine's matter; the table says when it is not
-    from peft import LoraConfig, get_peft_model
-
 Loss = Callable[[], Tensor]
 CONNECTED, RESPONSE, VANILLA, AUTHORS = "CC-Tuning", "ML-SFT", "vanilla", "authors' way"
-LORA_RANK = 16
+OPTIMIZER = "optimizer"
+GLOBAL_ROWS = 128  # of an optimizer step in the paper
 
 
 def draw_batch(rows: int, english: int, sizes: Sizes, model: CrossLingualModel) -> dict[str, Tensor]:
@@ -64,13 +65,6 @@ def losses_of(model: CrossLingualModel, batch: Mapping[str, Tensor], sizes: Size
         VANILLA: lambda: model.base(**vanilla, use_cache=False).loss,
         AUTHORS: lambda: authors_way.training_loss(model, dict(batch), english_gradient=False),
     }
-
-
-def step(optimizer: torch.optim.Optimizer, loss: Loss) -> None:
-    """One optimizer step."""
-    optimizer.zero_grad(set_to_none=True)
-    loss().backward()
-    optimizer.step()
 
 
 def trained_by(name: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -113,24 +107,28 @@ class Steps:
             release_memory()
 
     def _measure(self, rows: int, english: int, seconds: float) -> None:
-        """Each way by itself, then the first way to each other one."""
-        batch = draw_batch(rows, english, self.sizes, self.model)
-        steps = {way: partial(step, self.optimizer, loss) for way, loss in self._losses(batch).items()}
-        peaks = {way: peak_memory(one, self.board.device) for way, one in steps.items()}
-        timings = in_turn(steps, self.sizes.rounds, seconds)
+        """Each way by itself, the optimizer, then the first way to each other one."""
+        losses = losses_of(self.model, draw_batch(rows, english, self.sizes, self.model), self.sizes)
+        passes = {way: partial(self._forward_and_backward, losses[way]) for way in self.ways}
+        peaks = {way: peak_memory(both, self.board.device) for way, both in passes.items()}
+        timings = in_turn({**passes, OPTIMIZER: self.optimizer.step}, self.sizes.rounds, seconds)
+        medians = {way: statistics.median(wall for wall, _ in rounds) for way, rounds in timings.items()}
         name = f"{self.label}, {rows} rows, English {english}"
         for way in self.ways:
-            median = statistics.median(wall for wall, _ in timings[way])
-            self.board.add(f"{name}: {way}", **self._speed(way, rows, english, median), peak_memory_gib=peaks[way])
+            self.board.add(f"{name}: {way}", **self._speed(way, rows, english, medians[way]), peak_gib=peaks[way])
+        self.board.add(f"{name}: {OPTIMIZER}", seconds=medians[OPTIMIZER])
+        micro_batches = max(GLOBAL_ROWS // rows, 1)
+        steps = {way: micro_batches * medians[way] + medians[OPTIMIZER] for way in self.ways}
         for way in self.ways[1:]:
-            self.board.compare(name, timings, way, self.ways[0])
+            ratio = steps[self.ways[0]] / steps[way]
+            self.board.compare(name, timings, way, self.ways[0], step_of_128_rows=ratio)
 
-    def _losses(self, batch: Mapping[str, Tensor]) -> dict[str, Loss]:
-        losses = losses_of(self.model, batch, self.sizes)
-        return {way: losses[way] for way in self.ways}
+    def _forward_and_backward(self, loss: Loss) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss().backward()
 
     def _speed(self, way: str, rows: int, english: int, seconds: float) -> dict[str, float | None]:
-        """Seconds a step, tokens of prompt and response a second, and the share of the card's peak."""
+        """Seconds, tokens of prompt and response a second, and the share of the card's peak."""
         tokens = self.sizes.prompt + self.sizes.response
         connects = way in (CONNECTED, AUTHORS)
         is_full = all(parameter.requires_grad for parameter in self.model.base.parameters())
@@ -150,13 +148,15 @@ def measure_model(name: str, sizes: Sizes, board: Board, seconds: float) -> None
     )
     for english in sizes.english:
         full.measure(english, each)
+    full.optimizer.zero_grad(set_to_none=True)
     if find_spec("peft") is None:
         board.add(f"{name}, LoRA", skipped="peft is not installed")
         return
-    full.optimizer.zero_grad(set_to_none=True)
-    get_peft_model(model.base, LoraConfig(r=LORA_RANK, target_modules="all-linear", task_type="CAUSAL_LM"))
-    adapters = trained_by("adamw", [parameter for parameter in model.parameters() if parameter.requires_grad])
-    Steps(f"{name}, LoRA", model, adapters, (CONNECTED, RESPONSE), sizes, board).measure(sizes.english[0], each)
+    with board.attempted(f"{name}, LoRA"):
+        lora = import_module("gpu_parts.lora")
+        lora.add_adapters(model.base)
+        optimizer = trained_by("adamw", lora.trained_parameters(model))
+        Steps(f"{name}, LoRA", model, optimizer, (CONNECTED, RESPONSE), sizes, board).measure(sizes.english[0], each)
 
 
 def measure(options: Options, board: Board) -> None:
