@@ -13,7 +13,7 @@ from timing import in_turn
 from torch import Tensor
 from transformers import GenerationConfig, M2M100Config, M2M100ForConditionalGeneration
 
-from cc_tuning.translation.growing_cache import growing_encoder_decoder_cache
+from cc_tuning.translation.transformers_generator import growing_encoder_decoder_cache
 from gpu_parts.board import Board
 from gpu_parts.options import Options, Sizes
 
