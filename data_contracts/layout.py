@@ -3,6 +3,11 @@
 # world, base_model, translator: the embedded default
 WORLD_ROWS = "aya.parquet"
 WORLD_ITEMS = "benchmarks"
+WORLD_DEVELOPMENT_ITEMS = "development"
+WORLD_CORPUS = "corpus.parquet"
+WORLD_SENTENCES = "sentences.parquet"
+LOSSES = "losses.jsonl"
+HELD_OUT_TRANSLATIONS = "held_out.json"
 
 # select
 SELECTED_ROWS = "rows.parquet"

@@ -2,11 +2,15 @@
 
 A contract says what every row of a file keeps; the column order here is the column order on disk. `None` is allowed
 only where a column says so.
+
+Names that a column may hold are written into its file as a list, so they are a part of what is on disk, in this order,
+which is also the order of sorted rows. A new name goes to the end of its list: files without it stay readable.
 """
 
 import dataframely as dy
 import polars as pl
 
+# What the method calls by these names is above this layer; tests hold the two lists of each equal.
 BENCHMARKS = ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum")
 CONNECTIONS = ("off", "transform", "parallel")
 SDRRL_TASKS = ("distilled", "cross_lingual", "translated_answer", "code_switched", "partial_translation", "completion")
