@@ -19,7 +19,6 @@ from cc_tuning.runtime.execution import WorkerCount
 from cc_tuning.runtime.jobs import Job, MakeShard, ReportT, Say, Work
 from cc_tuning.runtime.subprocesses import python_path
 from cc_tuning.runtime.worker import begin_work, find_work
-from cc_tuning.runtime.workers import hub_environment
 from data_contracts.errors import DataContractError
 
 LOCAL = "local"
@@ -103,7 +102,7 @@ def _connected(job: Job[Any], workers: WorkerCount) -> Iterator[None]:
     try:
         ray.init(
             address=address,
-            runtime_env={"env_vars": {"PYTHONPATH": python_path(), **hub_environment(job)}},
+            runtime_env={"env_vars": {"PYTHONPATH": python_path(), **job.environment}},
             log_to_driver=False,
             logging_level="error",
             **local,
