@@ -28,6 +28,7 @@ check: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/typos
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/training.py

@@ -27,15 +27,17 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
     plan = plan_recipe(settings)
     execution = fresh_store(settings.execution) if fresh else settings.execution
 
-    for part in plan.miniature:  # only when the recipe asks for the embedded default
+    for part in plan.embedded:  # only when the recipe asks for the embedded default
         make(part, execution)
-    make(plan.select, execution)  # x, y
-    make(plan.translate, execution)  # x_en, y_en
-    if plan.distill:  # for +SDRRL: the base model's own English answers
-        make(plan.distill, execution)
+    for data in plan.data:
+        make(data.select, execution)  # x, y
+        make(data.translate, execution)  # x_en, y_en
+        if data.distill:  # for +SDRRL: the base model's own English answers
+            make(data.distill, execution)
     for run in plan.runs:
-        make(run.materialize, execution)
-        make(run.train, execution)  # English pass, Decision Maker, connection
+        if run.materialize and run.train:  # not of the base model as it is
+            make(run.materialize, execution)
+            make(run.train, execution)  # English pass, Decision Maker, connection
         if run.transform:
             make(run.transform, execution)  # W_T stands in for the English prompt
         make(run.evaluate, execution)

@@ -7,7 +7,8 @@ from rich.table import Table
 
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.pipeline.estimates import Estimate
-from cc_tuning.pipeline.plan import MISSING, Plan
+from cc_tuning.pipeline.places import MISSING
+from cc_tuning.pipeline.plan import Plan
 from cc_tuning.runtime.provenance import readable_bytes
 from cc_tuning.runtime.sources import LocalSource, Source
 from cc_tuning.runtime.step import find_cached

@@ -2,6 +2,7 @@
 
 import io
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -57,7 +58,8 @@ def test_a_second_run_computes_nothing(finished: Plan) -> None:
 
 
 def test_counts_add_up_from_stage_to_stage(finished: Plan, store: ArtifactStore) -> None:
-    select, translate = store.manifest(finished.select.ref).rows, store.manifest(finished.translate.ref).rows
+    (data,) = finished.data
+    select, translate = store.manifest(data.select.ref).rows, store.manifest(data.translate.ref).rows
     materialize = store.manifest(finished.runs[0].materialize.ref).rows
     train = store.manifest(finished.runs[0].train.ref).rows
     assert translate.read == select.kept
@@ -78,32 +80,35 @@ def test_a_cc_run_is_scored_three_ways_and_a_baseline_one_way(finished: Plan, st
         assert connected["selected_layer"].null_count() == 0
 
 
+def answer(checkpoint: Path, prompt: str, **settings: Any) -> str:
+    """What `cc-tuning generate` prints; without settings, four greedy tokens with the connection off."""
+    asked: dict[str, Any] = {
+        "english_prompt": "", "connection": "off", "max_new_tokens": 4, "temperature": 0.0, "seed": 0, **settings,
+    }  # fmt: skip
+    output = io.StringIO()
+    generate_text(GenerationRequest(checkpoint=checkpoint, prompt=prompt, **asked), output)
+    return output.getvalue()
+
+
 def test_the_published_checkpoint_is_an_ordinary_model_and_answers(finished: Plan) -> None:
     checkpoint = finished.recipe.execution.output / "smallest" / "checkpoints" / "cc-tuning"
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
     assert model.generation_config.eos_token_id
-    answers = []
     for connection, english in (("transform", ""), ("parallel", "Where was Asha born?"), ("off", "")):
-        output = io.StringIO()
-        generate_text(GenerationRequest(checkpoint, "Asha alizaliwa wapi?", english, connection, 8, 0.0, 0), output)
-        answers.append(output.getvalue())
-    assert all(answer.endswith("\n") for answer in answers)
+        spoken = answer(checkpoint, "Asha alizaliwa wapi?", connection=connection, english_prompt=english)
+        assert spoken.endswith("\n")
 
 
 def test_sampling_repeats_with_its_seed(finished: Plan) -> None:
     checkpoint = finished.recipe.execution.output / "smallest" / "checkpoints" / "cc-tuning"
-    outputs = []
-    for _ in range(2):
-        output = io.StringIO()
-        generate_text(GenerationRequest(checkpoint, "Asha?", "", "transform", 12, 1.5, 7), output)
-        outputs.append(output.getvalue())
-    assert outputs[0] == outputs[1]
+    sampling = {"connection": "transform", "max_new_tokens": 12, "temperature": 1.5, "seed": 7}
+    assert answer(checkpoint, "Asha?", **sampling) == answer(checkpoint, "Asha?", **sampling)
 
 
 def test_a_baseline_has_no_connection_to_use(finished: Plan) -> None:
     baseline = finished.recipe.execution.output / "smallest" / "checkpoints" / "ml-sft"
     with pytest.raises(ConfigError, match="has no connection"):
-        generate_text(GenerationRequest(baseline, "x", "y", "parallel", 4, 0.0, 0), io.StringIO())
+        answer(baseline, "x", connection="parallel", english_prompt="y")
 
 
 @pytest.mark.parametrize(("matrix", "intercept"), [("per_layer", False), ("shared", True), ("per_layer", True)])
@@ -153,7 +158,7 @@ def test_a_truncated_published_checkpoint_is_named_and_published_again(finished:
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-10])
     with pytest.raises(ArtifactMismatch, match=str(checkpoint)):
-        generate_text(GenerationRequest(checkpoint, "x", "", "off", 4, 0.0, 0), io.StringIO())
+        answer(checkpoint, "x")
     weights.write_bytes(whole)
 
 

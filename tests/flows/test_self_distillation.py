@@ -29,13 +29,14 @@ def test_both_methods_learn_from_the_rows_and_the_report_counts_them(tmp_path: P
         *(f"distillation.{task}={share}" for task, share in SHARES.items()),
     ]  # fmt: skip
     plan = plan_recipe(load_recipe(SMALLEST, overrides))
-    assert plan.distill is not None
+    (data,) = plan.data
+    assert data.distill is not None
     store = ArtifactStore(plan.recipe.execution.store)
     for step in plan:
         run_step(step, store, plan.recipe.execution, no_progress)
     report = publish(plan, plan.recipe.execution).parent
 
-    distilled = read_parquet(store.path(plan.distill.ref) / "distilled_rows.parquet", DistilledRow)
+    distilled = read_parquet(store.path(data.distill.ref) / "distilled_rows.parquet", DistilledRow)
     for run in plan.runs:
         folder = store.path(run.materialize.ref)
         rows = read_parquet(folder / "training_rows.parquet", TrainingRow)

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import stat
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from cc_tuning.runtime.step import Build, Outcome, Stage, Step, run_step
 from data_contracts.errors import ArtifactMismatch, StoreUnavailable
 from data_contracts.manifest import RowCounts
 from data_contracts.store import ArtifactStore
+from tests.watching import wait_until
 
 
 class Words(BaseModel):
@@ -87,7 +87,7 @@ def test_a_local_source_is_known_by_its_contents_not_by_its_path(tmp_path: Path)
 def _slow(build: Build[Any]) -> RowCounts:
     with (build.folder.parent / "made.txt").open("a") as file:
         file.write("x")
-    time.sleep(0.8)
+    wait_until((build.folder.parent / "go").exists)
     (build.folder / "out.txt").write_text("x")
     return RowCounts(read=1, kept=1)
 
@@ -101,8 +101,10 @@ def test_two_runs_at_once_compute_once(tmp_path: Path) -> None:
     processes = [context.Process(target=_run_slow, args=(tmp_path,)) for _ in range(3)]
     for process in processes:
         process.start()
+    wait_until((tmp_path / "slow" / "made.txt").exists)
+    (tmp_path / "slow" / "go").touch()
     for process in processes:
-        process.join(30)
+        process.join(120)
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert (tmp_path / "slow" / "made.txt").read_text() == "x"
 
@@ -110,11 +112,11 @@ def test_two_runs_at_once_compute_once(tmp_path: Path) -> None:
 def test_a_killed_holder_leaves_no_lock_and_no_finished_artifact(tmp_path: Path) -> None:
     process = multiprocessing.get_context("fork").Process(target=_run_slow, args=(tmp_path,))
     process.start()
-    while not (tmp_path / "slow" / "made.txt").exists():
-        time.sleep(0.01)
+    wait_until((tmp_path / "slow" / "made.txt").exists)
     assert process.pid is not None
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    (tmp_path / "slow" / "go").touch()
     _run_slow(tmp_path)
     assert (tmp_path / "slow" / "made.txt").read_text() == "xx"
     assert run(Stage("slow", 1, "", _slow).step(Words()), tmp_path).was_cached
@@ -167,3 +169,18 @@ def test_progress_is_told_at_the_end_and_not_for_every_row() -> None:
         progress(done, 100, "rows")
     assert len(lines) == 1
     assert lines[0].startswith("100/100 rows")
+
+
+def test_an_artifact_of_an_earlier_version_is_left_alone_and_found_where_it_still_fits(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    earlier = run(first(), tmp_path)
+    later = Stage("first", 2, "", build_words).step(Words())
+    assert not run(later, tmp_path).was_cached
+    assert store.verify(earlier.ref).fingerprint == earlier.ref.fingerprint
+    assert run(first(), tmp_path).was_cached
+
+
+def test_a_stage_named_by_a_string_is_imported_when_it_runs(tmp_path: Path) -> None:
+    named = Stage("first", 1, "", f"{__name__}:build_words").step(Words())
+    assert named.fingerprint == first().fingerprint
+    assert run(named, tmp_path).manifest.rows.kept == 1

@@ -18,9 +18,9 @@ from cc_tuning.runtime.subprocesses import progress_lines, run_worker
 # A worker with a child of its own (as torchrun has); it writes both process ids, then sleeps.
 FAMILY = """
 import os, pathlib, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(3600)"])
 pathlib.Path(sys.argv[1]).write_text(f"{os.getpid()} {child.pid}")
-time.sleep(60)
+time.sleep(3600)
 """
 PARENT = """
 import sys
@@ -34,7 +34,7 @@ def _run(code: str, *arguments: str, **options: object) -> None:
     run_worker([sys.executable, "-c", code, *arguments], name="worker", failure=EvaluationFailed, **options)
 
 
-def _assert_soon(condition: Callable[[], bool], seconds: float = 20) -> None:
+def _assert_soon(condition: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "gave up waiting"
@@ -74,7 +74,7 @@ def test_killed_worker_is_named_by_its_signal() -> None:
 
 
 def test_a_worker_that_leaves_a_child_behind_has_it_ended(tmp_path: Path) -> None:
-    _run(FAMILY.removesuffix("time.sleep(60)\n"), str(tmp_path / "ids"))
+    _run(FAMILY.removesuffix("time.sleep(3600)\n"), str(tmp_path / "ids"))
     _assert_soon(lambda: all(_is_gone(process_id) for process_id in _family(tmp_path / "ids")))
 
 
@@ -97,7 +97,7 @@ def test_worker_ends_with_its_parent(number: signal.Signals, tmp_path: Path) -> 
     )
     worker, child = _family(tmp_path / "ids")
     parent.send_signal(number)
-    parent.wait(timeout=20)
+    parent.wait(timeout=120)
     _assert_soon(lambda: _is_gone(worker))
     if number == signal.SIGKILL:
         os.kill(child, signal.SIGKILL)  # the kernel tells the worker only; a worker with children must tell them
@@ -109,5 +109,5 @@ def test_workers_run_from_a_thread(tmp_path: Path) -> None:
     code = "import pathlib, sys; pathlib.Path(sys.argv[1]).touch()"
     thread = threading.Thread(target=_run, args=(code, str(tmp_path / "done")))
     thread.start()
-    thread.join(timeout=20)
+    thread.join(timeout=120)
     assert (tmp_path / "done").exists()

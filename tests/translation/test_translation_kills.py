@@ -24,6 +24,7 @@ from cc_tuning.translation.job import DecodingJob, WantedSegment
 from data_contracts.layout import PAIRS
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import ParallelPair
+from tests.watching import modified
 
 pytestmark = pytest.mark.slow
 
@@ -58,8 +59,8 @@ def start(folder: Path, model: Path, execution: dict[str, object]) -> subprocess
 
 def marked(folder: Path) -> dict[str, int]:
     """When each finished shard was marked."""
-    markers = folder.glob(f"store/translate/*/shards/*/{SEGMENTS}.done.json")
-    return {f"{path.parent.name}/{path.name.removesuffix('.done.json')}": path.stat().st_mtime_ns for path in markers}
+    markers = modified(folder, f"store/translate/*/shards/*/{SEGMENTS}.done.json")
+    return {"/".join(path.split("/")[-2:]).removesuffix(".done.json"): made for path, made in markers.items()}
 
 
 def jobs(folder: Path) -> list[Path]:

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +17,7 @@ from data_contracts.layout import PAIRS
 from data_contracts.parquet import read_parquet
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.schemas import ParallelPair, QuarantinedRow
+from tests.watching import modified, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -212,12 +212,9 @@ def test_sigkill_loses_at_most_the_shard_in_flight(tmp_path: Path, tiny_nllb_fol
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as process:
-        deadline = time.monotonic() + 120
-        while len(list((tmp_path / "store").rglob(f"{SEGMENTS}.done.json"))) < 5 and time.monotonic() < deadline:
-            assert process.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.01)
+        wait_until(lambda: len(modified(tmp_path, f"store/**/{SEGMENTS}.done.json")) >= 5, process)
         process.send_signal(signal.SIGKILL)
-    kept = len(list((tmp_path / "store").rglob(f"{SEGMENTS}.done.json")))
+    kept = len(modified(tmp_path, f"store/**/{SEGMENTS}.done.json"))
     assert 5 <= kept < 90
     told: list[int] = []
     _, artifact = translate(
