@@ -36,14 +36,9 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/transform.py
 	$(BIN)/python benchmarks/materialization.py
 
-# Random weights in the shapes of the paper's models. AdamW's moments of 8 billion weights do not fit one GPU: Adafactor.
+# Nothing has to be installed for it: on a bare machine, `python3 benchmarks/gpu.py` (its --help says what that needs).
 bench-gpu: $(VENV)/.installed
-	for shape in llama-3.1-8b qwen2.5-7b; do \
-		$(BIN)/python benchmarks/training.py --shape $$shape --dtype bfloat16 --optimizer adafactor --rows 16 --pairs 5 \
-			--output benchmarks/results/training_$$shape.json && \
-		$(BIN)/python benchmarks/generation.py --shape $$shape --dtype bfloat16 --pairs 5 \
-			--output benchmarks/results/generation_$$shape.json || exit 1; \
-	done
+	$(BIN)/python benchmarks/gpu.py --minutes 9
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m cc_tuning.pipeline.reference docs/recipe.md

@@ -17,7 +17,8 @@ from cc_tuning.model import ConnectionConfig, ConnectionMode, CrossLingualModel
 
 def draw_prompts(model: CrossLingualModel, rows: int, length: int) -> Tensor:
     """Random token ids `[rows, length]`, the same in every call."""
-    return torch.randint(10, 32000, (rows, length), generator=torch.Generator().manual_seed(0)).to(model.device)
+    highest = min(32000, model.config.vocab_size)
+    return torch.randint(10, highest, (rows, length), generator=torch.Generator().manual_seed(0)).to(model.device)
 
 
 def answer_with(

@@ -17,12 +17,17 @@ _SMALL = {
     "vocab_size": 32000, "hidden_size": 512, "intermediate_size": 1408, "num_hidden_layers": 8,
     "num_attention_heads": 8, "num_key_value_heads": 4,
 }  # fmt: skip
+_TINY = {
+    "vocab_size": 512, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3,
+    "num_attention_heads": 4, "num_key_value_heads": 2,
+}  # fmt: skip
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
+    "tiny": ("llama", _TINY),
     "small": ("llama", _SMALL),
     "llama-3.1-8b": ("llama", _LLAMA_8B),
     "qwen2.5-7b": ("qwen2", _QWEN_7B),
 }
-"""Family and configuration: 8 layers x 512 for a CPU, and the two models of Ye et al. 2025."""
+"""Family and configuration: 3 layers x 32 to try things, 8 layers x 512 for a CPU, the two models of Ye et al. 2025."""
 
 
 def build_model(shape: str, device: str, dtype: str = "float32") -> PreTrainedModel:

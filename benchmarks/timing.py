@@ -10,7 +10,7 @@ import os
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,9 @@ from typing import Any
 import torch
 
 RESULTS = Path(__file__).parent / "results"
+
+Timings = dict[str, list[tuple[float, float]]]
+"""Wall and CPU seconds of each side in each round."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,25 @@ def compare(base: Callable[[], object], new: Callable[[], object], pairs: int, w
             base_time, new_time = seconds_of(base), seconds_of(new)
         timings.append((base_time, new_time))
     return summarised(timings)
+
+
+def in_turn(sides: Mapping[str, Callable[[], object]], rounds: int, seconds: float) -> Timings:
+    """Time several sides after an untimed call of each: `rounds` rounds, each begun by another side.
+
+    No round begins after `seconds`, but two are always timed.
+    """
+    deadline = time.monotonic() + seconds
+    for side in sides.values():
+        side()
+    names = list(sides)
+    timings: Timings = {name: [] for name in names}
+    for number in range(rounds):
+        if number >= 2 and time.monotonic() > deadline:
+            break
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            timings[name].append(seconds_of(sides[name]))
+    return timings
 
 
 def summarised(timings: Sequence[tuple[tuple[float, float], tuple[float, float]]]) -> Comparison:

@@ -10,7 +10,7 @@ import polars as pl
 BENCHMARKS = ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum")
 CONNECTIONS = ("off", "transform", "parallel")
 SDRRL_TASKS = ("distilled", "cross_lingual", "translated_answer", "code_switched", "partial_translation", "completion")
-"""The tasks of self-distillation, in the order of `cc_tuning/distillation/components.py`."""
+"""The tasks of self-distillation, in the order of `cc_tuning/distillation/tasks.py`."""
 TASKS = ("native", "english", "translation", *SDRRL_TASKS)
 
 

@@ -4,11 +4,11 @@ Words are replaced by what the translator makes of each alone. That is a diction
 by bilingual dictionaries: an inflected word keeps the form that the translator prefers.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 
-from cc_tuning.distillation.cutting import word_ends
+from cc_tuning.text.draws import draw_order
+from cc_tuning.text.icu import word_ends
 from cc_tuning.text.languages import ENGLISH
 from cc_tuning.translation.decoding import CheckedSegment
 from cc_tuning.translation.segmentation import Piece, Segmenter
@@ -27,7 +27,7 @@ def prose_words(prompt: str) -> list[str]:
 
 def words_to_switch(prompt: str, pair_id: str, share: float, seed: int) -> list[str]:
     """`share` of the prompt's different words, at least one: those with the lowest hashes of seed, pair and word."""
-    words = sorted(prose_words(prompt), key=lambda word: (_place(word, pair_id, seed), word))
+    words = sorted(prose_words(prompt), key=lambda word: (draw_order(seed, pair_id, word), word))
     return words[: max(1, round(share * len(words)))]
 
 
@@ -55,7 +55,3 @@ def usable_translations(decoded: Mapping[str, CheckedSegment]) -> dict[str, str]
 
 def _pieces(prompt: str) -> list[Piece]:
     return Segmenter(ENGLISH, _LONGEST_SENTENCE, lambda texts: [len(text) for text in texts]).pieces(prompt)
-
-
-def _place(word: str, pair_id: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed}\n{pair_id}\n{word}".encode()).hexdigest()

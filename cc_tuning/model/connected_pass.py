@@ -6,26 +6,23 @@ carries no gradient: that is what the authors' shipped configuration computes (i
 pass without a graph), and it is cheaper than keeping it. `connection.english_gradient` keeps it.
 """
 
-from collections.abc import Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
+from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.utils import ModelOutput
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.model.capture import recorded_activations
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision, build_selector
 from cc_tuning.model.families import find_components
-from cc_tuning.model.injection import injected_vector
-from cc_tuning.model.narrowing import last_ffn_at
+from cc_tuning.model.hooks import injected_vector, last_ffn_at, recorded_activations
 from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
-from cc_tuning.model.tied_weights import keep_once_in_state_dict
 from cc_tuning.model.transform_matrix import TransformMatrix
+from cc_tuning.model.wrapped_model import WrappedModel
 
 
 @dataclass
@@ -39,7 +36,7 @@ class CrossLingualOutput(ModelOutput):
     selection_cosine: Tensor | None = None  # of v and the same layer's own activation [B], when it was asked for
 
 
-class ConnectedModel(nn.Module):
+class ConnectedModel(WrappedModel):
     """A causal language model whose first layer's FFN output gets `v` added at t* (Ye et al. 2025, eq. 3 to 5).
 
     `base` is the language model, `decision_maker` the selector, `connection` its configuration and `transform_matrix`
@@ -47,13 +44,9 @@ class ConnectedModel(nn.Module):
     Neither is part of the state dict: they are fitted after training.
     """
 
-    # Read by the Trainer when a resumed checkpoint lacks weights.
-    _keys_to_ignore_on_save: Sequence[str] | None = None
-
     def __init__(self, base: PreTrainedModel, connection: ConnectionConfig) -> None:
-        super().__init__()
+        super().__init__(base)
         components = find_components(base)
-        self.base = base
         self.connection = connection
         hidden_size, layers = base.config.hidden_size, len(components.layers)
         self.decision_maker = build_selector(connection, hidden_size, layers, base.config.initializer_range)
@@ -61,59 +54,6 @@ class ConnectedModel(nn.Module):
         self.transform_intercept: Tensor | None
         self.register_buffer("transform_matrix", None, persistent=False)
         self.register_buffer("transform_intercept", None, persistent=False)
-        keep_once_in_state_dict(self, base, "base.")
-
-    # -- what the Trainer and Hugging Face tools ask a model for
-
-    @property
-    def config(self) -> PretrainedConfig:
-        """The configuration of the base model."""
-        return self.base.config
-
-    @property
-    def generation_config(self) -> GenerationConfig:
-        """The generation configuration of the base model."""
-        return self.base.generation_config
-
-    @property
-    def loss_type(self) -> str:
-        """The base model's loss by its name in transformers; tells the Trainer how target tokens are counted."""
-        return self.base.loss_type
-
-    @property
-    def _no_split_modules(self) -> Collection[str] | None:
-        """Class names of the decoder layers; tells FSDP what to shard by itself."""
-        return self.base._no_split_modules
-
-    @property
-    def device(self) -> torch.device:
-        """Where the base model is."""
-        return self.base.device
-
-    def activation_checkpointing_enable(
-        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **arguments: Any
-    ) -> None:
-        """Recompute decoder layers in the backward pass, in the non-reentrant way only.
-
-        A first layer to whose feed-forward output the vector is added (Gemma, OLMo 2) is not recomputed: the addition
-        is inside it.
-
-        Raises:
-            ConfigError: re-entrant checkpointing was asked for. It recomputes outside of autograd's view, where
-                a hook's gradient can be wrong without an error.
-        """
-        settings = {"use_reentrant": False} | (activation_checkpointing_kwargs or {})
-        if settings["use_reentrant"]:
-            raise ConfigError(
-                "got use_reentrant=True for a model with a cross-lingual connection, expected non-reentrant "
-                "checkpointing; leave activation_checkpointing_kwargs out"
-            )
-        self.base.activation_checkpointing_enable(activation_checkpointing_kwargs=settings, **arguments)
-        components = find_components(self.base)
-        if components.changes_ffn_output:
-            cast(Any, components.layers[0]).gradient_checkpointing = False
-
-    # -- the method
 
     @torch.no_grad()
     def activations(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:

@@ -16,8 +16,7 @@ from cc_tuning.model.connected_pass import ConnectedModel
 from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import find_components
 from cc_tuning.model.generation import Choice, Generation, generate, generate_connected
-from cc_tuning.model.positions import key_of_rows
-from cc_tuning.model.prompt_batch import Prompts
+from cc_tuning.model.positions import Prompts, key_of_rows
 from cc_tuning.model.transform_file import check_fitted_on, read_transform_matrix
 from cc_tuning.runtime.provenance import library_versions
 

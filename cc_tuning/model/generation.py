@@ -21,14 +21,12 @@ from transformers import Cache, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from cc_tuning.errors import ConfigError, UnsupportedModel
-from cc_tuning.model.capture import recorded_activations
 from cc_tuning.model.config import ActivationSource
 from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import Components
-from cc_tuning.model.injection import injected_vector
+from cc_tuning.model.hooks import injected_vector, last_ffn_at, recorded_activations
 from cc_tuning.model.kv_cache import forgetting_last_token
-from cc_tuning.model.narrowing import last_ffn_at
-from cc_tuning.model.prompt_batch import Prompts
+from cc_tuning.model.positions import Prompts
 
 # Arguments of `generate` by which the prompt would no longer be what t* was found in.
 _REFUSED_ARGUMENTS = ("inputs_embeds", "position_ids")

@@ -71,9 +71,9 @@ def train(recipe: Recipe, run: RunSpec) -> TrainConfig:
 
 def transform(recipe: Recipe) -> TransformConfig:
     """How the matrix is fitted; its pairs are as good as the training rows unless the recipe says otherwise."""
-    if recipe.transform.min_quality is not None:
-        return recipe.transform
-    return recipe.transform.model_copy(update={"min_quality": recipe.data.min_quality})
+    asked = recipe.transform.min_quality
+    min_quality = recipe.data.min_quality if asked is None else asked
+    return TransformConfig(**dict(recipe.transform) | {"min_quality": min_quality})
 
 
 def evaluate(recipe: Recipe, run: RunSpec, name: str) -> RunEvaluation:

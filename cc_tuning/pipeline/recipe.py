@@ -19,7 +19,7 @@ from cc_tuning.runtime.execution import Execution
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.training.config import TrainingConfig
 from cc_tuning.training.rows.config import MaterializationConfig, RenderingConfig
-from cc_tuning.transform.config import TransformConfig
+from cc_tuning.transform.config import FitConfig
 from cc_tuning.translation.config import TranslationConfig
 
 MINIATURE = "miniature"
@@ -66,6 +66,18 @@ class ModelSection(Section):
     revision: str = Field(default="", description="Commit of the hub model; needed for a hub id.")
 
 
+class TransformSection(FitConfig):
+    """How the Transform Matrix is fitted (Ye et al. 2025, section 3.2.2)."""
+
+    min_quality: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Quality that a translated pair needs to be sampled; unset, that of the training rows "
+        "(`data.min_quality`).",
+    )
+
+
 class EvaluationSection(EvaluationConfig):
     """What to measure."""
 
@@ -101,7 +113,7 @@ class Recipe(Section):
     distillation: DistillationConfig = Field(default_factory=DistillationConfig)
     connection: ConnectionConfig = Field(default_factory=ConnectionConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
-    transform: TransformConfig = Field(default_factory=TransformConfig)
+    transform: TransformSection = Field(default_factory=TransformSection)
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
     miniature: MiniatureSection = Field(default_factory=MiniatureSection)
     execution: Execution = Field(default_factory=Execution)

@@ -5,21 +5,12 @@ rows around it. With temperature 1 the rows with the lowest places are chosen, w
 language gets a quota and the rows with its lowest places fill it.
 """
 
-import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from fractions import Fraction
 
 import polars as pl
 
 from cc_tuning.selection.config import SelectionConfig
-
-_PLACE_BYTES = 8
-
-
-def draw_places(row_ids: Sequence[str], seed: int) -> pl.Series:
-    """The first 64 bits of the sha256 of seed and row id; the row with the lowest one is chosen first."""
-    digests = (hashlib.sha256(f"{seed}:{row_id}".encode()).digest() for row_id in row_ids)
-    return pl.Series([int.from_bytes(digest[:_PLACE_BYTES], "big") for digest in digests], dtype=pl.UInt64)
 
 
 def draw_rows(rows: pl.DataFrame, config: SelectionConfig) -> pl.DataFrame:

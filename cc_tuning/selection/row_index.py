@@ -14,9 +14,9 @@ from cc_tuning.runtime.sources import Location
 from cc_tuning.selection.checks import DUPLICATE, RULES, identify_rows, judge_rows
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.contamination import ContaminationIndex
-from cc_tuning.selection.draw import draw_places
 from cc_tuning.selection.normalisation import normalise
 from cc_tuning.selection.sources import COLUMNS, read_batches, read_rows_at
+from cc_tuning.text.draws import draw_places
 from cc_tuning.text.languages import all_languages
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.quarantine import quarantine_judged
@@ -37,7 +37,7 @@ _SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
 
 
 @dataclass(frozen=True)
-class Ledger:
+class RowIndex:
     """What is known of a source's rows after reading them once."""
 
     lines: pl.DataFrame
@@ -46,7 +46,7 @@ class Ledger:
     """The rows whose line has a rule, in the form of `QuarantinedRow`."""
 
 
-def read_ledger(source: Location, config: SelectionConfig, index: ContaminationIndex | None) -> Ledger:
+def read_row_index(source: Location, config: SelectionConfig, contamination: ContaminationIndex | None) -> RowIndex:
     """Read and judge every row of a source; raises as `read_batches`."""
     lines = [pl.DataFrame(schema=_SCHEMA)]
     quarantined: list[pl.DataFrame] = []
@@ -54,7 +54,7 @@ def read_ledger(source: Location, config: SelectionConfig, index: ContaminationI
     for batch in read_batches(source):
         identified = identify_rows(batch)
         normalised = pl.DataFrame([normalise(identified[name]) for name in _TEXTS])
-        judged = identified.with_columns(judge_rows(identified, normalised, index))
+        judged = identified.with_columns(judge_rows(identified, normalised, contamination))
         lines.append(
             judged.select(
                 pl.int_range(start, start + batch.height).alias("position"),
@@ -68,7 +68,7 @@ def read_ledger(source: Location, config: SelectionConfig, index: ContaminationI
         )
         quarantined.append(_set_aside(judged.filter(pl.col("rule").is_not_null())))
         start += batch.height
-    return _without_duplicates(source, Ledger(pl.concat(lines, rechunk=True), tuple(quarantined)))
+    return _without_duplicates(source, RowIndex(pl.concat(lines, rechunk=True), tuple(quarantined)))
 
 
 def fetch_rows(source: Location, lines: pl.DataFrame) -> pl.DataFrame:
@@ -88,18 +88,18 @@ def fetch_rows(source: Location, lines: pl.DataFrame) -> pl.DataFrame:
     return rows
 
 
-def _without_duplicates(source: Location, ledger: Ledger) -> Ledger:
-    repeated = ledger.lines.filter(pl.col("rule").is_null()).filter(pl.col("row_id").is_duplicated())
+def _without_duplicates(source: Location, index: RowIndex) -> RowIndex:
+    repeated = index.lines.filter(pl.col("rule").is_null()).filter(pl.col("row_id").is_duplicated())
     if repeated.is_empty():
-        return ledger
+        return index
     columns = ("row_id", *COLUMNS)
     # Sorted by everything, so that among duplicates the same one stays whatever the source's order.
     rows = fetch_rows(source, repeated).sort(columns)
     surplus = rows.filter(~pl.col("row_id").is_first_distinct())
     is_surplus = pl.col("position").is_in(surplus["position"].implode())
-    lines = ledger.lines.with_columns(rule=pl.when(is_surplus).then(pl.lit(DUPLICATE)).otherwise("rule"))
+    lines = index.lines.with_columns(rule=pl.when(is_surplus).then(pl.lit(DUPLICATE)).otherwise("rule"))
     judged = surplus.with_columns(rule=pl.lit(DUPLICATE), detail=pl.lit(RULES[DUPLICATE]))
-    return Ledger(lines, (*ledger.quarantined, _set_aside(judged)))
+    return RowIndex(lines, (*index.quarantined, _set_aside(judged)))
 
 
 def _set_aside(judged: pl.DataFrame) -> pl.DataFrame:

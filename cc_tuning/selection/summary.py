@@ -56,7 +56,7 @@ class SelectionSummary(BaseModel):
 
 
 def summarise(lines: pl.DataFrame, chosen: pl.DataFrame) -> SelectionSummary:
-    """The summary of a ledger's lines, of which `chosen` were chosen."""
+    """The summary of a source's row index, of which the lines `chosen` were chosen."""
     is_sound = pl.col("rule").is_null()
     is_kept = pl.col("position").is_in(chosen["position"].implode())
     left = pl.coalesce("rule", "reason", pl.lit(NOT_DRAWN))

@@ -17,9 +17,8 @@ import polars as pl
 
 from cc_tuning.distillation.answer_filters import LONGER_THAN_CONTEXT, RULES
 from cc_tuning.distillation.answering import answer_pairs
-from cc_tuning.distillation.components import task_rows
 from cc_tuning.distillation.config import ANSWERED, DistillConfig
-from cc_tuning.distillation.task_shares import draw_tasks
+from cc_tuning.distillation.tasks import draw_tasks, task_rows
 from cc_tuning.distillation.translate_answers import (
     CARRIED,
     EMPTY_TRANSLATION,

@@ -16,7 +16,7 @@ from cc_tuning.selection import contamination
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.contamination import ContaminationIndex
 from cc_tuning.selection.draw import draw_rows
-from cc_tuning.selection.row_index import UNKNOWN, Ledger, fetch_rows, read_ledger
+from cc_tuning.selection.row_index import UNKNOWN, RowIndex, fetch_rows, read_row_index
 from cc_tuning.selection.summary import SelectionSummary, summarise
 from cc_tuning.text.languages import by_flores_code
 from data_contracts.errors import ContractViolation
@@ -42,12 +42,12 @@ def build_selection(build: Build[SelectionConfig]) -> RowCounts:
         ArtifactMismatch: the source or a file of items is damaged, or the source changed while it was read.
     """
     config, source = build.config, build.inputs["source"]
-    ledger = read_ledger(source, config, _contamination_index(build))
-    counts = write_quarantine(build.folder, ledger.quarantined)
-    _check_limit(build, ledger, counts)
-    asked_for = ledger.lines.filter(pl.col("rule").is_null(), pl.col("reason").is_null())
+    index = read_row_index(source, config, _contamination_index(build))
+    counts = write_quarantine(build.folder, index.quarantined)
+    _check_limit(build, index, counts)
+    asked_for = index.lines.filter(pl.col("rule").is_null(), pl.col("reason").is_null())
     chosen = draw_rows(asked_for, config)
-    summary = summarise(ledger.lines, chosen)
+    summary = summarise(index.lines, chosen)
     if chosen.is_empty():
         raise ConfigError(_nothing_chosen(source.name, config, summary))
     if chosen.height < config.rows:
@@ -74,14 +74,14 @@ def _contamination_index(build: Build[SelectionConfig]) -> ContaminationIndex | 
     return ContaminationIndex(loaded.items, config.decontamination_ngram if config.decontamination == "ngram" else None)
 
 
-def _check_limit(build: Build[SelectionConfig], ledger: Ledger, counts: dict[str, int]) -> None:
+def _check_limit(build: Build[SelectionConfig], index: RowIndex, counts: dict[str, int]) -> None:
     """Contaminated rows do not count: that a benchmark is in the source is no sign that the source is broken."""
     unfit = {rule: count for rule, count in counts.items() if rule not in contamination.RULES}
     try:
-        check_quarantine_limit("select", ledger.lines.height, unfit, build.execution.quarantine_limit)
+        check_quarantine_limit("select", index.lines.height, unfit, build.execution.quarantine_limit)
     except ContractViolation as violation:
         source = build.inputs["source"].name
-        raise ContractViolation(f"{violation}. Source: {source}. First of each rule:\n{_examples(ledger)}") from None
+        raise ContractViolation(f"{violation}. Source: {source}. First of each rule:\n{_examples(index)}") from None
 
 
 def _completed(rows: pl.DataFrame) -> pl.DataFrame:
@@ -94,8 +94,8 @@ def _completed(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _examples(ledger: Ledger) -> str:
-    rows = pl.concat(ledger.quarantined).sort("rule", "row_id").unique("rule", keep="first", maintain_order=True)
+def _examples(index: RowIndex) -> str:
+    rows = pl.concat(index.quarantined).sort("rule", "row_id").unique("rule", keep="first", maintain_order=True)
     examples = rows.select("rule", "detail", pl.col("row_json").str.head(_EXAMPLE_CHARACTERS)).iter_rows()
     return "\n".join(f"  {rule} ({detail}): {row_json}" for rule, detail, row_json in examples)
 

@@ -63,14 +63,14 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
     model = CrossLingualModel.from_pretrained(checkpoint, attention=build.execution.attention).to(device)
     tokenizer = load_tokenizer(checkpoint)
     sample = draw_pairs(
-        pairs.filter(pl.col("quality") >= (config.min_quality or 0)),
+        pairs.filter(pl.col("quality") >= config.min_quality),
         ChatPrompts(tokenizer),
         count=config.pairs,
         held_out_fraction=config.held_out_fraction,
         seed=config.seed,
         context_tokens=model.config.max_position_embeddings,
     )
-    _require_pairs(sample, pairs, config.min_quality or 0)
+    _require_pairs(sample, pairs, config.min_quality)
     padding_id = tokenizer.pad_token_id
     assert isinstance(padding_id, int)
     with limited_threads(build.execution.threads):

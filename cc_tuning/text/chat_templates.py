@@ -1,4 +1,4 @@
-"""The chat templates that this project brings; apart from `prompts`, so that a config names one without transformers."""
+"""The chat templates that this project brings; apart from `prompts`, so that configs name one without transformers."""
 
 from pathlib import Path
 from typing import Literal

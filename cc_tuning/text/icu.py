@@ -29,14 +29,22 @@ def grapheme_ends(text: str) -> list[int]:
     return [end for end, _ in _breaks(icu.BreakIterator.createCharacterInstance(_ANY_LOCALE), text)]
 
 
+def word_ends(text: str) -> list[int]:
+    """Where each word of `text` ends, as indices of `text`."""
+    return [end for _, end in _words(text)]
+
+
 def words(text: str) -> list[str]:
     """The words of `text` in order, by dictionary where a script has no blanks; punctuation and blanks are none."""
-    found, start = [], 0
+    return [text[start:end] for start, end in _words(text)]
+
+
+def _words(text: str) -> Iterator[tuple[int, int]]:
+    start = 0
     for end, rule_status in _breaks(icu.BreakIterator.createWordInstance(_ANY_LOCALE), text):
         if rule_status >= _NOT_A_WORD:
-            found.append(text[start:end])
+            yield start, end
         start = end
-    return found
 
 
 def _breaks(iterator: "icu.BreakIterator", text: str) -> Iterator[tuple[int, int]]:

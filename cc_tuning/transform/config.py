@@ -11,7 +11,7 @@ Ridge = Annotated[float, Field(ge=0)] | Literal["gcv"]
 DEFAULT_RIDGE = 1e-6
 
 
-class TransformConfig(BaseModel):
+class FitConfig(BaseModel):
     """How the Transform Matrix is fitted (Ye et al. 2025, section 3.2.2)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,13 +42,6 @@ class TransformConfig(BaseModel):
         "curve of the paper's Figure 5 (1, 10, 100, 300, 1000), without running a prompt twice. None means no curve.",
     )
     seed: int = Field(default=0, ge=0, description="Which pairs are sampled and which of them are held out.")
-    min_quality: float | None = Field(
-        default=None,
-        ge=0,
-        le=1,
-        description="Quality that a translated pair needs to be sampled; unset, that of the training rows "
-        "(`data.min_quality`).",
-    )
 
     @field_validator("sweep_pairs")
     @classmethod
@@ -56,3 +49,9 @@ class TransformConfig(BaseModel):
         if list(sizes) != sorted(set(sizes)):
             raise ValueError(f"got {list(sizes)}, expected numbers of pairs that rise, such as 1, 10, 100, 300, 1000")
         return sizes
+
+
+class TransformConfig(FitConfig):
+    """The identity of the stage: how the matrix is fitted, and how good the translations are that it is fitted on."""
+
+    min_quality: float = Field(default=0.0, ge=0, le=1, description="Quality that a pair needs to be sampled; 0: any.")

@@ -5,11 +5,11 @@ workers, and adding rows to the data set moves only few of them. English rows ar
 sides are equal, and fitting them would teach the identity and flatter the error.
 """
 
-import hashlib
 from dataclasses import dataclass
 
 import polars as pl
 
+from cc_tuning.text.draws import draw_order
 from cc_tuning.text.prompts import ChatPrompts
 from cc_tuning.transform.activations import SampledPair
 from data_contracts.quarantine import quarantine_rows
@@ -36,7 +36,7 @@ def draw_pairs(
     always leave at least one on either side (unless the fraction is 0).
     """
     foreign = pairs.filter(pl.col("origin") != "english")
-    by_hash = sorted(foreign.iter_rows(named=True), key=lambda row: _hash(seed, row["pair_id"]))
+    by_hash = sorted(foreign.iter_rows(named=True), key=lambda row: draw_order(seed, row["pair_id"]))
     drawn: list[SampledPair] = []
     too_long: list[str] = []
     for row in by_hash:
@@ -59,7 +59,3 @@ def _held_out_count(pairs: int, fraction: float) -> int:
     if pairs < 2 or fraction == 0:
         return 0
     return min(max(round(pairs * fraction), 1), pairs - 1)
-
-
-def _hash(seed: int, pair_id: str) -> str:
-    return hashlib.sha256(f"{seed}\n{pair_id}".encode()).hexdigest()

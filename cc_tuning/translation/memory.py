@@ -1,7 +1,7 @@
 """The translation memory of an artifact, and the rows put together from it: a segment of many rows is decoded once.
 
 Templates repeat the same instruction in thousands of rows. Each shard has a table of the segments that it is the first
-to need (`translation/planning.py`); its rows are put together from its own table and those of the shards of its
+to need (`translation/translating.py`); its rows are put together from its own table and those of the shards of its
 language that come before it, whichever run or worker made them. A table that is missing or damaged costs its shard,
 nothing else.
 

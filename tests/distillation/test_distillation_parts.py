@@ -8,10 +8,9 @@ from transformers import PreTrainedTokenizerBase
 from cc_tuning.distillation.answer_filters import judge_answer, whole_sentences
 from cc_tuning.distillation.answering import stop_token_ids
 from cc_tuning.distillation.code_switching import prose_words, switch_words, usable_translations, words_to_switch
-from cc_tuning.distillation.components import task_rows
 from cc_tuning.distillation.config import DistillationConfig
-from cc_tuning.distillation.cutting import LEAST_WORDS, cut_in_two, word_ends
-from cc_tuning.distillation.task_shares import draw_tasks
+from cc_tuning.distillation.tasks import LEAST_WORDS, cut_in_two, draw_tasks, task_rows
+from cc_tuning.text.icu import word_ends
 from cc_tuning.text.prompts import ChatPrompts
 from cc_tuning.translation.decoding import CheckedSegment
 from data_contracts.schemas import SDRRL_TASKS, DistilledRow, ParallelPair

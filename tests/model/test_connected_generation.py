@@ -9,7 +9,7 @@ from transformers.generation import BaseStreamer
 
 from cc_tuning.errors import ConfigError, PromptNotFound
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
-from cc_tuning.model.injection import injected_vector
+from cc_tuning.model.hooks import injected_vector
 from tests.model.tiny_connected import FAMILIES, HIDDEN, left_padded, random_prompts, tiny_model
 from tests.reference.connection import answer_row, choose_layer, connection_vector, run_row
 

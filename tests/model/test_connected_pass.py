@@ -7,8 +7,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from cc_tuning.errors import ConfigError, PromptNotFound, UnsupportedModel
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
-from cc_tuning.model.capture import recorded_activations
 from cc_tuning.model.families import find_components
+from cc_tuning.model.hooks import recorded_activations
 from tests.model.tiny_connected import FAMILIES, LAYERS, tiny_base, tiny_model, training_batch
 from tests.reference.connection import training_loss
 

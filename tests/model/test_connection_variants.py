@@ -6,7 +6,7 @@ from torch import Tensor
 
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
 from cc_tuning.model.families import find_components
-from cc_tuning.model.injection import injected_vector
+from cc_tuning.model.hooks import injected_vector
 from tests.model.test_connected_pass import NOISE, assert_close, gradients, rows_of
 from tests.model.tiny_connected import FAMILIES, tiny_model, training_batch
 from tests.reference.connection import run_row, training_loss

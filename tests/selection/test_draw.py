@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cc_tuning.selection.config import SelectionConfig
-from cc_tuning.selection.draw import draw_places, draw_rows, quotas
+from cc_tuning.selection.draw import draw_rows, quotas
+from cc_tuning.text.draws import draw_places
 from tests.reference.selection import quotas_by_level
 
 SIZES = {"fra_Latn": 10, "spa_Latn": 90, "swh_Latn": 900}

@@ -16,7 +16,7 @@ from cc_tuning.runtime.stage_table import SELECT
 from cc_tuning.runtime.step import run_step
 from cc_tuning.selection import sources
 from cc_tuning.selection.config import SelectionConfig
-from cc_tuning.selection.row_index import read_ledger
+from cc_tuning.selection.row_index import read_row_index
 from cc_tuning.selection.summary import SelectionSummary
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
@@ -110,10 +110,10 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, monke
     path = tmp_path / "rows.jsonl"
 
     def read_then_change(*arguments: Any) -> Any:
-        ledger = read_ledger(*arguments)
+        index = read_row_index(*arguments)
         path.write_text(path.read_text(encoding="utf-8").replace("warm", "lau"), encoding="utf-8")
-        return ledger
+        return index
 
-    monkeypatch.setattr("cc_tuning.stages.select.read_ledger", read_then_change)
+    monkeypatch.setattr("cc_tuning.stages.select.read_row_index", read_then_change)
     with pytest.raises(ArtifactMismatch, match=r"row 2 \(counted from 0\) is another one now"):
         select(tmp_path, ROWS_READ)

@@ -1,4 +1,4 @@
-"""The rows of each task of self-distillation, as text.
+"""The tasks of self-distillation: which pairs each takes, and the rows it makes of them, as text.
 
 The tasks follow Zhang et al. (2024) as far as Ye et al. (2025, Appendix A.1) name them; with `x_en` the English prompt,
 `a_en` the base model's own answer to it, and `a` its translation into the language of `x` and `y`:
@@ -13,19 +13,50 @@ The tasks follow Zhang et al. (2024) as far as Ye et al. (2025, Appendix A.1) na
 | `completion` | an instruction, and the beginning of `y` | the rest of `y` |
 
 The English prompt beside a row is `x_en`; for the last two it is the same request about the English text.
+
+Pairs that are not English stand in one order, by the hash of seed and `pair_id`, and every task takes the first ones
+that it can use. So one answer of the base model serves all tasks that need one, as in the four combinations of Zhang et
+al. (2024), and the draw depends neither on the order of the file nor on the number of rows around a pair.
 """
 
 from collections.abc import Callable
 
 import polars as pl
 
-from cc_tuning.distillation.cutting import cut_in_two
+from cc_tuning.distillation.code_switching import prose_words
+from cc_tuning.distillation.config import DistillationConfig
+from cc_tuning.text.draws import draw_places
+from cc_tuning.text.icu import word_ends
 
 CONTINUE_TRANSLATION = (
     "Translate the following sentence from English to {language}. The translation begins with the words below it."
 )
 CONTINUE_TEXT = "Continue the following text in {language}."
+LEAST_WORDS = 2
+"""Of each part; a text of fewer than twice as many has nothing to be continued."""
 _ENGLISH_CODE = "eng"
+
+
+def draw_tasks(pairs: pl.DataFrame, config: DistillationConfig) -> pl.DataFrame:
+    """Columns pair_id and task, a row for each row to make: round(share · N) of each task, or as many as can be used.
+
+    N counts all pairs, English ones too.
+    """
+    foreign = pairs.filter(pl.col("origin") != "english")
+    # A word of its own, so that these are not the very rows that the selection of the same seed took first.
+    places = draw_places([f"distill/{pair_id}" for pair_id in foreign["pair_id"]], config.seed)
+    ordered = foreign.with_columns(places.alias("place")).sort("place", "pair_id")
+    drawn = []
+    for task, share in config.shares.items():
+        wanted = round(share * pairs.height)
+        taken: list[str] = []
+        for pair in ordered.iter_rows(named=True):
+            if len(taken) == wanted:
+                break
+            if _can_be_used(pair, task, config):
+                taken.append(pair["pair_id"])
+        drawn.append(pl.DataFrame({"pair_id": pl.Series(taken, dtype=pl.String), "task": [task] * len(taken)}))
+    return pl.concat([frame.cast({"task": pl.String}) for frame in drawn])
 
 
 def task_rows(task: str, pairs: pl.DataFrame, shown_part: float) -> pl.DataFrame:
@@ -49,6 +80,31 @@ def task_rows(task: str, pairs: pl.DataFrame, shown_part: float) -> pl.DataFrame
             flags=pl.col("flags").list.set_union("answer_flags").list.sort(),
         )
     return rows.with_columns(prompt=prompt, response=response)
+
+
+def cut_in_two(text: str, share: float) -> tuple[str, str] | None:
+    """The beginning of `text` with about `share` of its words, and the rest; None where a part would be too short.
+
+    Words are those of ICU, which knows languages that are written without blanks. No part is a part of a word, and the
+    white space between the two is in neither.
+    """
+    ends = word_ends(text)
+    shown = min(max(round(share * len(ends)), LEAST_WORDS), len(ends) - LEAST_WORDS)
+    if shown < LEAST_WORDS:
+        return None
+    # What follows the last word shown, a comma as a rule, belongs to it; a blank to neither.
+    end = ends[shown - 1]
+    while end < len(text) and not text[end].isspace() and not text[end].isalnum():
+        end += 1
+    beginning, rest = text[:end].strip(), text[end:].strip()
+    return (beginning, rest) if beginning and rest else None
+
+
+def _can_be_used(pair: dict[str, str], task: str, config: DistillationConfig) -> bool:
+    if task == "code_switched":
+        return bool(prose_words(pair["inputs_en"]))
+    texts = {"partial_translation": ("inputs", "inputs_en"), "completion": ("targets", "targets_en")}.get(task, ())
+    return all(cut_in_two(pair[name], config.shown_part) for name in texts)
 
 
 def _cut_rows(rows: pl.DataFrame, text: str, request: Callable[..., str], share: float) -> pl.DataFrame:

@@ -4,10 +4,9 @@ import pytest
 import torch
 
 from cc_tuning.model import ConnectionConfig
-from cc_tuning.model.capture import recorded_activations
 from cc_tuning.model.config import ActivationSource
 from cc_tuning.model.families import find_components
-from cc_tuning.model.narrowing import last_ffn_at
+from cc_tuning.model.hooks import last_ffn_at, recorded_activations
 from tests.model.tiny_connected import FAMILIES, left_padded, random_prompts, tiny_model
 
 

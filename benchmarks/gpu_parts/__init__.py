@@ -1,0 +1,1 @@
+"""The parts of `benchmarks/gpu.py`, one module each with a function `measure(options, board)`."""

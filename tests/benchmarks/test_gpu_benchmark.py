@@ -1,0 +1,62 @@
+"""The command for a lent GPU, in miniature on a CPU: every part runs, and none can take the time of the others."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"
+PARTS = ("parity", "training", "generation", "translation", "fit", "likelihood")
+CAPITALS = {"Kenya": "Nairobi", "Ghana": "Accra", "Peru": "Lima", "Mali": "Bamako"}
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """`python benchmarks/gpu.py --shape tiny` with more arguments, on the CPU, without this test's import path."""
+    command = [sys.executable, str(SCRIPT), "--shape", "tiny", *map(str, arguments)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**environment, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    )
+
+
+def written_rows(path: Path) -> Path:
+    """A file of rows for the part `likelihood`."""
+    rows = [
+        {
+            "prompt": f"Mji mkuu wa {country} ni upi? ({n})",
+            "response": city,
+            "english_prompt": f"The capital of {country}?",
+        }
+        for n in range(6)
+        for country, city in CAPITALS.items()
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+def test_every_part_runs_in_miniature(tmp_path: Path, tiny_llama_directory: Path) -> None:
+    rows = written_rows(tmp_path / "rows.jsonl")
+    model = ["--model", tiny_llama_directory, "--rows", rows, "--chat-template", "llama3"]
+    done = run("--output", tmp_path / "figures", *model)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for part in PARTS:
+        content = json.loads((tmp_path / "figures" / f"{part}.json").read_text(encoding="utf-8"))
+        assert {"card", "torch", "transformers"} <= content["machine"].keys()
+        assert content["rows"]
+        assert not [row for row in content["rows"] if "error" in row or row.get("holds") is False]
+
+
+def test_part_at_its_limit_is_killed_and_the_next_one_has_its_turn(tmp_path: Path) -> None:
+    done = run("--only", "training", "fit", "--minutes", "0.002", "--output", tmp_path)
+    assert done.returncode == 1
+    assert done.stdout.count("killed at its limit") == 4  # each when it happens, and in the list at the end
+
+
+def test_model_without_rows_is_refused(tmp_path: Path) -> None:
+    done = run("--model", tmp_path)
+    assert done.returncode != 0
+    assert "--model and --rows go together" in done.stderr
