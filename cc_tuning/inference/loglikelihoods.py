@@ -21,9 +21,8 @@ from cc_tuning.inference.prompts import PADDING_ID, Prompt, check_can_connect, e
 from cc_tuning.model import ConnectionMode, CrossLingualModel
 from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import find_components
-from cc_tuning.model.injection import injected_vector
-from cc_tuning.model.positions import key_of_rows, position_ids_of
-from cc_tuning.model.prompt_batch import Prompts
+from cc_tuning.model.hooks import injected_vector
+from cc_tuning.model.positions import Prompts, key_of_rows, position_ids_of
 from cc_tuning.runtime.padding import padded
 
 

@@ -1,6 +1,7 @@
 """Jobs, their shards and their failures, as they pass between processes."""
 
 import errno
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from pydantic import BaseModel
 
 from cc_tuning.errors import ConfigError, EvaluationFailed, UnsupportedModel
-from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.execution import Execution, WorkerCount
 from cc_tuning.runtime.jobs import Job, MakeShard, Say, Shard, Work, WorkerFailure
 from cc_tuning.runtime.threads import in_threads
 from cc_tuning.runtime.workers import run_here, run_job
@@ -65,13 +66,28 @@ def poems(folder: Path, word: str = "habari") -> Poems:
     return Poems(execution=Execution(device="cpu", threads=1), folder=folder, shards=shards, word=word)
 
 
-@pytest.mark.parametrize("workers", ["here", "one_per_gpu", 2])
-def test_every_worker_does_the_same_and_every_report_arrives(tmp_path: Path, workers: str | int) -> None:
+needs_ray = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed (extra `ray`)")
+
+
+@pytest.mark.parametrize(
+    ("workers", "runner"),
+    [
+        pytest.param(None, "threads", id="here"),
+        pytest.param("one_per_gpu", "threads", id="one-process-per-gpu"),
+        pytest.param(2, "threads", id="two-processes"),
+        pytest.param("one_per_gpu", "ray", id="one-actor-per-gpu", marks=[needs_ray, pytest.mark.slow]),
+        pytest.param(2, "ray", id="two-actors", marks=[needs_ray, pytest.mark.slow]),
+    ],
+)
+def test_every_worker_does_the_same_and_every_report_arrives(
+    tmp_path: Path, workers: WorkerCount | None, runner: str
+) -> None:
     job, lines = poems(tmp_path), list[int]()
-    if workers == "here":
+    job = job.model_copy(update={"execution": job.execution.model_copy(update={"task_runner": runner})})
+    if workers is None:
         run_here(WRITING, job, lambda line: lines.append(line.written))
     else:
-        run_job(WRITING, job, lambda line: lines.append(line.written), in_threads, workers)  # type: ignore[arg-type]
+        run_job(WRITING, job, lambda line: lines.append(line.written), in_threads, workers)
     assert sum(lines) == 15
     assert not job.of_open_shards().shards
     for shard in job.shards:
