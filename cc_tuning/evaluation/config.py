@@ -23,7 +23,7 @@ class EvaluationConfig(BaseModel):
         ge=1,
         description="At most this many items per benchmark and language, by id (paper: 100 to 1,511, all of them).",
     )
-    engine: EngineName = Field(default="transformers", description="What answers the prompts.")
+    engine: EngineName = Field(default="transformers", description="What answers the prompts (cc_tuning/inference).")
     max_new_tokens: int = Field(default=40, ge=1, description="Tokens of a greedy answer (paper: 40).")
     bootstrap_samples: int = Field(default=SAMPLES, ge=1, description="Resamples behind each interval.")
     confidence: float = Field(default=CONFIDENCE, gt=0, lt=1, description="Share of resamples within an interval.")

@@ -78,11 +78,11 @@ def _got(answer: "ray.ObjectRef", work: Work[Any]) -> list[str]:
         # Ray's copy of an exception has its type and text, but not its attributes.
         if isinstance(error.cause, CcTuningError | DataContractError | OSError):
             raise error.cause from error
-        raise work.failure(f"a {work.name} worker on Ray failed: {error}") from error
+        raise work.failure(f"a worker of {work.name} on Ray failed: {error}") from error
     except RayActorError as error:
         workers, batch = work.settings
         raise work.failure(
-            f"a {work.name} worker on Ray died: {error}\nFinished shards are kept, run the command again. If memory "
+            f"a worker of {work.name} on Ray died: {error}\nFinished shards are kept, run the command again. If memory "
             f"ran out, lower `execution.{workers}` or `execution.{batch}`"
         ) from error
     return reports
