@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.stage_table import PIPELINE
 from cc_tuning.runtime.step import Stage
 from flows.terminal import console, exit_code_of, in_own_session, log_to_terminal
@@ -118,7 +119,7 @@ for _stage in PIPELINE:
 @app.command(name="train-job")
 def train_job(
     recipe: RecipeArgument,
-    run: Annotated[str, typer.Option("--run", help="The run to train.")],
+    run: Annotated[str, typer.Option("--run", help="The run to train, with its seed where it has several.")],
     overrides: SetOption = [],
 ) -> None:
     """Write the job file of a run's training, for ranks that torchrun, accelerate or Slurm starts.
@@ -131,7 +132,11 @@ def train_job(
     from cc_tuning.stages.train import write_training_job
 
     planned, store = _plan(recipe, overrides)
-    *before, train = planned.up_to("train", run)
+    steps = planned.up_to("train", run)
+    if len(seeds := planned.of_run(run)) > 1:
+        names = ", ".join(one.name for one in seeds)
+        raise ConfigError(f"run {run!r} is trained once for each of its seeds, and a job is one training: {names}")
+    *before, train = steps
     for step in before:
         run_step(step, store, planned.recipe.execution, logged_progress(step.label))
     job_file = write_training_job(train, store, planned.recipe.execution)

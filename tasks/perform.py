@@ -34,12 +34,14 @@ def perform(step: Step, execution: Execution) -> State[ArtifactRef]:
 @task(
     name="decode shards",
     task_run_name="decode shards, worker {worker}",
-    tags=["data", "gpu"],
     cache_policy=NO_CACHE,
     persist_result=False,
 )
 def watch_worker(worker: int, work: Callable[[int], None]) -> None:
-    """Watch over one worker process; it has no retries of its own, since its stage plans anew what is left."""
+    """Watch over one worker process; it has no retries of its own, since its stage plans anew what is left.
+
+    Nor has it tags: under a limit of one task with the tag `gpu`, it would wait for its own stage to end.
+    """
     work(worker)
 
 

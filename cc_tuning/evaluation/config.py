@@ -1,9 +1,11 @@
 """What is measured, and how: the choices of the stage `evaluate`. Part of a run's identity."""
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from cc_tuning.evaluation.benchmarks import BENCHMARKS
+from cc_tuning.errors import ConfigError
+from cc_tuning.evaluation.benchmarks import BENCHMARKS, PAPER_BENCHMARKS
 from cc_tuning.evaluation.statistics import CONFIDENCE, SAMPLES
+from cc_tuning.inference.engines import ENGINES, EngineName
 from cc_tuning.text.chat_templates import ChatTemplate
 
 
@@ -13,14 +15,15 @@ class EvaluationConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     benchmarks: tuple[str, ...] = Field(
-        default=tuple(BENCHMARKS), min_length=1, description="Which of the paper's six benchmarks."
+        default=PAPER_BENCHMARKS, min_length=1, description="Which benchmarks; by default the paper's six."
     )
     languages: tuple[str, ...] = Field(default=(), description="ISO 639-1 codes; none means all that the items have.")
     items_per_language: int = Field(
-        default=max(row.paper_items for row in BENCHMARKS.values()),
+        default=max(BENCHMARKS[name].paper_items for name in PAPER_BENCHMARKS),
         ge=1,
         description="At most this many items per benchmark and language, by id (paper: 100 to 1,511, all of them).",
     )
+    engine: EngineName = Field(default="transformers", description="What answers the prompts (cc_tuning/inference).")
     max_new_tokens: int = Field(default=40, ge=1, description="Tokens of a greedy answer (paper: 40).")
     bootstrap_samples: int = Field(default=SAMPLES, ge=1, description="Resamples behind each interval.")
     confidence: float = Field(default=CONFIDENCE, gt=0, lt=1, description="Share of resamples within an interval.")
@@ -32,6 +35,15 @@ class EvaluationConfig(BaseModel):
         if unknown := sorted(set(names) - set(BENCHMARKS)):
             raise ValueError(f"unknown benchmarks {unknown}; known: {', '.join(BENCHMARKS)}")
         return names
+
+    @model_validator(mode="after")
+    def _engine_answers_every_benchmark(self) -> "EvaluationConfig":
+        for name in self.benchmarks:
+            try:
+                ENGINES[self.engine].check_answers(BENCHMARKS[name].request, f"the benchmark {name}")
+            except ConfigError as error:
+                raise ValueError(str(error)) from error
+        return self
 
 
 class RunEvaluation(BaseModel):

@@ -8,6 +8,7 @@ import polars as pl
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
+from cc_tuning.evaluation.scorers import normalised
 from data_contracts.errors import ContractViolation
 from data_contracts.parquet import read_verified
 from data_contracts.quarantine import quarantine_rows, split_by_contract
@@ -92,7 +93,8 @@ def _is_of_another_kind(row: dict[str, Any]) -> bool:
 
 
 def _cannot_be_met(row: dict[str, Any]) -> bool:
-    return not BENCHMARKS[row["benchmark"]].rule.can_be_met(row["answers"])
+    options, answers = BENCHMARKS[row["benchmark"]].options, row["answers"]
+    return answers[0].strip() not in options if options else not any(map(normalised, answers))
 
 
 _RULES = {"choices_kind_of_another_benchmark": _is_of_another_kind, "answers_cannot_be_met": _cannot_be_met}

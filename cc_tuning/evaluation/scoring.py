@@ -1,16 +1,53 @@
 """From predictions to scores per item, and from those to scores per language with intervals."""
 
+from collections.abc import Callable, Mapping, Sequence
+
 import polars as pl
 
 from cc_tuning.errors import EvaluationFailed
+from cc_tuning.evaluation.benchmark import Benchmark, ScoringName
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.items import ITEM_KEY
+from cc_tuning.evaluation.rouge import rouge_l, rouge_l_ascii
+from cc_tuning.evaluation.scorers import chooses_only, contains_gold
 from cc_tuning.evaluation.statistics import Interval, resample
 from data_contracts.schemas import ItemScore, Score
 
 AVERAGE = "avg"
 _KEY = ("run", "connection", *ITEM_KEY, "group")
 _MEASUREMENT = ("run", "connection", "benchmark", "metric")
+
+Rule = Callable[[str, Sequence[str], Sequence[str]], tuple[float, ...]]
+"""From response, gold answers and the benchmark's options to a figure for each of its metrics, 0 to 100."""
+
+
+def _only_option(response: str, answers: Sequence[str], options: Sequence[str]) -> tuple[float, ...]:
+    return (100.0 * chooses_only(response, answers[0].strip(), options),)
+
+
+def _gold_contained(response: str, answers: Sequence[str], options: Sequence[str]) -> tuple[float, ...]:
+    return (100.0 * contains_gold(response, answers),)
+
+
+def _summary_overlap(response: str, answers: Sequence[str], options: Sequence[str]) -> tuple[float, ...]:
+    return rouge_l_ascii(response, answers), rouge_l(response, answers)
+
+
+_RULES: Mapping[ScoringName, Rule] = {
+    "only_option": _only_option,
+    "gold_contained": _gold_contained,
+    "summary_overlap": _summary_overlap,
+}
+
+
+def score_response(benchmark: Benchmark, response: str, answers: Sequence[str]) -> dict[str, float]:
+    """The figure of each metric, 0 to 100.
+
+    `only_option`: right when the response contains the gold option and no other. `gold_contained`: right when a gold
+    answer appears in the response. `summary_overlap`: ROUGE-L with the paper's tokenizer and with one for every script.
+    """
+    figures = _RULES[benchmark.scoring](response, answers, benchmark.options)
+    return {metric.name: value for metric, value in zip(benchmark.metrics, figures, strict=True)}
 
 
 def score_predictions(predictions: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
@@ -26,8 +63,8 @@ def score_predictions(predictions: pl.DataFrame, items: pl.DataFrame) -> pl.Data
         raise EvaluationFailed(f"{len(unknown)} predictions answer no item, first {unknown[:3]}; run the stage again")
     scored = []
     for row in answered.iter_rows(named=True):
-        rule = BENCHMARKS[row["benchmark"]].rule
-        for metric, value in zip(rule.metrics, rule.score(row["response"], row["answers"]), strict=True):
+        figures = score_response(BENCHMARKS[row["benchmark"]], row["response"], row["answers"])
+        for metric, value in figures.items():
             scored.append({**{name: row[name] for name in _KEY}, "metric": metric, "value": value})
     return pl.DataFrame(scored).sort(*ItemScore.primary_key())
 
@@ -42,22 +79,6 @@ def aggregate_scores(item_scores: pl.DataFrame, *, samples: int, confidence: flo
             rows.append(measurement | _score_row(language, count, resampled.interval(language, confidence)))
         rows.append(measurement | _score_row(AVERAGE, sum(resampled.counts), resampled.average(confidence)))
     return pl.DataFrame(rows).sort(*Score.primary_key())
-
-
-def check_complete(predictions: pl.DataFrame, expected: pl.DataFrame, where: str) -> None:
-    """Every expected (benchmark, language, item) was answered exactly once.
-
-    Raises:
-        EvaluationFailed: with the numbers and the first ids.
-    """
-    missing = expected.join(predictions, on=ITEM_KEY, how="anti")
-    extra = predictions.join(expected, on=ITEM_KEY, how="anti")
-    if missing.height or extra.height or predictions.height != expected.height:
-        raise EvaluationFailed(
-            f"{where}: {predictions.height} predictions for {expected.height} items; {missing.height} items have none "
-            f"(first {missing['item_id'].head(3).to_list()}), {extra.height} answer no item "
-            f"(first {extra['item_id'].head(3).to_list()}). Delete the file and run the stage again"
-        )
 
 
 def _score_row(language: str, count: int, interval: Interval) -> dict[str, object]:

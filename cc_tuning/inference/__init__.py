@@ -1,1 +1,1 @@
-"""What answers prompts: requests and predictions as files, and the engines between them."""
+"""What answers prompts: requests and answers as files, the engines between them, and the arithmetic of one engine."""

@@ -1,118 +1,100 @@
-"""The seam between the evaluation stage and whatever answers prompts.
+"""The seam between a stage that has prompts and whatever answers them.
 
-It is made of files, so that it works across a process boundary: an engine is given a job (one run, its shards) and
-writes predictions. Prompts arrive as token ids, rendered once by the code that rendered them for training; an engine
-needs no chat template. One engine process serves all shards of a run; each shard has a marker of its own, so a kill
-loses at most the shard in flight.
+It is made of files, so that it works across a process boundary: an engine is given a job (one checkpoint, its shards)
+and writes answers. Prompts arrive as token ids, rendered once by the code that rendered them for training; an engine
+needs neither chat template nor tokenizer. Each shard has a marker of its own, so a kill loses at most those in flight.
 
-    JOB.folder/requests/<benchmark>-<language>.parquet              EvaluationRequest, written by the stage
-    JOB.folder/predictions/<connection>/<benchmark>-<language>.parquet   Prediction, written by the engine, with marker
+    JOB.folder/wanted/<name>    GenerateRow or LogLikelihoodRow, written by the stage  (inference/job_files.py)
+    JOB.folder/shards/<name>    GeneratedRow or ScoredRow, written by the engine, with marker
 """
 
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-import dataframely as dy
-import polars as pl
 from pydantic import BaseModel, ConfigDict, Field
 
-from cc_tuning.errors import EvaluationFailed
-from cc_tuning.model import ConnectionMode
-from cc_tuning.runtime.execution import Attention
-from cc_tuning.runtime.progress import Progress
-from cc_tuning.runtime.subprocesses import progress_lines, run_worker
-from data_contracts.files import written_atomically
-from data_contracts.schemas import BENCHMARKS
-from data_contracts.shards import Shards
+from cc_tuning.model.config import ConnectionMode
+from cc_tuning.runtime.jobs import Job, Shard
+from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.threads import RunAll
 
-JOB_FILE = "job.json"
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 
-class EvaluationRequest(dy.Schema):
-    """One prompt to answer, as the token ids of the rendered generation prompt."""
-
-    benchmark = dy.Enum(BENCHMARKS, primary_key=True, nullable=False)
-    language = dy.String(primary_key=True, nullable=False)
-    item_id = dy.String(primary_key=True, nullable=False, min_length=1)
-    input_ids = dy.List(dy.Int32(nullable=False), nullable=False, min_length=1)
-    english_input_ids = dy.List(dy.Int32(nullable=False), nullable=True, min_length=1)
-
-
-class EvaluationShard(BaseModel):
-    """The items of one benchmark and language through one kind of connection."""
+class Sampling(BaseModel):
+    """How tokens are drawn. A prompt's draws depend on `seed` and its id alone, not on the batch it is in."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1, description="The most likely tokens with at least this share of all.")
+    seed: int = Field(default=0, ge=0)
+
+
+class Generate(BaseModel):
+    """A request for the continuation of a prompt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["generate"] = "generate"
+    max_new_tokens: int = Field(ge=1)
+    stop_token_ids: tuple[int, ...] = Field(min_length=1, description="Each ends an answer and is no part of it.")
+    sampling: Sampling | None = Field(default=None, description="Unset, each token is the most likely one (greedy).")
+
+
+class LogLikelihood(BaseModel):
+    """A request for the log-probability of a given continuation of a prompt."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["loglikelihood"] = "loglikelihood"
+
+
+Request = Annotated[Generate | LogLikelihood, Field(discriminator="kind")]
+
+
+class InferenceShard(Shard):
+    """Prompts that are asked in one way, through one kind of connection."""
 
     connection: ConnectionMode
-    benchmark: str
-    language: str = Field(pattern=r"^[a-z]{2,3}$")
-    items: int = Field(ge=1, description="How many requests it answers, for progress.")
+    request: Request
+    is_english: bool = Field(description="Whether the prompts are English; for `connection.english: identity`.")
+    prompts: int = Field(ge=1)
 
     @property
-    def requests_name(self) -> str:
-        """The file of its requests below the job's folder."""
-        return f"requests/{self.benchmark}-{self.language}.parquet"
+    def size(self) -> int:
+        return self.prompts
+
+
+class InferenceJob(Job[InferenceShard]):
+    """Everything an engine needs to know."""
+
+    checkpoint: Location
+    """A model directory, or a hub id with its revision; with a connection or without."""
+    transform_matrix: Path | None = None
+    """The file of a transform artifact; without one, the matrix inside the checkpoint is used, if there is one."""
+    dtype: Dtype = "auto"
+    """Of the weights; `auto` is that of the files."""
 
     @property
-    def predictions_name(self) -> str:
-        """The file of its predictions below the job's folder."""
-        return f"predictions/{self.connection}/{self.benchmark}-{self.language}.parquet"
-
-    def requests_of(self, requests: pl.DataFrame) -> pl.DataFrame:
-        """Those requests it answers: with the real English prompt only items that have one."""
-        return requests.filter(pl.col("english_input_ids").is_not_null()) if self.connection == "parallel" else requests
+    def is_local(self) -> bool:
+        return self.checkpoint.is_local
 
 
-class EvaluationJob(BaseModel):
-    """Everything an engine needs to know; written as JSON for its process."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    run: str
-    checkpoint: Path
-    transform_matrix: Path | None
-    """None for a run without a connection."""
-    folder: Path
-    shards: tuple[EvaluationShard, ...]
-    max_new_tokens: int
-    batch_size: int
-    device: Literal["auto", "cpu", "cuda"]
-    threads: int
-    attention: Attention
-
-    @property
-    def finished(self) -> Shards:
-        """The markers of shards below the job's folder."""
-        return Shards(self.folder)
-
-    @property
-    def open_shards(self) -> tuple[EvaluationShard, ...]:
-        """The shards that still have to be answered."""
-        return tuple(shard for shard in self.shards if not self.finished.is_done(shard.predictions_name))
+OnAnswers = Callable[[int], None]
+"""Told how many prompts were answered more, once per batch and from any thread."""
 
 
 class Engine(Protocol):
-    """Answers prompts greedily, at most `max_new_tokens` each."""
+    """Answers the prompts of a job."""
 
-    def answer(self, job: EvaluationJob, progress: Progress) -> None:
-        """Write the predictions of every open shard of `job`, each with its marker.
+    def answer(self, job: InferenceJob, on_answers: OnAnswers, run_all: RunAll) -> None:
+        """Write the answers of every shard of `job`, each with its marker.
+
+        Whoever asks leaves out the shards that are whole (`job.of_open_shards()`).
 
         Raises:
-            EvaluationFailed: the engine stopped early; finished shards stay.
+            EvaluationFailed: a worker of the engine died; finished shards stay.
+            ConfigError, UnsupportedModel, ArtifactMismatch: the checkpoint cannot be used as asked.
         """
-
-
-class TransformersEngine:
-    """The reference: `transformers` in a worker process, batches of prompts of similar length."""
-
-    def answer(self, job: EvaluationJob, progress: Progress) -> None:
-        path = job.folder / JOB_FILE
-        with written_atomically(path) as temporary:
-            temporary.write_text(job.model_dump_json(indent=2), encoding="utf-8")
-        run_worker(
-            [sys.executable, "-m", "cc_tuning.inference.worker", str(path)],
-            name=f"evaluation of {job.run}",
-            failure=EvaluationFailed,
-            on_line=progress_lines(progress),
-        )

@@ -58,6 +58,11 @@ class Job(BaseModel, Generic[ShardT]):
         return True
 
     @property
+    def environment(self) -> dict[str, str]:
+        """Variables of its workers."""
+        return {"HF_HUB_OFFLINE": "1"} if self.is_local else {}
+
+    @property
     def finished(self) -> Shards:
         """The shards that are whole."""
         return Shards(self.folder / SHARDS)

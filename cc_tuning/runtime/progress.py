@@ -1,6 +1,7 @@
 """How far a stage is: one call, whoever listens (a terminal, a log, Prefect)."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -19,6 +20,19 @@ class Progress(Protocol):
 
 def no_progress(done: int, total: int, unit: str, detail: str = "") -> None:
     """Nobody listens."""
+
+
+def counting(progress: Progress, done: int, total: int, unit: str) -> Callable[[int], None]:
+    """A function that takes how much more is done, from any thread, and tells `progress` how much that is in all."""
+    lock = threading.Lock()
+
+    def count(more: int) -> None:
+        nonlocal done
+        with lock:
+            done += more
+            progress(done, total, unit)
+
+    return count
 
 
 def logged_progress(label: str, seconds_between_lines: float = 10.0) -> Progress:

@@ -19,7 +19,6 @@ from cc_tuning.runtime.execution import WorkerCount
 from cc_tuning.runtime.jobs import Job, MakeShard, ReportT, Say, Work
 from cc_tuning.runtime.subprocesses import python_path
 from cc_tuning.runtime.worker import begin_work, find_work
-from cc_tuning.runtime.workers import hub_environment
 from data_contracts.errors import DataContractError
 
 LOCAL = "local"
@@ -79,11 +78,11 @@ def _got(answer: "ray.ObjectRef", work: Work[Any]) -> list[str]:
         # Ray's copy of an exception has its type and text, but not its attributes.
         if isinstance(error.cause, CcTuningError | DataContractError | OSError):
             raise error.cause from error
-        raise work.failure(f"a {work.name} worker on Ray failed: {error}") from error
+        raise work.failure(f"a worker of {work.name} on Ray failed: {error}") from error
     except RayActorError as error:
         workers, batch = work.settings
         raise work.failure(
-            f"a {work.name} worker on Ray died: {error}\nFinished shards are kept, run the command again. If memory "
+            f"a worker of {work.name} on Ray died: {error}\nFinished shards are kept, run the command again. If memory "
             f"ran out, lower `execution.{workers}` or `execution.{batch}`"
         ) from error
     return reports
@@ -103,7 +102,7 @@ def _connected(job: Job[Any], workers: WorkerCount) -> Iterator[None]:
     try:
         ray.init(
             address=address,
-            runtime_env={"env_vars": {"PYTHONPATH": python_path(), **hub_environment(job)}},
+            runtime_env={"env_vars": {"PYTHONPATH": python_path(), **job.environment}},
             log_to_driver=False,
             logging_level="error",
             **local,

@@ -115,7 +115,7 @@ def _run_worker(
             name=name,
             failure=work.failure,
             on_line=on_line,
-            environment=visible_device_environment(part.execution.device, worker) | hub_environment(part),
+            environment=visible_device_environment(part.execution.device, worker) | part.environment,
             stop=stop,
         )
     except (work.failure, WorkerStopped) as error:
@@ -124,11 +124,6 @@ def _run_worker(
         raise
     if failures:
         raise failures[0]
-
-
-def hub_environment(job: Job[Any]) -> dict[str, str]:
-    """The variable that keeps workers from asking the hub, where they need nothing of it."""
-    return {"HF_HUB_OFFLINE": "1"} if job.is_local else {}
 
 
 def _parsed(line: str, report: type[ReportT]) -> ReportT | WorkerFailure | None:

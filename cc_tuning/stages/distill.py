@@ -10,8 +10,8 @@ Files: `answers.parquet` (DistilledAnswer), `distilled_rows.parquet` (DistilledR
 """
 
 import logging
+import shutil
 from collections import Counter
-from collections.abc import Callable
 
 import polars as pl
 
@@ -27,8 +27,11 @@ from cc_tuning.distillation.translate_answers import (
     carry_over,
 )
 from cc_tuning.errors import ConfigError
+from cc_tuning.inference.engines import ENGINES, EngineName
+from cc_tuning.inference.jobs import Engine
 from cc_tuning.runtime.devices import limited_threads
-from cc_tuning.runtime.progress import Progress
+from cc_tuning.runtime.jobs import WANTED
+from cc_tuning.runtime.progress import counting
 from cc_tuning.runtime.step import Build
 from data_contracts.files import write_json
 from data_contracts.layout import DISTILLATION_SUMMARY, DISTILLED_ANSWERS, DISTILLED_ROWS, PAIRS
@@ -39,6 +42,8 @@ from data_contracts.schemas import DistilledAnswer, DistilledRow, ParallelPair
 
 logger = logging.getLogger(__name__)
 
+ENGINE: EngineName = "transformers"
+"""What answers; a recipe has no choice here as long as there is no other engine for the base model's own answers."""
 _DETAILS = RULES | {
     LONGER_THAN_CONTEXT: "the rendered English prompt and a whole answer need more than the base model's context",
     LACKS_LANGUAGE: "the translator's tokenizer has no token for the pair's FLORES code",
@@ -54,9 +59,15 @@ def build_distillation(build: Build[DistillConfig]) -> RowCounts:
 
     Raises:
         ConfigError: no pair can be used, or no answer of the base model.
+        EvaluationFailed: the engine that answers stopped; what it finished is kept for the next try.
         TranslationFailed: the translator cannot be loaded or has no English.
         ContractViolation: more rows than the limit allows have a prompt that is too long or no translation.
     """
+    return distill_with(ENGINES[ENGINE].load(), build)
+
+
+def distill_with(engine: Engine, build: Build[DistillConfig]) -> RowCounts:
+    """As `build_distillation`, the base model's answers by `engine`."""
     pairs = read_parquet(build.inputs["pairs"].path / PAIRS, ParallelPair)
     drawn = draw_tasks(pairs, build.config.distillation)
     if drawn.is_empty():
@@ -67,8 +78,9 @@ def build_distillation(build: Build[DistillConfig]) -> RowCounts:
     with limited_threads(build.execution.threads):
         of_answers = drawn.filter(pl.col("task").is_in(ANSWERED))
         asked = pairs.join(of_answers, on="pair_id", how="semi")
-        count = _counter(build.progress, asked.height + drawn.filter(pl.col("task").is_in(CARRIED)).height)
-        answers = answer_pairs(build, asked, count)
+        total = asked.height + drawn.filter(pl.col("task").is_in(CARRIED)).height
+        count = counting(build.progress, 0, total, "texts")
+        answers = answer_pairs(engine, build, asked, count)
         _check_answers(answers)
         usable = pairs.join(answers.filter(pl.col("answer_rule") == ""), on="pair_id")
         carried = carry_over(build, usable, drawn, count)
@@ -82,18 +94,8 @@ def build_distillation(build: Build[DistillConfig]) -> RowCounts:
     kept_answers = known.filter(pl.col("answer_rule") == "").rename({"inputs_en": "english_prompt"}).sort("pair_id")
     write_parquet(kept_answers, build.folder / DISTILLED_ANSWERS, DistilledAnswer)
     write_json(build.folder / DISTILLATION_SUMMARY, _summary(pairs, drawn, answers, rows))
+    shutil.rmtree(build.folder / WANTED, ignore_errors=True)
     return RowCounts(read=planned.height, kept=rows.height, quarantined=counts)
-
-
-def _counter(progress: Progress, total: int) -> Callable[[int], None]:
-    done = 0
-
-    def count(texts: int) -> None:
-        nonlocal done
-        done += texts
-        progress(done, total, "texts")
-
-    return count
 
 
 def _check_answers(answers: pl.DataFrame) -> None:

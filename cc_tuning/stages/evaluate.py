@@ -13,19 +13,32 @@ Files: `predictions.parquet` (Prediction) and its marker, `item_scores.parquet` 
 
 import logging
 import shutil
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
+from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.config import RunEvaluation
 from cc_tuning.evaluation.items import load_items, select_items
-from cc_tuning.evaluation.scoring import aggregate_scores, check_complete, score_predictions
-from cc_tuning.inference.jobs import Engine, EvaluationJob, EvaluationRequest, TransformersEngine
-from cc_tuning.inference.requests import Requests, plan_shards, render_requests
-from cc_tuning.model import ConnectionMode
+from cc_tuning.evaluation.requests import (
+    PlannedShard,
+    Requests,
+    plan_shards,
+    read_predictions,
+    render_requests,
+    write_shard,
+)
+from cc_tuning.evaluation.scoring import aggregate_scores, score_predictions
+from cc_tuning.inference.checkpoints import connection_modes
+from cc_tuning.inference.engines import ENGINES
+from cc_tuning.inference.jobs import Engine, Generate, InferenceJob
+from cc_tuning.model.config import ConnectionMode
 from cc_tuning.runtime.pretrained import load_config
+from cc_tuning.runtime.progress import counting
+from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.step import Build
 from cc_tuning.text.icu import ICU_VERSION
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
@@ -43,14 +56,18 @@ _WORK = "work"
 
 
 def build_evaluation(build: Build[RunEvaluation]) -> RowCounts:
-    """Answer and score with the `transformers` engine.
+    """Answer and score with the recipe's engine.
+
+    The input `checkpoint` is a run's, the base model before any tuning, or one from elsewhere; a directory, or a hub id
+    with its revision. The input `transform`, if there is one, takes the place of the matrix inside the checkpoint.
 
     Raises:
-        ConfigError: there is nothing to evaluate.
+        ConfigError: there is nothing to evaluate, or a matrix was given for a checkpoint without a connection.
+        UnsupportedModel: the checkpoint has no usable tokenizer, or a connection in a family that has none.
         ContractViolation: more item rows are broken than the limit allows.
         EvaluationFailed: the engine stopped; what it finished is kept for the next try.
     """
-    return evaluate_with(TransformersEngine(), build)
+    return evaluate_with(ENGINES[build.config.evaluation.engine].load(), build)
 
 
 def evaluate_with(engine: Engine, build: Build[RunEvaluation]) -> RowCounts:
@@ -60,8 +77,9 @@ def evaluate_with(engine: Engine, build: Build[RunEvaluation]) -> RowCounts:
     broken = dict(loaded.quarantined.group_by("rule").len().iter_rows())
     check_quarantine_limit("evaluate", loaded.read, broken, build.execution.quarantine_limit)
     items = select_items(loaded.items, config.benchmarks, config.languages, config.items_per_language)
-    requests = _render(build, items)
-    predictions = _answered(engine, build, requests.rows)
+    checkpoint = _open_checkpoint(build)
+    requests = _render(build, checkpoint, items)
+    predictions = _answered(engine, build, checkpoint, requests.rows)
     _score(build, predictions, items)
     counts = write_quarantine(build.folder, [loaded.quarantined, requests.quarantined])
     shutil.rmtree(build.folder / _WORK, ignore_errors=True)
@@ -69,73 +87,85 @@ def evaluate_with(engine: Engine, build: Build[RunEvaluation]) -> RowCounts:
     return RowCounts(read=loaded.read, kept=requests.rows.height, quarantined=counts, not_selected=not_selected)
 
 
-def _connections(build: Build[RunEvaluation]) -> tuple[ConnectionMode, ...]:
-    return ("off", "transform", "parallel") if "transform" in build.inputs else ("off",)
+@dataclass(frozen=True)
+class _Checkpoint:
+    """What is evaluated, as far as this process needs it."""
+
+    location: Location
+    transform_matrix: Path | None
+    connections: tuple[ConnectionMode, ...]
+    tokenizer: PreTrainedTokenizerBase
+    prompts: ChatPrompts
 
 
-def _render(build: Build[RunEvaluation], items: pl.DataFrame) -> Requests:
-    checkpoint = build.inputs["checkpoint"].path
+def _open_checkpoint(build: Build[RunEvaluation]) -> _Checkpoint:
+    location, transform = build.inputs["checkpoint"], build.inputs.get("transform")
+    matrix = transform.path if transform else None
+    connections = connection_modes(location, matrix)
+    tokenizer = load_tokenizer(location, build.config.chat_template)
+    return _Checkpoint(location, matrix, connections, tokenizer, ChatPrompts(tokenizer))
+
+
+def _render(build: Build[RunEvaluation], checkpoint: _Checkpoint, items: pl.DataFrame) -> Requests:
     requests = render_requests(
         items,
-        ChatPrompts(load_tokenizer(checkpoint)),
-        with_english="parallel" in _connections(build),
-        context_tokens=load_config(build.inputs["checkpoint"]).max_position_embeddings,
+        checkpoint.prompts,
+        with_english="parallel" in checkpoint.connections,
+        context_tokens=load_config(checkpoint.location).max_position_embeddings,
         max_new_tokens=build.config.evaluation.max_new_tokens,
     )
     if requests.quarantined.height:
         logger.warning("%d of %d items do not fit the model's context", requests.quarantined.height, items.height)
     if not requests.rows.height:
         raise ConfigError(
-            f"no item to evaluate: each of the {items.height} prompts is longer than the context of {checkpoint}; use "
-            "shorter items or a model with a longer context"
+            f"no item to evaluate: each of the {items.height} prompts is longer than the context of "
+            f"{checkpoint.location.name}; use shorter items or a model with a longer context"
         )
     return requests
 
 
-def _answered(engine: Engine, build: Build[RunEvaluation], requests: pl.DataFrame) -> pl.DataFrame:
+def _answered(
+    engine: Engine, build: Build[RunEvaluation], checkpoint: _Checkpoint, requests: pl.DataFrame
+) -> pl.DataFrame:
     """The run's predictions: merged earlier and still sound, or answered now by the engine, shard by shard."""
-    merged, work = Shards(build.folder), build.folder / _WORK
+    merged = Shards(build.folder)
     path = merged.path(PREDICTIONS)
     if merged.is_done(PREDICTIONS):
         logger.info("the predictions are there, only the scores are made again")
         return read_parquet(path, Prediction)
-    job = _plan_job(build, requests, work)
-    if job.open_shards:
-        engine.answer(job, build.progress)
-    predictions = pl.concat([_shard_predictions(job, requests, number) for number in range(len(job.shards))])
-    write_parquet(predictions.sort(*Prediction.primary_key()), path, Prediction)
+    generate = Generate(
+        max_new_tokens=build.config.evaluation.max_new_tokens, stop_token_ids=checkpoint.prompts.stop_token_ids
+    )
+    planned = list(plan_shards(requests, checkpoint.connections, generate))
+    job = _answer(engine, build, checkpoint, planned)
+    predictions = [read_predictions(job, shard, build.config.run, checkpoint.tokenizer) for shard in planned]
+    # In the types of the contract, since connections and benchmarks have an order of their own.
+    rows = Prediction.cast(pl.concat(predictions)).sort(*Prediction.primary_key())
+    write_parquet(rows, path, Prediction)
     merged.mark_done(PREDICTIONS)
     return read_parquet(path, Prediction)
 
 
-def _plan_job(build: Build[RunEvaluation], requests: pl.DataFrame, work: Path) -> EvaluationJob:
-    transform = build.inputs.get("transform")
-    job = EvaluationJob(
-        run=build.config.run,
-        checkpoint=build.inputs["checkpoint"].path,
-        transform_matrix=transform.path if transform else None,
-        folder=work,
-        shards=plan_shards(requests, _connections(build)),
-        max_new_tokens=build.config.evaluation.max_new_tokens,
-        batch_size=build.execution.evaluation_batch_size,
-        device=build.execution.device,
-        threads=build.execution.threads,
-        attention=build.execution.attention,
+def _answer(
+    engine: Engine, build: Build[RunEvaluation], checkpoint: _Checkpoint, planned: list[PlannedShard]
+) -> InferenceJob:
+    """The job whose shards are all answered: before, by a run that was killed, or now."""
+    job = InferenceJob(
+        checkpoint=checkpoint.location,
+        transform_matrix=checkpoint.transform_matrix,
+        execution=build.execution,
+        folder=(build.folder / _WORK).absolute(),
+        shards=tuple(shard.shard for shard in planned),
     )
-    for (benchmark, language), rows in requests.group_by("benchmark", "language", maintain_order=True):
-        shard = next(shard for shard in job.shards if (shard.benchmark, shard.language) == (benchmark, language))
-        write_parquet(rows, work / shard.requests_name, EvaluationRequest)
+    waiting = job.of_open_shards()
+    names = {shard.name for shard in waiting.shards}
+    for shard in planned:
+        if shard.shard.name in names:
+            write_shard(job, shard, checkpoint.prompts)
+    if names:
+        total, left = (sum(shard.prompts for shard in part.shards) for part in (job, waiting))
+        engine.answer(waiting, counting(build.progress, total - left, total, "items"), build.run_all)
     return job
-
-
-def _shard_predictions(job: EvaluationJob, requests: pl.DataFrame, number: int) -> pl.DataFrame:
-    """What the engine wrote for one shard, checked against what it was asked."""
-    shard = job.shards[number]
-    path = job.finished.path(shard.predictions_name)
-    predictions = read_parquet(path, Prediction)
-    asked = requests.filter(pl.col("benchmark") == shard.benchmark, pl.col("language") == shard.language)
-    check_complete(predictions, shard.requests_of(asked), str(path))
-    return predictions
 
 
 def _score(build: Build[RunEvaluation], predictions: pl.DataFrame, items: pl.DataFrame) -> None:

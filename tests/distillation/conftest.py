@@ -6,13 +6,17 @@ import polars as pl
 import pytest
 
 from cc_tuning.distillation.config import DistillConfig
+from cc_tuning.inference.jobs import InferenceJob, OnAnswers
+from cc_tuning.inference.transformers_engine import ANSWERING
 from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import plan_recipe
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.progress import Progress, no_progress
 from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.step import Build, run_step
-from cc_tuning.stages.distill import build_distillation
+from cc_tuning.runtime.threads import RunAll
+from cc_tuning.runtime.workers import run_here
+from cc_tuning.stages.distill import build_distillation, distill_with
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.schemas import ParallelPair
@@ -27,6 +31,13 @@ OVERRIDES = [
     "distillation.translated_answer=0.15", "distillation.code_switched=0.2", "distillation.partial_translation=0.1",
     "distillation.completion=0.1",
 ]  # fmt: skip
+
+
+class EngineHere:
+    """The reference engine without its processes, which take seconds to start."""
+
+    def answer(self, job: InferenceJob, on_answers: OnAnswers, run_all: RunAll) -> None:
+        run_here(ANSWERING, job, lambda report: on_answers(report.answered))
 
 
 class Distillery:
@@ -55,9 +66,13 @@ class Distillery:
         limit: float = 1.0,
         base: Path | None = None,
         translator: Path | None = None,
+        workers: int = 0,
         **distillation: object,
     ) -> RowCounts:
-        """Run the stage in `folder`, which may hold what a killed run had left there."""
+        """Run the stage in `folder`, which may hold what a killed run had left there.
+
+        With `workers` the answers come from so many processes.
+        """
         folder.mkdir(exist_ok=True)
         source = folder.with_name(f"{folder.name}-pairs")
         write_parquet(self.pairs if pairs is None else pairs, source / "pairs.parquet", ParallelPair)
@@ -67,9 +82,10 @@ class Distillery:
         inputs = {name: Location(str(path)) for name, path in places.items()}
         execution = Execution(
             device="cpu", threads=1, distillation_shard_rows=shard_rows, evaluation_batch_size=3,
-            quarantine_limit=limit,
+            quarantine_limit=limit, inference_workers=max(workers, 1),
         )  # fmt: skip
-        return build_distillation(Build(config, inputs, folder, execution, progress))
+        build = Build(config, inputs, folder, execution, progress)
+        return build_distillation(build) if workers else distill_with(EngineHere(), build)
 
 
 @pytest.fixture(scope="session")

@@ -3,14 +3,15 @@
 import polars as pl
 import pytest
 from pydantic import ValidationError
+from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.distillation.answer_filters import judge_answer, whole_sentences
-from cc_tuning.distillation.answering import spoken
+from cc_tuning.distillation.answering import stop_token_ids
 from cc_tuning.distillation.code_switching import prose_words, switch_words, usable_translations, words_to_switch
 from cc_tuning.distillation.config import DistillationConfig
 from cc_tuning.distillation.tasks import LEAST_WORDS, cut_in_two, draw_tasks, task_rows
-from cc_tuning.inference.greedy import Answer
 from cc_tuning.text.icu import word_ends
+from cc_tuning.text.prompts import ChatPrompts
 from cc_tuning.translation.decoding import CheckedSegment
 from data_contracts.schemas import SDRRL_TASKS, DistilledRow, ParallelPair
 
@@ -147,9 +148,11 @@ def test_whole_sentences_leave_out_what_was_cut_off() -> None:
     assert whole_sentences("1. One.\n2. Two.\n3. Th") == "1. One.\n2. Two."
 
 
-def test_an_answer_ends_where_the_model_opens_another_turn() -> None:
-    assert spoken(Answer([5, 6, 90, 7, 91], False, None), frozenset({90, 91})) == Answer([5, 6], True, None)
-    assert spoken(Answer([5, 6], False, None), frozenset({90})) == Answer([5, 6], False, None)
+def test_an_answer_ends_where_the_model_opens_another_turn(tiny_tokenizer: PreTrainedTokenizerBase) -> None:
+    stops = stop_token_ids(ChatPrompts(tiny_tokenizer), tiny_tokenizer)
+    names = set(tiny_tokenizer.convert_ids_to_tokens(list(stops)))
+    assert {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|end_of_text|>"} <= names
+    assert "<think>" not in names, "a token that is not special is text"
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from cc_tuning.distillation.answering import ModelAnswer
+from cc_tuning.distillation.answering import FOLDER
 from cc_tuning.errors import ConfigError
+from cc_tuning.inference.job_files import GeneratedRow
 from data_contracts.errors import ContractViolation
 from data_contracts.files import read_json
 from data_contracts.parquet import read_parquet
@@ -48,8 +49,8 @@ def test_the_first_foreign_pairs_by_hash_are_drawn(distillery: "Distillery", fin
     foreign = [row["pair_id"] for row in distillery.pairs.to_dicts() if row["origin"] != "english"]
     digest = {pair_id: hashlib.sha256(f"0:distill/{pair_id}".encode()).hexdigest() for pair_id in foreign}
     expected = sorted(foreign, key=lambda pair_id: digest[pair_id])[: round(0.25 * distillery.pairs.height)]
-    asked = pl.concat(read_parquet(path, ModelAnswer) for path in (finished / "shards" / "answers").glob("*.parquet"))
-    assert sorted(asked["pair_id"]) == sorted(expected)
+    asked = pl.concat(read_parquet(path, GeneratedRow) for path in (finished / "shards" / FOLDER).glob("*.parquet"))
+    assert sorted(asked["item_id"]) == sorted(expected)
 
 
 def test_ids_are_unique_and_every_row_is_about_its_pair(distillery: "Distillery", finished: Path) -> None:
@@ -100,10 +101,10 @@ def test_answers_are_those_of_generate_one_by_one(distillery: "Distillery", fini
     tokenizer = AutoTokenizer.from_pretrained(distillery.base)
     control = [number for number, token in tokenizer.added_tokens_decoder.items() if token.special]
     prompts = dict(distillery.pairs.select("pair_id", "inputs_en").iter_rows())
-    answered = [read_parquet(path, ModelAnswer) for path in sorted((finished / "shards" / "answers").glob("*.parquet"))]
+    answered = [read_parquet(path, GeneratedRow) for path in sorted((finished / "shards" / FOLDER).glob("*.parquet"))]
     assert len(answered) == 3
     for row in pl.concat(answered).to_dicts():
-        message = [{"role": "user", "content": prompts[row["pair_id"]]}]
+        message = [{"role": "user", "content": prompts[row["item_id"]]}]
         text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
         ids = tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"]
         output = model.generate(
@@ -112,7 +113,7 @@ def test_answers_are_those_of_generate_one_by_one(distillery: "Distillery", fini
         )[0, ids.shape[1] :]  # fmt: skip
         stopped = int(output[-1]) in control
         spoken = output[:-1] if stopped else output
-        assert (row["text"], row["stopped"], row["new_tokens"]) == (tokenizer.decode(spoken), stopped, len(output))
+        assert (row["token_ids"], row["stopped"]) == (spoken.tolist(), stopped)
 
 
 def test_rows_do_not_depend_on_the_order_of_pairs_or_the_size_of_shards(
@@ -126,29 +127,39 @@ def test_rows_do_not_depend_on_the_order_of_pairs_or_the_size_of_shards(
     assert results(tmp_path / "large") == results(finished)
 
 
+def test_worker_processes_write_the_same_bytes(distillery: "Distillery", finished: Path, tmp_path: Path) -> None:
+    distillery.run(tmp_path / "distill", workers=2)
+    assert results(tmp_path / "distill") == results(finished)
+    for path in sorted((finished / "shards").rglob("*.parquet")):
+        other = tmp_path / "distill" / path.relative_to(finished)
+        assert other.read_bytes() == path.read_bytes(), path.name
+    assert not (tmp_path / "distill" / "wanted").exists()
+
+
 class Killed(Exception):
     pass
 
 
-def killed_after(shards: int):  # type: ignore[no-untyped-def]
+def killed_after(calls: int):  # type: ignore[no-untyped-def]
+    """Progress is told for each batch of answers, of which a shard has two here, and for each shard of translations."""
     seen = 0
 
     def progress(done: int, total: int, unit: str) -> None:
         nonlocal seen
         seen += 1
-        if seen == shards:
+        if seen == calls:
             raise Killed
 
     return progress
 
 
-@pytest.mark.parametrize("shards", [1, 2, 4, 7])
+@pytest.mark.parametrize("calls", [3, 4, 7, 10])
 def test_a_killed_stage_goes_on_from_its_shards_to_the_same_bytes(
-    distillery: "Distillery", finished: Path, tmp_path: Path, shards: int
+    distillery: "Distillery", finished: Path, tmp_path: Path, calls: int
 ) -> None:
     folder = tmp_path / "distill"
     with pytest.raises(Killed):
-        distillery.run(folder, progress=killed_after(shards))
+        distillery.run(folder, progress=killed_after(calls))
     made = {path: path.stat().st_mtime_ns for path in folder.glob("shards/**/*.parquet")}
     assert made
     distillery.run(folder)
@@ -162,7 +173,7 @@ def test_a_damaged_shard_is_made_again_and_strays_are_removed(
     folder = tmp_path / "distill"
     distillery.run(folder, shard_rows=5)
     distillery.run(folder, shard_rows=4)
-    shard = sorted((folder / "shards" / "answers").glob("*.parquet"))[0]
+    shard = sorted((folder / "shards" / FOLDER).glob("*.parquet"))[0]
     shard.write_bytes(shard.read_bytes()[:-9])
     distillery.run(folder)
     assert results(folder) == results(finished)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,18 +14,20 @@ import polars as pl
 import psutil
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
-from cc_tuning.errors import ConfigError, EvaluationFailed
+from cc_tuning.errors import ConfigError, EvaluationFailed, UnsupportedModel
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
-from cc_tuning.inference.jobs import EvaluationJob
-from cc_tuning.inference.worker import answer_job
+from cc_tuning.inference.jobs import InferenceJob, OnAnswers
+from cc_tuning.inference.transformers_engine import ANSWERING
 from cc_tuning.model import load_checkpoint
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.progress import Progress, no_progress
 from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.step import Build
+from cc_tuning.runtime.threads import RunAll
+from cc_tuning.runtime.workers import run_here
 from cc_tuning.stages.evaluate import build_evaluation, evaluate_with
 from cc_tuning.text.prompts import ChatPrompts
 from data_contracts.errors import ContractViolation
@@ -33,6 +36,7 @@ from data_contracts.schemas import ItemScore, Prediction, QuarantinedRow, Score
 from tests.checkpoints import save_connected_checkpoint, save_matrix, save_plain_checkpoint
 from tests.watching import modified, wait_until
 
+ROOT = Path(__file__).parents[2]
 CONFIG = EvaluationConfig(max_new_tokens=5, bootstrap_samples=200)
 ANSWERS = {
     "XNLI": ["2"],
@@ -98,6 +102,7 @@ def _build(
     progress: Progress = no_progress,
     batch: int = 2,
     limit: float = 1.0,
+    workers: int = 1,
 ) -> Build[RunEvaluation]:
     inputs = {"items": Location(str(items))}
     if run.startswith("cc"):
@@ -105,7 +110,9 @@ def _build(
     else:
         inputs |= {"checkpoint": Location(str(checkpoints.plain))}
     folder.mkdir(exist_ok=True)
-    execution = Execution(device="cpu", threads=1, evaluation_batch_size=batch, quarantine_limit=limit)
+    execution = Execution(
+        device="cpu", threads=1, evaluation_batch_size=batch, quarantine_limit=limit, inference_workers=workers
+    )
     return Build(RunEvaluation(run=run, evaluation=config), inputs, folder, execution, progress)
 
 
@@ -115,9 +122,9 @@ class EngineHere:
     def __init__(self) -> None:
         self.asked: list[str] = []
 
-    def answer(self, job: EvaluationJob, progress: Progress) -> None:
-        self.asked += [shard.predictions_name for shard in job.open_shards]
-        answer_job(job, progress)
+    def answer(self, job: InferenceJob, on_answers: OnAnswers, run_all: RunAll) -> None:
+        self.asked += [shard.name for shard in job.shards]
+        run_here(ANSWERING, job, lambda report: on_answers(report.answered))
 
 
 def _listing(folder: Path) -> set[str]:
@@ -132,7 +139,7 @@ def connected_run(tmp_path_factory: pytest.TempPathFactory, checkpoints: Checkpo
     build = _build(folder, items, checkpoints, progress=lambda *state: told.append(state))
     counts = build_evaluation(build)
     assert (counts.read, counts.kept, counts.quarantined) == (36, 36, {})
-    assert told[-1] == (96, 96, "items", "")
+    assert told[-1] == (96, 96, "items")
     return folder
 
 
@@ -203,9 +210,8 @@ def test_killed_evaluation_resumes_without_answering_a_finished_shard_again(
         "t.build_evaluation(t._build(folder, items, t.Checkpoints(plain, connected, matrix)))\n"
     )
     places = [checkpoints.plain, checkpoints.connected, checkpoints.matrix, items, killed.folder]
-    root = Path(__file__).parents[2]
     process = subprocess.Popen(
-        [sys.executable, str(script), *map(str, places)], env={**os.environ, "PYTHONPATH": str(root)}
+        [sys.executable, str(script), *map(str, places)], env={**os.environ, "PYTHONPATH": str(ROOT)}
     )
     wait_until(lambda: len(modified(work, "**/*.done.json")) >= 3, process)
     workers = psutil.Process(process.pid).children(recursive=True)
@@ -299,15 +305,166 @@ def test_nothing_to_evaluate_is_said_plainly(tmp_path: Path, items: Path, checkp
         build_evaluation(_build(tmp_path / "run", long, checkpoints, "ml-sft"))
 
 
-def test_failing_worker_reports_its_reason(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
+def test_what_a_worker_cannot_use_is_named_as_what_it_is(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
     broken = save_matrix(tmp_path / "narrow.safetensors", torch.eye(31))
     build = _build(tmp_path / "run", items, Checkpoints(checkpoints.plain, checkpoints.connected, broken))
-    with pytest.raises(EvaluationFailed, match=r"(?s)ended with code 1.*\(31, 31\)"):
+    with pytest.raises(UnsupportedModel, match=r"\(31, 31\)"):
         build_evaluation(build)
 
 
 def test_attention_of_the_execution_reaches_the_worker(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
     build = _build(tmp_path / "run", items, checkpoints)
     execution = build.execution.model_copy(update={"attention": "flash_attention_2"})
-    with pytest.raises(EvaluationFailed, match=r"execution\.attention is 'flash_attention_2'"):
+    with pytest.raises(ConfigError, match=r"execution\.attention is 'flash_attention_2'"):
         build_evaluation(dataclasses.replace(build, execution=execution))
+
+
+def test_two_workers_write_the_bytes_of_one(
+    tmp_path: Path, items: Path, checkpoints: Checkpoints, connected_run: Path
+) -> None:
+    told: list[int] = []
+    build = _build(
+        tmp_path / "run", items, checkpoints, workers=2, progress=lambda done, total, unit, detail="": told.append(done)
+    )
+    build_evaluation(build)
+    assert told == sorted(told) and told[-1] == 96
+    assert _listing(build.folder) == _listing(connected_run)
+    for name in _listing(connected_run):
+        assert (build.folder / name).read_bytes() == (connected_run / name).read_bytes(), name
+
+
+def test_a_killed_worker_is_named_and_only_its_shard_is_answered_again(
+    tmp_path: Path, items: Path, checkpoints: Checkpoints, connected_run: Path
+) -> None:
+    folder = tmp_path / "run"
+    victim = folder / "work" / "wanted" / "worker-1.json"
+    killed: list[int] = []
+
+    def kill_one(done: int, total: int, unit: str, detail: str = "") -> None:
+        if not killed:
+            (worker,) = [
+                process
+                for process in psutil.Process().children(recursive=True)
+                if str(victim) in process.cmdline() and "cc_tuning.runtime.worker" in process.cmdline()
+            ]
+            killed.append(worker.pid)
+            worker.send_signal(signal.SIGKILL)
+
+    build = _build(folder, items, checkpoints, workers=2, progress=kill_one)
+    with pytest.raises(EvaluationFailed, match=r"^inference worker 1: the worker process was killed by signal SIGKILL"):
+        build_evaluation(build)
+    shards = folder / "work" / "shards"
+    markers = [path.relative_to(shards).as_posix() for path in shards.rglob("*.done.json")]
+    finished = {marker.removesuffix(".done.json") for marker in markers}
+    assert len(finished) < 36
+    engine = EngineHere()
+    evaluate_with(engine, dataclasses.replace(build, progress=no_progress))
+    assert len(engine.asked) == 36 - len(finished) and not finished & set(engine.asked)
+    for name in _listing(connected_run):
+        assert (folder / name).read_bytes() == (connected_run / name).read_bytes(), name
+
+
+def _asked_of(
+    folder: Path, items: Path, checkpoint: Location, matrix: Path | None = None, chat_template: str = "tokenizer"
+) -> pl.DataFrame:
+    """The predictions of any checkpoint."""
+    inputs = {"items": Location(str(items)), "checkpoint": checkpoint}
+    if matrix is not None:
+        inputs["transform"] = Location(str(matrix))
+    folder.mkdir()
+    config = RunEvaluation.model_validate(
+        {
+            "run": "any",
+            "evaluation": CONFIG.model_copy(update={"benchmarks": ("XNLI",)}),
+            "chat_template": chat_template,
+        }
+    )
+    execution = Execution(device="cpu", threads=1, evaluation_batch_size=4)
+    evaluate_with(EngineHere(), Build(config, inputs, folder, execution, no_progress))
+    return read_parquet(folder / "predictions.parquet", Prediction)
+
+
+def test_a_base_model_without_a_chat_template_is_evaluated_with_one_of_ours(
+    tmp_path: Path, items: Path, tiny_llama_directory: Path, tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    base = Location(str(tiny_llama_directory))
+    with pytest.raises(ConfigError, match="has no chat template"):
+        _asked_of(tmp_path / "none", items, base)
+    predictions = _asked_of(tmp_path / "run", items, base, chat_template="llama3")
+    assert predictions["connection"].unique().to_list() == ["off"]
+    tuned = save_plain_checkpoint(tmp_path / "same", tiny_llama_directory, tiny_tokenizer)
+    assert predictions.equals(_asked_of(tmp_path / "same-run", items, Location(str(tuned))))
+
+
+def test_a_checkpoint_from_elsewhere_answers_in_each_way_it_can(
+    tmp_path: Path, items: Path, checkpoints: Checkpoints
+) -> None:
+    connected = Location(str(checkpoints.connected))
+    without = _asked_of(tmp_path / "without", items, connected)
+    assert without["connection"].unique(maintain_order=True).to_list() == ["off", "parallel"]
+    given = _asked_of(tmp_path / "given", items, connected, checkpoints.matrix)
+    assert given["connection"].unique(maintain_order=True).to_list() == ["off", "transform", "parallel"]
+    model = load_checkpoint(checkpoints.connected, transform_matrix=checkpoints.matrix)
+    inside = tmp_path / "inside"
+    shutil.copytree(checkpoints.connected, inside)
+    model.save_connection(inside)  # type: ignore[operator]
+    assert _asked_of(tmp_path / "inside-run", items, Location(str(inside))).equals(given)
+    with pytest.raises(ConfigError, match="has no cross-lingual connection"):
+        _asked_of(tmp_path / "plain", items, Location(str(checkpoints.plain)), checkpoints.matrix)
+
+
+def test_an_unknown_family_is_refused_only_where_it_has_a_connection(
+    tmp_path: Path, items: Path, checkpoints: Checkpoints, tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    stranger = tmp_path / "gpt2"
+    torch.manual_seed(0)
+    GPT2LMHeadModel(GPT2Config(vocab_size=320, n_positions=512, n_embd=32, n_layer=2, n_head=4)).save_pretrained(
+        stranger
+    )
+    tiny_tokenizer.save_pretrained(stranger)
+    assert _asked_of(tmp_path / "run", items, Location(str(stranger))).height == 6
+    for name in ("cross_lingual.json", "cross_lingual_connection.safetensors"):
+        shutil.copy(checkpoints.connected / name, stranger / name)
+    with pytest.raises(UnsupportedModel, match="gpt2"):
+        _asked_of(tmp_path / "connected", items, Location(str(stranger)))
+
+
+HUB = """
+import sys
+from pathlib import Path
+import tests.evaluation.test_evaluation_stage as t
+print(t._asked_of(Path(sys.argv[1]), Path(sys.argv[2]), t.Location("ours/tiny", "0" * 40)).height)
+"""
+
+
+def test_a_model_of_the_hub_is_evaluated_at_its_revision(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
+    cached = tmp_path / "hub" / "models--ours--tiny" / "snapshots" / ("0" * 40)
+    shutil.copytree(checkpoints.connected, cached)
+    environment = {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-c", HUB, str(tmp_path / "run"), str(items)],
+        env={**os.environ, **environment}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.stdout.split()[-1:] == ["10"], run.stderr  # six without a connection, four with English prompts
+
+
+def test_a_benchmark_by_likelihood_is_answered_with_the_most_likely_option(
+    tmp_path: Path, items: Path, checkpoints: Checkpoints, tiny_tokenizer: PreTrainedTokenizerBase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    by_likelihood = dataclasses.replace(BENCHMARKS["XNLI"], request="loglikelihood")
+    monkeypatch.setitem(BENCHMARKS, "XNLI", by_likelihood)  # type: ignore[arg-type]
+    predictions = _asked_of(tmp_path / "run", items, Location(str(checkpoints.plain)))
+    model, prompts = load_checkpoint(checkpoints.plain), ChatPrompts(tiny_tokenizer)
+    assert predictions.height == 6
+    for row in predictions.iter_rows(named=True):
+        item = _item("XNLI", row["language"], int(row["item_id"][-4:]))
+        totals = {}
+        for option in ("1", "2", "3"):
+            example = prompts.encode_example(str(item["prompt"]), option)
+            with torch.no_grad():
+                logits = model(torch.tensor([example.input_ids])).logits[0].log_softmax(-1)
+            steps = range(example.prompt_length, len(example.input_ids))
+            totals[option] = sum(float(logits[step - 1, example.input_ids[step]]) for step in steps)
+        assert row["response"] == max(totals, key=lambda option: totals[option])
+        assert (row["new_tokens"], row["stopped"]) == (2, True)

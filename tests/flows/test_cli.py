@@ -24,6 +24,7 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["plan", "nowhere.yaml"], "nowhere.yaml: the recipe cannot be read"),
         (["plan", str(SMALLEST), "--set", "trainin.epochs=1"], "did you mean `training`?"),
         (["train", str(SMALLEST), "--run", "cc-tuning+mt"], "no run 'cc-tuning+mt'"),
+        (["train-job", str(SMALLEST), "--run", "ml-sft", "--set", "seeds=[3, 4]"], "a job is one training: ml-sft"),
         (["select", str(SMALLEST), "--set", "data.source=nowhere.parquet"], "nowhere.parquet does not exist"),
         (["generate", "nowhere", "x"], "is not a directory"),
         (["generate", ".", "x"], "is not a model directory"),

@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from cc_tuning.runtime.stage_table import PIPELINE
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 PREFECT = str(Path(sys.executable).with_name("prefect"))
 SECONDS_FOR_A_SCHEDULE = 180
@@ -84,9 +86,7 @@ def test_a_deployed_nightly_runs_to_its_end_and_its_cron_makes_scheduled_runs(
     api = environment["PREFECT_API_URL"]
     deployments = httpx.post(f"{api}/deployments/filter", json={}).json()
     names = {deployment["name"] for deployment in deployments}
-    assert names == {
-        "nightly", "select", "translate", "distill", "materialize", "train", "transform", "evaluate", "report",
-    }  # fmt: skip
+    assert names == {"nightly", *(stage.name for stage in PIPELINE)}
 
     command = [PREFECT, "worker", "start", "--pool", "cc-tuning", "--limit", "1"]
     with (tmp_path / "worker.log").open("wb") as log:

@@ -12,7 +12,9 @@ from transformers import AutoModelForCausalLM
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.items import load_items
 from cc_tuning.inference.answer_one import GenerationRequest, generate_text
-from cc_tuning.inference.greedy import GreedyAnswerer
+from cc_tuning.inference.generating import generate_answers
+from cc_tuning.inference.jobs import Generate
+from cc_tuning.inference.prompts import Prompt
 from cc_tuning.model import CrossLingualModel
 from cc_tuning.model.transform_file import read_transform_matrix
 from cc_tuning.pipeline.loading import load_recipe
@@ -135,8 +137,10 @@ def test_every_form_of_the_matrix_is_evaluated_and_published(finished: Plan, mat
     (folder,) = execution.store.glob("*/*/benchmarks")
     asked = load_items(folder).items.filter(benchmark="XLSum", language="sw").sort("item_id")
     tokenizer = load_tokenizer(checkpoint)
-    prompts = ChatPrompts(tokenizer).encode_prompts(asked["prompt"].to_list())
-    answers = GreedyAnswerer(model, tokenizer, 4).answer_batch(prompts, None, "transform", "sw")
+    chat = ChatPrompts(tokenizer)
+    prompts = [Prompt("", ids) for ids in chat.encode_prompts(asked["prompt"].to_list())]
+    greedy = Generate(max_new_tokens=4, stop_token_ids=chat.stop_token_ids)
+    answers = generate_answers(model, prompts, "transform", greedy)
     evaluated = ArtifactStore(execution.store).path(run.evaluate.ref) / "predictions.parquet"
     predictions = read_parquet(evaluated, Prediction).filter(
         connection="transform", benchmark="XLSum", language="sw"

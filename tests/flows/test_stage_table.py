@@ -11,6 +11,7 @@ from typer.main import get_command
 from cc_tuning.errors import ConfigError, TrainingFailed
 from cc_tuning.runtime.stage_table import PIPELINE, STAGES
 from flows.cli import app
+from tasks.perform import watch_worker
 from tasks.stages import TASKS, worth_retrying
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -49,6 +50,7 @@ def test_a_task_takes_its_tags_and_retries_from_the_table() -> None:
         assert (task.tags, task.retries) == (set(stage.tags), stage.retries)
         assert task.retry_delay_seconds == [10, 60][: stage.retries]
     assert TASKS["train"].name == "train model"
+    assert not watch_worker.tags, "a worker would wait for a limit that its own stage holds"
 
 
 @pytest.mark.parametrize(

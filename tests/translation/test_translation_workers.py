@@ -78,7 +78,7 @@ def test_a_killed_worker_is_an_error_and_costs_no_finished_shard(
             killed.append(victim.pid)
             victim.send_signal(signal.SIGKILL)
 
-    with pytest.raises(TranslationFailed, match=r"killed by signal SIGKILL|worker on Ray died"):
+    with pytest.raises(TranslationFailed, match=r"killed by signal SIGKILL|worker of translation on Ray died"):
         translate(tmp_path, rows, tiny_nllb_folder, 1, progress=kill_one, **execution)
     assert killed
     assert not workers_of(os.getpid()), "the other worker was not ended"

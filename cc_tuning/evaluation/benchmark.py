@@ -1,0 +1,63 @@
+"""What a benchmark is: values only, so that a recipe can be checked and planned without what scores answers."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cc_tuning.inference.engines import RequestKind
+
+ScoringName = Literal["only_option", "gold_contained", "summary_overlap"]
+"""The rules of `evaluation/scoring.py`."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One figure that a benchmark's answers get, 0 to 100."""
+
+    name: str
+    """In the score files."""
+    label: str
+    """For people."""
+    is_headline: bool = True
+    """Whether it stands where a benchmark has room for one figure."""
+    is_of_paper: bool = True
+    """Whether it is the one to hold beside the paper's tables."""
+
+
+ACCURACY = Metric("accuracy", "accuracy")
+ROUGE_L = Metric("rougeL", "ROUGE-L", is_of_paper=False)
+ROUGE_L_ASCII = Metric("rougeL_ascii", "ROUGE-L ASCII", is_headline=False)
+METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (ACCURACY, ROUGE_L, ROUGE_L_ASCII)}
+"""By their names, in the order of a page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Benchmark:
+    """One benchmark: what its items look like, how they are asked and scored, and what the paper has of it."""
+
+    name: str
+    choices_kind: str
+    """What its items' `choices_kind` must be; an item of another kind is set aside."""
+    request: RequestKind = "generate"
+    """`generate`: the model writes an answer. `loglikelihood`: its answer is the option it finds most likely."""
+    scoring: ScoringName
+    options: tuple[str, ...] = ()
+    """What is chosen from, where something is."""
+    metrics: tuple[Metric, ...]
+    """In the order in which the rule gives its figures."""
+    paper_items: int
+    """Items per language in the paper."""
+    paper_languages: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        assert self.options or (self.scoring != "only_option" and self.request == "generate"), self.name
+
+    @property
+    def headline_metric(self) -> Metric:
+        """The metric of tables with one figure per benchmark."""
+        return next(metric for metric in self.metrics if metric.is_headline)
+
+    @property
+    def paper_metric(self) -> Metric:
+        """The metric that is comparable with the paper's tables."""
+        return next(metric for metric in self.metrics if metric.is_of_paper)
