@@ -12,7 +12,7 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
 from cc_tuning.miniature.config import TranslatorConfig
 from cc_tuning.pipeline.recipe import MINIATURE, Recipe, added_data, identity_of, is_hub_id
-from cc_tuning.report.config import ReportConfig
+from cc_tuning.report.config import ReportConfig, ReportedRun
 from cc_tuning.runtime.sources import HubSource, LocalSource, Source
 from cc_tuning.runtime.stage_table import (
     BASE_MODEL,
@@ -266,10 +266,19 @@ def report_config(recipe: Recipe) -> ReportConfig:
     """What the report of a recipe says about itself."""
     return ReportConfig(
         name=recipe.name,
-        runs=recipe.runs,
+        runs=tuple(_reported(run, recipe.runs) for run in recipe.runs),
         base_model=recipe.model.base,
         bootstrap_samples=recipe.evaluation.bootstrap_samples,
         confidence=recipe.evaluation.confidence,
         seed=recipe.evaluation.seed,
         recipe=recipe.model_dump(mode="json", exclude={"execution"}),
     )
+
+
+def _reported(run: str, runs: Sequence[str]) -> ReportedRun:
+    """A row of the paper's Table 1: held against ML-SFT on the same data if it is CC-Tuning, otherwise plain ML-SFT."""
+    method, _, data = run.partition("+")
+    label = {"ml-sft": "ML-SFT", "cc-tuning": "CC-Tuning"}[method] + (f" +{data.upper()}" if data else "")
+    same_data = f"ml-sft+{data}" if data and method == "cc-tuning" else "ml-sft"
+    baseline = next((name for name in (same_data, "ml-sft") if name in runs and name != run), "")
+    return ReportedRun(name=run, label=label, family=run, seed=None, baseline=baseline)

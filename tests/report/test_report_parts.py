@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 from built_report import BuildReport
+from cc_tuning.report.paper import published_average, published_model
 from page_reader import PageReader
 from report_artifacts import World
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.report.evidence import collect_evidence
 from cc_tuning.report.names import baseline_run
-from cc_tuning.report.paper import published_average, published_model
 from cc_tuning.runtime.sources import Location
 from data_contracts.errors import ArtifactMismatch
 

@@ -24,7 +24,7 @@ class PairExample:
     """One pair, and what its checks said about it."""
 
     language: str
-    """The key of its language in `DataFigures`."""
+    """The key of its language in `DataCounts`."""
     pair_id: str
     flores_code: str
     origin: str

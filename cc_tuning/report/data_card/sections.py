@@ -1,9 +1,9 @@
-"""What is said about the data: in full on its card, in short in the report."""
+"""The sections of a data card, and what the report says about the data in the same words."""
 
 from collections.abc import Sequence
 
 from cc_tuning.document.blocks import Block, Section, count
-from cc_tuning.report.data_card.counts import ALL, DataFigures
+from cc_tuning.report.data_card.counts import ALL, DataCounts
 from cc_tuning.report.data_card.examples import PairExample, example_blocks
 from cc_tuning.report.data_card.references import ReferenceScores
 from cc_tuning.report.data_card.tables import (
@@ -16,65 +16,38 @@ from cc_tuning.report.data_card.tables import (
     task_table,
 )
 
-_CARD_CHARACTERS, _REPORT_CHARACTERS = 2_000, 500
-_DRAWN = (
+EXAMPLES_TEXT = (
     "Examples are drawn by a hash of their ids. Control characters are shown by their code; a long text is cut where "
     "it says so; nothing else was changed."
 )
+_LONGEST = 2_000
+"""Characters of an example before it is cut."""
 _KINDS = {
     "contaminated": "a benchmark item or a part of one",
     "near_duplicate": "nearly the same as another row",
 }
 
 
-def compact_section(figures: DataFigures, examples: Sequence[PairExample]) -> list[Section]:
-    """The data in a report: one table, and the rest folded; nothing when no data stage is known."""
-    if not figures.languages:
-        return []
-    tables = [language_table(figures), task_table(figures), length_table(figures, is_folded=True)]
-    blocks = _blocks(*tables, *_examples(figures, examples, _REPORT_CHARACTERS, is_folded=True))
-    return [Section("data", "Data", [*_kinds_set_aside(figures), _DRAWN], blocks)]
-
-
-def card_sections(
-    figures: DataFigures, examples: Sequence[PairExample], scores: ReferenceScores | None
-) -> list[Section]:
+def card_sections(data: DataCounts, examples: Sequence[PairExample], scores: ReferenceScores | None) -> list[Section]:
     """The sections of a data card."""
-    aside = set_aside_table(figures)
+    aside = set_aside_table(data)
     text = "Rows that break a rule are kept in the stage's quarantine.parquet." if aside else "No row was set aside."
     sections = [
-        Section("languages", "Languages", [], [language_table(figures)]),
-        *_task_section(figures),
-        Section("set-aside", "Set aside", [text, *_kinds_set_aside(figures)], _blocks(aside)),
-        Section("lengths", "Lengths", [], _blocks(length_table(figures, is_folded=False))),
-        *_translation_section(figures, scores),
+        Section("languages", "Languages", [], [language_table(data)]),
+        *_task_section(data),
+        Section("set-aside", "Set aside", [text, *kinds_set_aside(data)], blocks_of(aside)),
+        Section("lengths", "Lengths", [], blocks_of(length_table(data, is_folded=False))),
+        *_translation_section(data, scores),
     ]
-    blocks = _examples(figures, examples, _CARD_CHARACTERS, is_folded=False)
-    return [*sections, *([Section("examples", "Examples", [_DRAWN], blocks)] if blocks else [])]
+    blocks = examples_of(data, examples, _LONGEST, is_folded=False)
+    return [*sections, *([Section("examples", "Examples", [EXAMPLES_TEXT], blocks)] if blocks else [])]
 
 
-def _task_section(figures: DataFigures) -> list[Section]:
-    table = task_table(figures)
-    return [Section("tasks", "Data settings", [], [table])] if table else []
-
-
-def _translation_section(figures: DataFigures, scores: ReferenceScores | None) -> list[Section]:
-    blocks = _blocks(score_table(scores) if scores else None, flag_table(figures))
-    paragraphs = []
-    if scores:
-        paragraphs.append("The translator's English beside references, prompts only. 0 to 100, more is closer.")
-    if figures.quality:
-        paragraphs.append(
-            "Quality and flags come from checks that need no reference: they find what looks wrong, not what is wrong."
-        )
-    return [Section("translation", "Translation", paragraphs, blocks)] if paragraphs else []
-
-
-def _kinds_set_aside(figures: DataFigures) -> list[str]:
+def kinds_set_aside(data: DataCounts) -> list[str]:
     """A sentence for each kind of rule that a reader asks for first, where rows broke one."""
     sentences = []
     for beginning, what in _KINDS.items():
-        parts = [part for part in figures.set_aside if part.rule.startswith(beginning)]
+        parts = [part for part in data.set_aside if part.rule.startswith(beginning)]
         if parts:
             rules = ", ".join(
                 f"{rule} {count(sum(p.rows for p in parts if p.rule == rule))}"
@@ -84,10 +57,29 @@ def _kinds_set_aside(figures: DataFigures) -> list[str]:
     return sentences
 
 
-def _examples(figures: DataFigures, examples: Sequence[PairExample], longest: int, is_folded: bool) -> Sequence[Block]:
-    titles = {language: language_title(language) for language in figures.languages if language != ALL}
+def examples_of(data: DataCounts, examples: Sequence[PairExample], longest: int, is_folded: bool) -> Sequence[Block]:
+    """Examples of every language, under its name; texts end after `longest` characters."""
+    titles = {language: language_title(language) for language in data.languages if language != ALL}
     return example_blocks(tuple(examples), titles, longest, is_folded)
 
 
-def _blocks(*blocks: Block | None) -> list[Block]:
+def blocks_of(*blocks: Block | None) -> list[Block]:
+    """Those blocks that there are."""
     return [block for block in blocks if block is not None]
+
+
+def _task_section(data: DataCounts) -> list[Section]:
+    table = task_table(data)
+    return [Section("tasks", "Data settings", [], [table])] if table else []
+
+
+def _translation_section(data: DataCounts, scores: ReferenceScores | None) -> list[Section]:
+    blocks = blocks_of(score_table(scores) if scores else None, flag_table(data))
+    paragraphs = []
+    if scores:
+        paragraphs.append("The translator's English beside references, prompts only. 0 to 100, more is closer.")
+    if data.quality:
+        paragraphs.append(
+            "Quality and flags come from checks that need no reference: they find what looks wrong, not what is wrong."
+        )
+    return [Section("translation", "Translation", paragraphs, blocks)] if paragraphs else []
