@@ -4,15 +4,15 @@ import re
 from pathlib import Path
 
 import pytest
-from built_report import BuildReport, Built
-from chromium import needs_chromium, opened
 from markdown_it import MarkdownIt
-from page_reader import PageReader
-from report_artifacts import World
 
 from cc_tuning.document.blocks import number
 from cc_tuning.document.markdown import escape_markdown
 from cc_tuning.document.visible import visible
+from tests.document.chromium import needs_chromium, opened
+from tests.document.page_reader import PageReader
+from tests.report.built_report import BuildReport, Built
+from tests.report.report_artifacts import World
 
 HOSTILE = (
     "<script>alert(1)</script> </pre></main> {{ 7 * 7 }} {% raw %} & <img src=http://evil.example/x onerror=alert(1)>\n"
