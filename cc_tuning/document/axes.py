@@ -18,6 +18,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from cc_tuning.document.blocks import scientific
 from cc_tuning.document.svg import GRID, INK, PAPER, SERIES
+from cc_tuning.document.visible import visible
 
 MAX_POINTS = 200
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1)), (0, (8, 3)))
@@ -68,7 +69,7 @@ def draw_lines(
         style |= {"linewidth": 0.8, "marker": ""}
     for number, (x, y) in enumerate(lines):
         at, of = _shortened(x), _shortened(y)
-        axes.plot(at, of, label=None if number else label, markevery=max(1, len(at) // marks), **style)
+        axes.plot(at, of, label=None if number else visible(label), markevery=max(1, len(at) // marks), **style)
 
 
 def label_powers(axis: Axis) -> None:

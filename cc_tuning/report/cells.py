@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from cc_tuning.document.blocks import MISSING, Cell, Table, Tone, number, numeric
 from cc_tuning.report.names import metric_label
 from cc_tuning.report.results import Results
-from cc_tuning.report.scores import Difference, Estimate, Measure, Variant
+from cc_tuning.report.scores import Difference, Estimate, Measure, Variant, sign
 
-_ROUNDING = 1e-9
 _UNBROKEN = "\u00a0"
 _DELTA = f"Δ{_UNBROKEN}"
 _ARROWS: dict[Tone, str] = {"better": f"▲{_UNBROKEN}", "worse": f"▼{_UNBROKEN}", "": ""}
@@ -82,7 +81,7 @@ def _signed(value: float) -> str:
 
 
 def _tone(difference: Difference) -> Tone:
-    # Percentiles of resampled means carry rounding of about 1e-14; that is no difference.
-    if difference.low > _ROUNDING:
+    """Whether the interval of the difference lies on one side of zero."""
+    if sign(difference.low) > 0:
         return "better"
-    return "worse" if difference.high < -_ROUNDING else ""
+    return "worse" if sign(difference.high) < 0 else ""

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+_ROUNDING = 1e-9
+"""Means of scores carry rounding of about 1e-14; what is smaller than this is no difference."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -47,7 +50,7 @@ class Difference:
     @property
     def seeds_that_agree(self) -> int:
         """How many seeds have a difference of the same sign as the mean."""
-        return sum(value * self.value > 0 or value == self.value for value in self.by_seed)
+        return sum(sign(value) == sign(self.value) for value in self.by_seed)
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,8 @@ class Bootstrap:
     samples: int
     confidence: float
     seed: int
+
+
+def sign(points: float) -> int:
+    """1, 0 or -1; 0 for what is rounding only."""
+    return (points > _ROUNDING) - (points < -_ROUNDING)

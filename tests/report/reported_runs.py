@@ -26,9 +26,10 @@ def runs_of(*families: str) -> tuple[ReportedRun, ...]:
     return tuple(_run(family, family, None, families) for family in families)
 
 
-def seeds_of(families: Sequence[str], seeds: Sequence[int]) -> tuple[ReportedRun, ...]:
-    """Every family once per seed."""
-    return tuple(_run(f"{family}.s{seed}", family, seed, families) for family in families for seed in seeds)
+def seeds_of(families: Sequence[str], seeds: Sequence[int], beside: Sequence[str] = ()) -> tuple[ReportedRun, ...]:
+    """Every family once per seed; `beside` are other families of the report."""
+    known = (*families, *beside)
+    return tuple(_run(f"{family}.s{seed}", family, seed, known) for family in families for seed in seeds)
 
 
 def _run(name: str, family: str, seed: int | None, families: Sequence[str]) -> ReportedRun:
