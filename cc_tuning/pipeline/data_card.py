@@ -6,7 +6,7 @@ No stage is run: `select` and `translate` must be finished, `distill` and `mater
 from pathlib import Path
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.pipeline.plan import Plan
+from cc_tuning.pipeline.plan import DataPlan, Plan
 from cc_tuning.report.data_card import card
 from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.step import find_cached
@@ -17,29 +17,36 @@ def write_data_card(plan: Plan, store: ArtifactStore, references: Path | None, o
     """Write the card to `output`, and the Markdown beside it; returns both paths.
 
     Raises:
-        ConfigError: `select` or `translate` is not finished, or `references` cannot be used.
+        ConfigError: no run has data, `select` or `translate` is not finished, or `references` cannot be used.
         ArtifactMismatch: a file of an artifact is missing or damaged.
     """
-    recipe = plan.recipe
+    recipe, data = plan.recipe, _data_of(plan)
     facts = [
         ("source", recipe.data.source),
         ("translator", recipe.translation.model),
-        ("select", plan.select.fingerprint[:12]),
-        ("translate", plan.translate.fingerprint[:12]),
+        ("select", data.select.fingerprint[:12]),
+        ("translate", data.translate.fingerprint[:12]),
     ]
-    return card.write_data_card(recipe.name, facts, _finished_inputs(plan, store), references, output)
+    return card.write_data_card(recipe.name, facts, _finished_inputs(plan, data, store), references, output)
 
 
-def _finished_inputs(plan: Plan, store: ArtifactStore) -> dict[str, Location]:
+def _data_of(plan: Plan) -> DataPlan:
+    """The pairs that the card describes: those of the first run that has some."""
+    if not plan.data:
+        raise ConfigError(f"the recipe {plan.recipe.name} trains no run, so it has no data to describe")
+    return plan.data[0]
+
+
+def _finished_inputs(plan: Plan, data: DataPlan, store: ArtifactStore) -> dict[str, Location]:
     """The artifacts of the data stages, verified; those of `distill` and `materialize` only when they are there."""
-    required = {"select": plan.select, "translate": plan.translate}
+    required = {"select": data.select, "translate": data.translate}
     missing = [name for name, step in required.items() if not find_cached(step, store)]
     if missing:
         raise ConfigError(
             f"the data card of {plan.recipe.name} needs the finished stages select and translate; {store.root} lacks "
             f"{' and '.join(missing)}. Make them with `cc-tuning translate RECIPE`, with the same recipe and --set"
         )
-    optional = {f"materialize/{run.name}": run.materialize for run in plan.runs}
-    optional |= {"distill": plan.distill} if plan.distill else {}
+    optional = {f"materialize/{run.name}": run.materialize for run in plan.runs if run.materialize}
+    optional |= {"distill": data.distill} if data.distill else {}
     there = {name: step for name, step in optional.items() if find_cached(step, store)}
     return {name: Location(str(store.path(step.ref))) for name, step in (required | there).items()}

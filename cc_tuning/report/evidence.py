@@ -1,11 +1,11 @@
 """What the earlier stages left behind, read once and checked: the only place where the report touches artifacts.
 
 Inputs are named as in the plan: `select`, `translate`, `distill`, `items`, any stage of the embedded default, and
-`<stage>/<run>` for `materialize`, `train`, `transform` and `evaluate`. Any of them may be missing; the report then says
-so or leaves the part out.
+`<stage>/<run>` for `materialize`, `train`, `transform`, `evaluate`, and for what comes before them where a run has its
+own. Any of them may be missing; the report then says so or leaves the part out.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,12 +92,12 @@ def collect_evidence(config: ReportConfig, inputs: Mapping[str, Location]) -> Ev
     )
 
 
-def users(stage: StageRecord, families: Sequence[Family]) -> str:
-    """Who used an artifact, for a cell: whole families by their label, otherwise single runs; empty for all runs."""
+def titles_of(runs: Collection[str], families: Sequence[Family]) -> str:
+    """Runs by name as a page lists them: whole families by their label, otherwise single runs; empty for none."""
     titles: list[str] = []
     for family in families:
-        used = [run for run in family.runs if run.name in stage.runs]
-        titles += [family.label] if len(used) == family.seeds else map(family.title, used)
+        named = [run for run in family.runs if run.name in runs]
+        titles += [family.label] if len(named) == family.seeds else map(family.title, named)
     return ", ".join(titles)
 
 

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from cc_tuning.model.config import ConnectionConfig
 
 Method = Literal["sft", "cc"]
+ObjectiveName = Literal["sft", "sft-attention"]
 
 
 class LoraConfig(BaseModel):

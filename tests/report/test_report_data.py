@@ -21,6 +21,7 @@ from cc_tuning.report.data_card.examples import draw_examples
 from cc_tuning.report.data_card.references import read_references, score_references
 from cc_tuning.report.data_card.sections import card_sections
 from cc_tuning.runtime.sources import Location
+from data_contracts.errors import ArtifactMismatch
 from data_contracts.manifest import RowCounts
 from data_contracts.store import ArtifactStore
 from flows.cli import app
@@ -64,6 +65,19 @@ def test_rows_are_counted_by_language_and_other_codes_count_to_it(counts: DataCo
 def test_rows_of_the_source_and_near_duplicates_are_those_of_the_selection(counts: DataCounts) -> None:
     assert counts.read == {ALL: 15, "swa": 9, "zho": 5, UNKNOWN: 1}
     assert counts.near_duplicates == {ALL: 3, "swa": 1, "zho": 2, UNKNOWN: 0}
+
+
+def test_training_rows_of_a_setting_are_those_of_its_first_run(tmp_path: Path) -> None:
+    inputs = written(tmp_path, pair_rows())
+    for run, setting, rows in (("other-cut-off", "plain", 7), ("cc-tuning+en", "en", 40)):
+        write_file(tmp_path / run / "manifest.json", {"config": {"setting": setting}})
+        write_file(tmp_path / run / "summary.json", {"rows_by_task": {"native": rows}})
+        inputs[f"materialize/{run}"] = Location(str(tmp_path / run))
+    counts = collect_counts(inputs)
+    assert counts.tasks == {("plain", "native"): 20, ("en", "native"): 40}
+    (tmp_path / "cc-tuning+en" / "manifest.json").write_text('{"config": {}}', encoding="utf-8")
+    with pytest.raises(ArtifactMismatch, match=r"manifest.json lacks 'setting'; run the stage that writes it again"):
+        collect_counts(inputs)
 
 
 def test_lengths_are_those_of_the_sorted_rows(counts: DataCounts) -> None:
@@ -201,7 +215,7 @@ def test_references_that_cannot_be_used_are_refused_with_what_is_wrong(tmp_path:
 def test_command_reads_what_is_finished_and_computes_nothing(tmp_path: Path) -> None:
     overrides = [f"execution.store={tmp_path / 'store'}", f"execution.output={tmp_path / 'runs'}"]
     plan, store = plan_recipe(load_recipe(SMALLEST, overrides)), ArtifactStore(tmp_path / "store")
-    for step in (plan.select, plan.translate):
+    for step in (plan.data[0].select, plan.data[0].translate):
         finish(store, step.ref, step.label, data_files(step.stage.name, pair_rows()), RowCounts(read=20, kept=20))
     before = sorted(store.root.rglob("*"))
     options = [argument for override in overrides for argument in ("--set", override)]

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.pipeline.loading import load_recipe
-from cc_tuning.pipeline.plan import report_config
+from cc_tuning.pipeline.plan import plan_recipe
 from cc_tuning.report import parts
 from cc_tuning.report.config import ReportConfig, ReportedRun
 from cc_tuning.report.evidence import collect_evidence
@@ -116,8 +116,23 @@ def test_missing_file_of_an_input_is_named(tmp_path: Path) -> None:
 
 def test_rows_of_the_paper_are_held_against_the_same_data_then_plain() -> None:
     recipe = load_recipe(SMALLEST, ["runs=[ml-sft, ml-sft+en, cc-tuning+en, cc-tuning+mt]"])
-    found = {run.label: run.baseline for run in report_config(recipe).runs}
+    config = plan_recipe(recipe).report.config
+    assert isinstance(config, ReportConfig)
+    found = {run.label: run.baseline for run in config.runs}
     assert found == {"ML-SFT": "", "ML-SFT +EN": "ml-sft", "CC-Tuning +EN": "ml-sft+en", "CC-Tuning +MT": "ml-sft"}
+
+
+def test_plan_names_runs_their_families_and_their_seeds() -> None:
+    mean = "{name: cc-mean, label: mean of layers, like: cc-tuning, set: {connection.selector: mean}}"
+    recipe = load_recipe(SMALLEST, [f"runs=[base, cc-tuning, {mean}]", "seeds=[3, 5]"])
+    config = plan_recipe(recipe).report.config
+    assert isinstance(config, ReportConfig)
+    families = {at.name: (at.label, at.baseline, [run.seed for run in at.runs]) for at in config.families}
+    assert families == {
+        "base": ("Base model", "", [None]),
+        "cc-tuning": ("CC-Tuning", "base", [3, 5]),
+        "cc-mean": ("mean of layers", "base", [3, 5]),
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """The counts of finished artifacts: read batch by batch, so that texts and token ids are never all in memory.
 
 Inputs are named as in the report: `select`, `translate`, `distill` and `materialize/<run>`. Any may be missing. Of
-several `materialize` artifacts the rows of the first are read, because those of the task `native` are the same in all.
+several `materialize` artifacts the rows of the first are read, because those of the task `native` are the same for all
+runs on the same pairs.
 """
 
 import json
@@ -34,7 +35,7 @@ def collect_counts(inputs: Mapping[str, Location]) -> DataCounts:
         ArtifactMismatch: a file of an artifact is missing or damaged, or a manifest does not name the setting.
     """
     select, translate = inputs.get("select"), inputs.get("translate")
-    materialize = next((inputs[name] for name in sorted(inputs) if name.startswith(_MATERIALIZE)), None)
+    materialize = next((inputs[name] for name in inputs if name.startswith(_MATERIALIZE)), None)
     chosen = _read(select.path / SELECTED_ROWS, ["language_code"]) if select else None
     pairs = _measured_pairs(translate.path / PAIRS) if translate else None
     rows = _measured_rows(materialize.path / TRAINING_ROWS) if materialize else None
@@ -56,14 +57,13 @@ def collect_counts(inputs: Mapping[str, Location]) -> DataCounts:
 
 
 def _rows_by_task(inputs: Mapping[str, Location]) -> dict[tuple[str, str], int]:
-    """Training rows by setting and task, as each `materialize` counted them."""
-    counted: dict[tuple[str, str], int] = {}
+    """Training rows by setting and task, as the first `materialize` of each setting counted them."""
+    counted: dict[str, Mapping[str, int]] = {}
     for name, location in inputs.items():
         if name.startswith(_MATERIALIZE):
-            setting = _setting(location.path / MANIFEST)
-            by_task = read_json(location.path / TRAINING_ROWS_SUMMARY)["rows_by_task"]
-            counted |= {(setting, task): rows for task, rows in by_task.items()}
-    return counted
+            summary = read_json(location.path / TRAINING_ROWS_SUMMARY)
+            counted.setdefault(_setting(location.path / MANIFEST), summary["rows_by_task"])
+    return {(setting, task): rows for setting, by_task in counted.items() for task, rows in by_task.items()}
 
 
 def _setting(path: Path) -> str:

@@ -6,7 +6,7 @@ from cc_tuning.document.blocks import Cell, Section, Table, count, numeric
 from cc_tuning.report.config import Family
 from cc_tuning.report.data_card.sections import EXAMPLES_TEXT, blocks_of, examples_of, kinds_set_aside
 from cc_tuning.report.data_card.tables import language_table, length_table, task_table
-from cc_tuning.report.evidence import Evidence, StageRecord, users
+from cc_tuning.report.evidence import Evidence, StageRecord, titles_of
 
 _LONGEST = 500
 """Characters of an example before it is cut."""
@@ -19,7 +19,7 @@ def data_part(evidence: Evidence) -> Section | None:
         return None
     tables = [language_table(data), task_table(data), length_table(data, is_folded=True)]
     blocks = blocks_of(*tables, *examples_of(data, evidence.pairs, _LONGEST, is_folded=True))
-    return Section("data", "Data", [*kinds_set_aside(data), EXAMPLES_TEXT], blocks)
+    return Section("data", "Data", [*_other_data(evidence), *kinds_set_aside(data), EXAMPLES_TEXT], blocks)
 
 
 def rows_part(evidence: Evidence) -> Section:
@@ -34,6 +34,12 @@ def rows_part(evidence: Evidence) -> Section:
     return Section("rows", "Rows", ["No row was set aside."], tables)
 
 
+def _other_data(evidence: Evidence) -> list[str]:
+    """Whose pairs are not those of the tables, because a run changes a key of its data."""
+    own = {run for at in evidence.stages if at.manifest.stage in ("select", "translate") for run in at.runs}
+    return [f"The pairs of {titles_of(own, evidence.families)} are others and not shown here."] if own else []
+
+
 def _counts_table(stages: Sequence[StageRecord], families: Sequence[Family]) -> Table:
     """Rows per stage: read = kept + not selected + set aside, in every line (the manifest refuses anything else)."""
     rows = []
@@ -41,7 +47,9 @@ def _counts_table(stages: Sequence[StageRecord], families: Sequence[Family]) -> 
         counts = stage.manifest.rows
         aside = sum(counts.quarantined.values())
         numbers = (counts.read, counts.kept, counts.not_selected, aside)
-        rows.append([Cell(stage.manifest.stage, users(stage, families)), *(numeric(count(at)) for at in numbers)])
+        rows.append(
+            [Cell(stage.manifest.stage, titles_of(stage.runs, families)), *(numeric(count(at)) for at in numbers)]
+        )
     columns = ["stage", "read", "kept", "not selected", "set aside"]
     return Table("counts", "Rows per stage", columns, rows, "Read = kept + not selected + set aside, in every line.")
 
@@ -49,7 +57,7 @@ def _counts_table(stages: Sequence[StageRecord], families: Sequence[Family]) -> 
 def _quarantine_table(stages: Sequence[StageRecord], families: Sequence[Family]) -> Table | None:
     """Rows set aside, by stage and rule; None when there are none."""
     rows = [
-        [Cell(stage.manifest.stage, users(stage, families)), Cell(rule), numeric(count(rows_aside))]
+        [Cell(stage.manifest.stage, titles_of(stage.runs, families)), Cell(rule), numeric(count(rows_aside))]
         for stage in stages
         for rule, rows_aside in sorted(stage.manifest.rows.quarantined.items())
         if rows_aside

@@ -6,7 +6,7 @@ import yaml
 
 from cc_tuning.document.blocks import MISSING, Cell, Listing, Section, Table, numeric
 from cc_tuning.report.config import Family
-from cc_tuning.report.evidence import Evidence, StageRecord, users
+from cc_tuning.report.evidence import Evidence, StageRecord, titles_of
 
 _MEBIBYTE = 1 << 20
 _FINGERPRINT_DIGITS = 12
@@ -24,7 +24,7 @@ def _cost_table(stages: Sequence[StageRecord], families: Sequence[Family]) -> Ta
     """Seconds, peak memory and identity of each stage, as its manifest records them."""
     rows = [
         [
-            Cell(stage.manifest.stage, users(stage, families)),
+            Cell(stage.manifest.stage, titles_of(stage.runs, families)),
             numeric(f"{stage.manifest.seconds:,.1f}"),
             numeric(f"{stage.manifest.peak_memory_bytes / _MEBIBYTE:,.0f}"),
             Cell(stage.manifest.fingerprint[:_FINGERPRINT_DIGITS]),
