@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from cc_tuning.document.axes import MAX_POINTS, add_legend, draw_lines, draw_svg, label_powers
 from cc_tuning.document.blocks import Figure, count, scientific
-from cc_tuning.report.diagnostics import PairErrors, TransformDiagnostics
+from cc_tuning.report.run_evidence import PairErrors, TransformDiagnostics
 
 Line = tuple[Sequence[float], Sequence[float]]
 

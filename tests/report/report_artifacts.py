@@ -52,6 +52,8 @@ class World:
     """Items (by id) without an English prompt: no answer with the connection `parallel`."""
     not_tuned: Sequence[str] = ("base",)
     """Families that are evaluated only."""
+    own_pairs: Sequence[str] = ()
+    """Runs whose pairs were chosen and translated for them alone."""
     draws: Mapping[str, str] = field(default_factory=dict)
     """By the name of a run, the name whose made-up scores it has; its own where it is not named."""
 
@@ -73,6 +75,9 @@ def made_world(store: ArtifactStore, world: World) -> dict[str, ArtifactRef]:
             rows = data_files("materialize", pairs)
             refs[f"materialize/{name}"] = _made(store, "materialize", setting, rows, kept, {"setting": setting})
             refs[f"train/{name}"] = _made(store, "train", name, _training_files(run, world), kept)
+        if name in world.own_pairs:
+            own = _made(store, "translate", name, data_files("translate", pairs), translated)
+            refs[f"translate/{name}"] = own
         if run.family in CONNECTED:
             counts = RowCounts(read=88, kept=40, not_selected=48)
             refs[f"transform/{name}"] = _made(

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cc_tuning.report.config import ReportedRun
 
 BASE = ReportedRun(name="base", label="Base model", family="base")
-CONNECTED = ("cc-tuning", "cc-tuning+mt", "cc-mean")
+CONNECTED = ("cc-tuning", "cc-tuning+mt", "cc-mean", "cc-tuning_v1.0", "cc-tuning_v1.1")
 """Families with a connection, in the made-up artifacts."""
 
 _LABELS = {

@@ -15,11 +15,11 @@ from cc_tuning.document.page import render_page
 from cc_tuning.errors import ConfigError
 from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import plan_recipe
+from cc_tuning.report.data_card.card import card_sections
 from cc_tuning.report.data_card.collecting import collect_counts
 from cc_tuning.report.data_card.counts import ALL, UNKNOWN, DataCounts
 from cc_tuning.report.data_card.examples import draw_examples
 from cc_tuning.report.data_card.references import read_references, score_references
-from cc_tuning.report.data_card.sections import card_sections
 from cc_tuning.runtime.sources import Location
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.manifest import RowCounts

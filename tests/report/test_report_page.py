@@ -16,12 +16,15 @@ from tests.report.report_artifacts import World
 
 @pytest.fixture(scope="module")
 def hostile(build_report: BuildReport) -> Built:
-    return build_report(World(benchmarks=("MKQA",), items=2, steps=2, responses={"MKQA": HOSTILE}))
+    runs = [run.model_copy(update={"label": f"<b>{run.label}</b> \u202e{{{{ 7 }}}}"}) for run in World().runs]
+    return build_report(World(runs=runs, benchmarks=("MKQA",), items=2, steps=2, responses={"MKQA": HOSTILE}))
 
 
 def test_hostile_text_reaches_the_reader_as_text(hostile: Built) -> None:
     page = PageReader(hostile.text("index.html"))
     assert visible(HOSTILE) in page.text
+    assert "<b>CC-Tuning</b> ⟨U+202E⟩{{ 7 }}" in page.text
+    assert "\u202e" not in hostile.text("index.html")
     tags = {tag for tag, _ in page.elements}
     assert not tags & {"script", "img", "iframe", "object", "embed", "form", "base"}
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]

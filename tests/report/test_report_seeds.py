@@ -183,6 +183,24 @@ def test_stages_name_the_seeds_that_used_them(page: PageReader) -> None:
     assert shared == [["ML-SFT, CC-Tuning"], ["ML-SFT +MT"]]
 
 
+def test_pairs_of_a_run_of_its_own_are_named_and_not_mixed_with_the_others(build_report: BuildReport) -> None:
+    page = PageReader(build_report(World(own_pairs=("cc-tuning",), **SMALL)).text("index.html"))
+    assert "The pairs of CC-Tuning are others and not shown here." in page.text
+    used = [row[0].split("\n") for row in page.tables["counts"][1:]]
+    assert [who for stage, *who in used if stage == "translate"] == [[], ["CC-Tuning"]]
+
+
+def test_ids_are_unique_whatever_runs_are_called(build_report: BuildReport) -> None:
+    odd = [run.model_copy(update={"family": f"{run.family}_v1.{run.seed}", "name": f"x_{run.name}", "baseline": ""})
+           for run in seeds_of(["cc-tuning"], (0, 1))]  # fmt: skip
+    odd = [run.model_copy(update={"label": f"{run.label} {run.seed}"}) for run in odd]
+    report = build_report(World(runs=[*odd, *WORLD.runs], **SMALL))
+    elements = PageReader(report.text("index.html")).elements
+    ids = [str(attributes["id"]) for _, attributes in elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch(r"[A-Za-z0-9-]+", key) for key in ids if key.startswith("figure-"))
+
+
 def test_model_that_was_not_tuned_is_in_the_tables_and_has_no_curve(build_report: BuildReport) -> None:
     report = build_report(World(runs=(BASE, *runs_of("ml-sft", "cc-tuning")), **SMALL))
     page = PageReader(report.text("index.html"))

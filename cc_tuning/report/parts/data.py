@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from cc_tuning.document.blocks import Cell, Section, Table, count, numeric
 from cc_tuning.report.config import Family
-from cc_tuning.report.data_card.sections import EXAMPLES_TEXT, blocks_of, examples_of, kinds_set_aside
+from cc_tuning.report.data_card.card import EXAMPLES_TEXT, blocks_of, examples_of, kinds_set_aside
 from cc_tuning.report.data_card.tables import language_table, length_table, task_table
 from cc_tuning.report.evidence import Evidence, StageRecord, titles_of
 

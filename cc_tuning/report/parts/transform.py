@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from cc_tuning.document.blocks import Cell, Section, Table, count, number, numeric, scientific
 from cc_tuning.report.config import Family
-from cc_tuning.report.diagnostics import PairErrors, TransformDiagnostics
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import html_key
+from cc_tuning.report.run_evidence import PairErrors, TransformDiagnostics
 from cc_tuning.report.transform_plots import sweep_figure, transform_figure
 
 _PREDICTORS = {"transform": "Transform Matrix", "identity": "identity", "mean": "mean"}
