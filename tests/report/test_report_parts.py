@@ -135,6 +135,12 @@ def test_plan_names_runs_their_families_and_their_seeds() -> None:
     }
 
 
+def test_two_runs_of_one_label_are_refused_with_both_names() -> None:
+    same = "{name: mine, label: CC-Tuning, like: cc-tuning}"
+    with pytest.raises(ConfigError, match="runs cc-tuning and mine have one label, 'CC-Tuning'; change one"):
+        load_recipe(SMALLEST, [f"runs=[cc-tuning, {same}]"])
+
+
 @pytest.mark.parametrize(
     ("runs", "message"),
     [

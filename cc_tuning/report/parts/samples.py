@@ -3,12 +3,12 @@
 Which items are shown depends on their ids and the seed only, never on the answers: nobody picks the flattering ones.
 """
 
-import hashlib
 from collections.abc import Sequence
 
 import polars as pl
 
 from cc_tuning.document.blocks import Answer, Sample, Section, number
+from cc_tuning.report.data_card.examples import draw_order
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import benchmark_place, language_label, metric_label, metric_place, text_direction
 from cc_tuning.report.results import Results
@@ -54,16 +54,12 @@ def _chosen_items(
 def _choose(items: Sequence[dict[str, object]], benchmark: str, wanted: int, seed: int) -> list[dict[str, object]]:
     """One item of each language in turn until there are enough; the order is that of a hash of the ids."""
     by_language: dict[str, list[dict[str, object]]] = {}
-    for item in sorted(items, key=lambda item: _lot(seed, str(item["language"]), str(item["item_id"]))):
+    for item in sorted(items, key=lambda item: draw_order(seed, str(item["language"]), str(item["item_id"]))):
         by_language.setdefault(str(item["language"]), []).append(item)
-    languages = sorted(by_language, key=lambda language: (language == "en", _lot(seed, benchmark, language)))
+    languages = sorted(by_language, key=lambda language: (language == "en", draw_order(seed, benchmark, language)))
     rounds = max(map(len, by_language.values()), default=0)
     in_turn = [by_language[at][turn] for turn in range(rounds) for at in languages if turn < len(by_language[at])]
     return in_turn[:wanted]
-
-
-def _lot(seed: int, *parts: str) -> str:
-    return hashlib.sha256("\0".join((str(seed), *parts)).encode()).hexdigest()
 
 
 def _sample(item: dict[str, object], predictions: pl.DataFrame, results: Results) -> Sample:
