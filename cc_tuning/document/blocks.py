@@ -1,4 +1,4 @@
-"""What a report is made of, before it becomes HTML or Markdown: sections of tables, figures and samples.
+"""The blocks of a document before it becomes HTML or Markdown: sections of tables, figures, samples and listings.
 
 Everything here is plain text; escaping is the business of `page` and `markdown`, which are the only readers.
 """
@@ -16,13 +16,13 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: a main text, and below it up to two smaller ones."""
+    """One cell of a table: a main text, and below it up to two smaller ones, each of one or more lines."""
 
     text: str
     detail: str = ""
-    """Second line, for example an interval."""
+    """Below the text, for example an interval."""
     change: str = ""
-    """Third line, for example a difference with its interval."""
+    """Below the detail, for example a difference with its interval."""
     tone: Tone = ""
     """Whether the difference excludes zero; never said by colour alone, the text carries an arrow."""
     is_number: bool = False
@@ -129,7 +129,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole report."""
+    """Everything that one page shows."""
 
     title: str
     summary: str

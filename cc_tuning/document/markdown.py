@@ -1,9 +1,10 @@
-"""The report as Markdown. Every text is escaped, because model output and data are hostile."""
+"""Documents as Markdown. Every text is escaped, because model output and data are hostile."""
 
 from collections.abc import Sequence
 
 from cc_tuning.document.blocks import Block, Cell, Document, Examples, Figure, Listing, Sample, Section, Table
 from cc_tuning.document.visible import visible
+from data_contracts.layout import REPORT_FIGURES
 
 _ESCAPES = str.maketrans(
     {character: f"\\{character}" for character in "\\`*_[]|~#$!"}
@@ -21,7 +22,7 @@ def escape_markdown(text: str) -> str:
 
 
 def render_markdown(document: Document) -> str:
-    """The whole report; figures are referred to as `figures/<key>.svg`."""
+    """The whole document; its figures are looked for as `figures/<key>.svg` beside it."""
     lines = [f"# {escape_markdown(document.title)}", "", escape_markdown(document.summary), ""]
     lines += _grid(["", ""], [[name, value] for name, value in map(_escaped_pair, document.facts)])
     for section in document.sections:
@@ -86,7 +87,7 @@ def _line(cells: Sequence[str]) -> str:
 
 def _figure(figure: Figure) -> list[str]:
     lines = [f"### {escape_markdown(figure.title)}", ""]
-    lines += [f"![{escape_markdown(figure.alternative)}](figures/{figure.key}.svg)", ""]
+    lines += [f"![{escape_markdown(figure.alternative)}]({REPORT_FIGURES}/{figure.key}.svg)", ""]
     return [*lines, escape_markdown(figure.caption), ""] if figure.caption else lines
 
 

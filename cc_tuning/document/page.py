@@ -1,7 +1,7 @@
-"""The report as one HTML file: no script, no request, nothing trusted.
+"""Documents as one HTML file: no script, no request, nothing trusted.
 
-Jinja2 escapes every text. The only markup that is let through are the figures, which this package draws; the text
-inside them was escaped by matplotlib. A content security policy in the page forbids scripts and requests even if that
+Jinja2 escapes every text. The only markup that is let through are the figures, which `axes` draws; the text inside
+them was escaped by matplotlib. A content security policy in the page forbids scripts and requests even if that
 failed.
 """
 
@@ -20,7 +20,7 @@ _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def render_page(document: Document) -> str:
-    """The whole report as HTML."""
+    """The whole document as HTML."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -29,7 +29,7 @@ def render_page(document: Document) -> str:
     )
     environment.filters |= {"visible": visible, "grouped": _grouped}
     environment.globals["inline_svg"] = _inline_svg
-    return environment.get_template("report.html.jinja").render(document=document)
+    return environment.get_template("page.html.jinja").render(document=document)
 
 
 def _grouped(blocks: Sequence[Block]) -> list[tuple[str, list[Block]]]:

@@ -4,6 +4,7 @@ A stage's identity is the config of its own section, with what it needs of other
 not in it: what they hold is an input.
 """
 
+from collections.abc import Iterable
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -12,8 +13,8 @@ from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
 from cc_tuning.miniature.config import TranslatorConfig
 from cc_tuning.pipeline.recipe import Recipe
-from cc_tuning.pipeline.runs import RunSpec
-from cc_tuning.report.config import ReportConfig
+from cc_tuning.pipeline.runs import RunSpec, baseline_of
+from cc_tuning.report.config import ReportConfig, ReportedRun
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.rows.config import MaterializationConfig
@@ -86,11 +87,14 @@ def evaluate(recipe: Recipe, run: RunSpec, name: str) -> RunEvaluation:
     )
 
 
-def report(recipe: Recipe, names: tuple[str, ...]) -> ReportConfig:
-    """What the page says about the recipe, and of which runs."""
+def report(recipe: Recipe, runs: Iterable[tuple[RunSpec, str, int | None]]) -> ReportConfig:
+    """What the page says about the recipe; `runs` are each run with its name and its seed."""
     return ReportConfig(
         name=recipe.name,
-        runs=names,
+        runs=tuple(
+            ReportedRun(name=name, label=run.title, family=run.name, seed=seed, baseline=baseline_of(run, recipe.runs))
+            for run, name, seed in runs
+        ),
         base_model=recipe.model.base,
         bootstrap_samples=recipe.evaluation.bootstrap_samples,
         confidence=recipe.evaluation.confidence,

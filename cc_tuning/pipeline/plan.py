@@ -195,7 +195,7 @@ def _plan_report(recipe: Recipe, runs: tuple[RunPlan, ...], places: Places) -> S
     for run in runs:
         shared = [step for step in run.steps if step not in run.own_steps and step.ref not in inputs.values()]
         inputs |= {f"{step.stage.name}/{run.name}": step.ref for step in (*shared, *run.own_steps)}
-    return REPORT.step(identities.report(recipe, tuple(run.name for run in runs)), **inputs)
+    return REPORT.step(identities.report(recipe, ((run.spec, run.name, run.seed) for run in runs)), **inputs)
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Step, ...]:

@@ -89,7 +89,10 @@ def read_runs(written: object) -> tuple[RunSpec, ...]:
         if run.name in runs:
             raise ValueError(f"run {run.name} stands twice; give the second another name")
         runs[run.name] = run
+    titles: dict[str, str] = {}
     for run in runs.values():
+        if titles.setdefault(run.title, run.name) != run.name:
+            raise ValueError(f"runs {titles[run.title]} and {run.name} have one label, {run.title!r}; change one")
         if run.baseline and run.baseline not in {**KNOWN_RUNS, **runs}:
             raise ValueError(f"run {run.name} is held against {run.baseline!r}, which is no run; {_known(runs)}")
     return tuple(runs.values())

@@ -1,45 +1,23 @@
-"""How runs, connections, metrics and stages are called on the page."""
+"""How connections, metrics, languages and groups of items are called on the page, and in which order they stand."""
 
 from collections.abc import Sequence
 
 from cc_tuning.document.blocks import Direction
+from cc_tuning.report.config import Family
 from cc_tuning.text.languages import UnknownLanguage, by_iso639_1
+from data_contracts.schemas import BENCHMARKS
 
-CONNECTION_ORDER = ("transform", "off", "parallel")
 AVERAGE = "avg"
+"""Stands for a language in the average over languages, as the evaluation writes it."""
+OFF, TRANSFORM, PARALLEL = "off", "transform", "parallel"
+CONNECTION_LABELS = {TRANSFORM: "Transform Matrix", OFF: "connection off", PARALLEL: "real English prompt"}
+"""What is added at the connection position, in the order of the page."""
 
-_METHODS = {"ml-sft": "ML-SFT", "cc-tuning": "CC-Tuning"}
-_CONNECTIONS = {"transform": "Transform Matrix", "off": "connection off", "parallel": "real English prompt"}
-_METRICS = {
-    "accuracy": "accuracy",
-    "rougeL": "ROUGE-L",
-    "rougeL_ascii": "ROUGE-L ASCII",
-}
+_METRICS = {"accuracy": "accuracy", "rougeL": "ROUGE-L", "rougeL_ascii": "ROUGE-L ASCII"}
 _GROUPS = {
     "english_only": "Items whose facts the base model met in English only",
     "both": "Items whose facts the base model also met in the language",
 }
-
-
-def run_label(run: str) -> str:
-    """`cc-tuning+mt` as people write it: CC-Tuning +MT."""
-    method, plus, setting = run.partition("+")
-    return f"{_METHODS.get(method, method)}{' ' + plus + setting.upper() if plus else ''}"
-
-
-def connection_label(run: str, connection: str) -> str:
-    """What was added at the connection position; empty for a run that has no connection."""
-    return _CONNECTIONS.get(connection, connection) if has_connection(run) else ""
-
-
-def full_label(run: str, connection: str) -> str:
-    """Run and connection in one line."""
-    return ", ".join(part for part in (run_label(run), connection_label(run, connection)) if part)
-
-
-def has_connection(run: str) -> bool:
-    """Whether a run of this name trains a connection."""
-    return run.partition("+")[0] == "cc-tuning"
 
 
 def metric_label(metric: str) -> str:
@@ -53,20 +31,13 @@ def group_label(group: str) -> str:
 
 
 def metric_place(metric: str) -> tuple[int, str]:
-    """Sorts metrics into the order of the page."""
-    known = list(_METRICS)
-    return (known.index(metric) if metric in known else len(known), metric)
+    """Sorts metrics into the order of the page, those without a place there by name at the end."""
+    return _place(metric, tuple(_METRICS))
 
 
-def baseline_run(run: str, runs: Sequence[str]) -> str | None:
-    """The run that a run is held against: ML-SFT on the same training data, otherwise plain ML-SFT.
-
-    The paper's rule (Table 1) for CC-Tuning; ML-SFT +EN and +MT are held against plain ML-SFT. None when the baseline
-    is the run itself or was not made.
-    """
-    setting = run.partition("+")[2]
-    same_data = f"ml-sft+{setting}" if setting and has_connection(run) else "ml-sft"
-    return next((name for name in (same_data, "ml-sft") if name in runs and name != run), None)
+def benchmark_place(benchmark: str) -> tuple[int, str]:
+    """Sorts benchmarks into the paper's order, others by name at the end."""
+    return _place(benchmark, BENCHMARKS)
 
 
 def language_label(code: str) -> str:
@@ -83,3 +54,19 @@ def text_direction(code: str) -> Direction:
         return "rtl" if by_iso639_1(code).right_to_left else "ltr"
     except UnknownLanguage:
         return "auto"
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a`, `a and b`, or `a, b and c`."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def html_key(family: Family) -> str:
+    """A family's name where only letters, digits and hyphens are allowed: in ids and in names of files."""
+    kept = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-"
+    name = family.name.replace("+", "-with-")
+    return "".join(character if character in kept else f"-{ord(character):x}-" for character in name)
+
+
+def _place(name: str, order: Sequence[str]) -> tuple[int, str]:
+    return (order.index(name) if name in order else len(order), name)

@@ -48,7 +48,7 @@ EVALUATE = Stage(
     tags=("evaluation", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 REPORT = Stage(
-    "report", 3, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
+    "report", 4, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
 )  # fmt: skip
 
 EMBEDDED = (WORLD, BASE_MODEL, TRANSLATOR)

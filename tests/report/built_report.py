@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from report_artifacts import World
-
 from data_contracts.store import ArtifactRef, ArtifactStore
+from tests.report.report_artifacts import World
 
 
 @dataclass(frozen=True)
@@ -29,5 +28,10 @@ BuildReport = Callable[..., Built]
 def recipe_of(world: World, **changes: Any) -> dict[str, Any]:
     """The part of a recipe that a report needs."""
     evaluation = {"bootstrap_samples": 200, "confidence": 0.95, "seed": 0}
-    recipe = {"name": "made-up", "runs": list(world.runs), "model": {"base": "miniature"}, "evaluation": evaluation}
+    recipe = {
+        "name": "made-up",
+        "runs": [run.name for run in world.runs],
+        "model": {"base": "miniature"},
+        "evaluation": evaluation,
+    }
     return recipe | changes

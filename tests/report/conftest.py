@@ -3,8 +3,6 @@
 from typing import Any
 
 import pytest
-from built_report import BuildReport, Built, recipe_of
-from report_artifacts import World, made_world
 
 from cc_tuning.report.config import ReportConfig
 from cc_tuning.runtime.execution import Execution
@@ -12,12 +10,14 @@ from cc_tuning.runtime.progress import no_progress
 from cc_tuning.runtime.stage_table import REPORT
 from cc_tuning.runtime.step import run_step
 from data_contracts.store import ArtifactStore
+from tests.report.built_report import BuildReport, Built, recipe_of
+from tests.report.report_artifacts import World, made_world
 
 
-def config_of(recipe: dict[str, Any]) -> ReportConfig:
+def config_of(world: World, recipe: dict[str, Any]) -> ReportConfig:
     return ReportConfig(
         name=recipe["name"],
-        runs=recipe["runs"],
+        runs=tuple(world.runs),
         base_model=recipe["model"]["base"],
         **{name: recipe["evaluation"][name] for name in ("bootstrap_samples", "confidence", "seed")},
         recipe=recipe,
@@ -32,7 +32,7 @@ def build_report(tmp_path_factory: pytest.TempPathFactory) -> BuildReport:
         store = ArtifactStore(tmp_path_factory.mktemp("store"))
         inputs = {name: ref for name, ref in made_world(store, world).items() if not name.startswith(without or "-")}
         outcome = run_step(
-            REPORT.step(config_of(recipe_of(world, **changes)), **inputs), store, Execution(), no_progress
+            REPORT.step(config_of(world, recipe_of(world, **changes)), **inputs), store, Execution(), no_progress
         )
         return Built(store.folder(outcome.ref), world, store, inputs)
 

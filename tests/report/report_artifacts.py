@@ -12,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-from data_artifacts import data_files, pair_rows
 
+from cc_tuning.report.config import ReportedRun
 from data_contracts.manifest import Manifest, RowCounts
 from data_contracts.parquet import write_parquet
 from data_contracts.schemas import BenchmarkItem, ItemScore, Prediction, Score
 from data_contracts.store import ArtifactRef, ArtifactStore, file_records
+from tests.report.data_artifacts import data_files, pair_rows
+from tests.report.reported_runs import CONNECTED, runs_of
 
 LAYERS = 4
 METRICS = {"XLSum": ("rougeL", "rougeL_ascii")}
-CONNECTIONS = {"ml-sft": ("off",), "cc-tuning": ("transform", "off", "parallel")}
 TEXTS = {
     "en": ("Which town lies on the river {n}?", "Harbour {n}"),
     "es": ("¿Qué ciudad está junto al río {n}?", "Puerto {n}"),
@@ -36,7 +37,7 @@ TEXTS = {
 class World:
     """What the made-up artifacts are about."""
 
-    runs: Sequence[str] = ("ml-sft", "cc-tuning")
+    runs: Sequence[ReportedRun] = runs_of("ml-sft", "cc-tuning")
     benchmarks: Sequence[str] = ("XNLI", "MKQA", "XLSum")
     languages: Sequence[str] = ("en", "es", "ar")
     items: int = 6
@@ -49,6 +50,12 @@ class World:
     """Replaces figures of the transform stage."""
     lacks_english: Sequence[str] = ()
     """Items (by id) without an English prompt: no answer with the connection `parallel`."""
+    not_tuned: Sequence[str] = ("base",)
+    """Families that are evaluated only."""
+    own_pairs: Sequence[str] = ()
+    """Runs whose pairs were chosen and translated for them alone."""
+    draws: Mapping[str, str] = field(default_factory=dict)
+    """By the name of a run, the name whose made-up scores it has; its own where it is not named."""
 
 
 def made_world(store: ArtifactStore, world: World) -> dict[str, ArtifactRef]:
@@ -62,18 +69,23 @@ def made_world(store: ArtifactStore, world: World) -> dict[str, ArtifactRef]:
         "items": _made(store, "world", "", _items_files(world), RowCounts(read=1, kept=1)).at("benchmarks"),
     }
     for run in world.runs:
-        setting = run.partition("+")[2] or "plain"
-        rows = data_files("materialize", pairs)
-        refs[f"materialize/{run}"] = _made(store, "materialize", setting, rows, RowCounts(read=88, kept=88))
-        refs[f"train/{run}"] = _made(store, "train", run, _training_files(run, world), RowCounts(read=88, kept=88))
-        if run.startswith("cc-tuning"):
+        name, kept = run.name, RowCounts(read=88, kept=88)
+        if run.family not in world.not_tuned:
+            setting = "mt" if run.family.endswith("+mt") else "plain"
+            rows = data_files("materialize", pairs)
+            refs[f"materialize/{name}"] = _made(store, "materialize", setting, rows, kept, {"setting": setting})
+            refs[f"train/{name}"] = _made(store, "train", name, _training_files(run, world), kept)
+        if name in world.own_pairs:
+            own = _made(store, "translate", name, data_files("translate", pairs), translated)
+            refs[f"translate/{name}"] = own
+        if run.family in CONNECTED:
             counts = RowCounts(read=88, kept=40, not_selected=48)
-            refs[f"transform/{run}"] = _made(
-                store, "transform", run, {"diagnostics.json": diagnostics() | world.transform}, counts
+            refs[f"transform/{name}"] = _made(
+                store, "transform", name, {"diagnostics.json": diagnostics() | world.transform}, counts
             )
         scored = len(world.benchmarks) * len(world.languages) * world.items
-        refs[f"evaluate/{run}"] = _made(
-            store, "evaluate", run, _evaluation_files(run, world), RowCounts(read=scored, kept=scored)
+        refs[f"evaluate/{name}"] = _made(
+            store, "evaluate", name, _evaluation_files(run, world), RowCounts(read=scored, kept=scored)
         )
     return refs
 
@@ -102,16 +114,16 @@ def item_rows(world: World) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides={"group": pl.String})
 
 
-def score_rows(run: str, world: World) -> pl.DataFrame:
+def score_rows(run: ReportedRun, world: World) -> pl.DataFrame:
     """ItemScore rows: every item under every metric and connection, drawn from the seed, run and item."""
-    rows = []
-    for connection in CONNECTIONS[run.partition("+")[0]]:
+    rows, drawn = [], world.draws.get(run.name, run.name)
+    for connection in _connections(run):
         for item in _answered(connection, world):
-            lot = random.Random(f"{world.seed} {run} {connection} {item['language']} {item['item_id']}")
+            lot = random.Random(f"{world.seed} {drawn} {connection} {item['language']} {item['item_id']}")
             for metric in METRICS.get(item["benchmark"], ("accuracy",)):
                 value = round(lot.uniform(0, 100), 3) if metric != "accuracy" else 100.0 * (lot.random() < 0.5)
                 key = {name: item[name] for name in ("benchmark", "language", "item_id", "group")}
-                rows.append({"run": run, "connection": connection, "metric": metric, "value": value, **key})
+                rows.append({"run": run.name, "connection": connection, "metric": metric, "value": value, **key})
     return pl.DataFrame(rows, schema_overrides={"group": pl.String})
 
 
@@ -127,16 +139,16 @@ def mean_rows(item_scores: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(ci_low=low, ci_high=high)
 
 
-def prediction_rows(run: str, world: World) -> pl.DataFrame:
+def prediction_rows(run: ReportedRun, world: World) -> pl.DataFrame:
     """Prediction rows; connected answers name a layer."""
     rows = []
-    for connection in CONNECTIONS[run.partition("+")[0]]:
+    for connection in _connections(run):
         for n, item in enumerate(_answered(connection, world)):
-            response = world.responses.get(item["benchmark"], f"{item['answers'][0]} ({run}, {connection})")
+            response = world.responses.get(item["benchmark"], f"{item['answers'][0]} ({run.name}, {connection})")
             key = {name: item[name] for name in ("benchmark", "language", "item_id")}
             layer = None if connection == "off" else n % 3
             numbers = {"prompt_tokens": 20, "new_tokens": 7, "stopped": True, "selected_layer": layer}
-            rows.append({"run": run, "connection": connection, "response": response, **key, **numbers})
+            rows.append({"run": run.name, "connection": connection, "response": response, **key, **numbers})
     return pl.DataFrame(rows, schema_overrides={"selected_layer": pl.Int32})
 
 
@@ -158,13 +170,13 @@ def diagnostics() -> dict[str, Any]:
     return figures
 
 
-def metric_lines(run: str, steps: int) -> str:
+def metric_lines(run: ReportedRun, steps: int) -> str:
     """The training log as JSON Lines."""
-    lot, lines = random.Random(run), []
+    lot, lines = random.Random(run.name), []
     for step in range(1, steps + 1):
         line: dict[str, Any] = {"step": step, "loss": 3.2 * math.exp(-step / steps) + lot.uniform(-0.1, 0.1)}
         line |= {"learning_rate": 1e-5, "tokens_per_second": 4000.0}
-        if run.startswith("cc-tuning"):
+        if run.family in CONNECTED:
             line["selection_entropy"] = math.log(LAYERS) * (1 - 0.4 * step / steps)
             line["selection_cosine"] = 0.1 + 0.5 * step / steps
             line["selection_counts"] = [2, 3 + step // 4, 4, 1]
@@ -184,11 +196,11 @@ def _items_files(world: World) -> dict[str, Any]:
     }
 
 
-def _training_files(run: str, world: World) -> dict[str, Any]:
+def _training_files(run: ReportedRun, world: World) -> dict[str, Any]:
     return {"metrics.jsonl": metric_lines(run, world.steps)}
 
 
-def _evaluation_files(run: str, world: World) -> dict[str, Any]:
+def _evaluation_files(run: ReportedRun, world: World) -> dict[str, Any]:
     scores = score_rows(run, world)
     return {
         "item_scores.parquet": (scores, ItemScore),
@@ -197,15 +209,33 @@ def _evaluation_files(run: str, world: World) -> dict[str, Any]:
     }
 
 
-def _made(store: ArtifactStore, stage: str, run: str, files: Mapping[str, Any], rows: RowCounts) -> ArtifactRef:
+def _connections(run: ReportedRun) -> tuple[str, ...]:
+    return ("transform", "off", "parallel") if run.family in CONNECTED else ("off",)
+
+
+def _made(
+    store: ArtifactStore,
+    stage: str,
+    run: str,
+    files: Mapping[str, Any],
+    rows: RowCounts,
+    config: Mapping[str, Any] | None = None,
+) -> ArtifactRef:
     """A finished artifact whose fingerprint is made from its name."""
     ref = ArtifactRef(stage, f"{stage}{run}".encode().hex().ljust(64, "0")[:64])
     if not store.folder(ref).is_dir():  # runs with the same training data share it
-        finish(store, ref, f"{stage} {run}".strip(), files, rows)
+        finish(store, ref, f"{stage} {run}".strip(), files, rows, config)
     return ref
 
 
-def finish(store: ArtifactStore, ref: ArtifactRef, label: str, files: Mapping[str, Any], rows: RowCounts) -> None:
+def finish(
+    store: ArtifactStore,
+    ref: ArtifactRef,
+    label: str,
+    files: Mapping[str, Any],
+    rows: RowCounts,
+    config: Mapping[str, Any] | None = None,
+) -> None:
     """Put an artifact into the store."""
     folder = store.open_partial(ref, {}, keep=False)
     for name, content in files.items():
@@ -214,7 +244,7 @@ def finish(store: ArtifactStore, ref: ArtifactRef, label: str, files: Mapping[st
     store.finish(
         ref,
         Manifest(
-            stage=ref.stage, version=1, fingerprint=ref.fingerprint, label=label, config={}, inputs={},
+            stage=ref.stage, version=1, fingerprint=ref.fingerprint, label=label, config=dict(config or {}), inputs={},
             files=file_records(folder), rows=rows, commit="0123456789abcdef", versions={"torch": "2.13.0"},
             seconds=12.5, peak_memory_bytes=300 << 20, finished_at="2026-01-01T00:00:00+00:00",
         ),

@@ -6,11 +6,6 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from built_report import Built
-from chromium import needs_chromium, opened
-from data_artifacts import LANGUAGES, SET_ASIDE, data_files, pair_rows
-from page_reader import PageReader
-from report_artifacts import finish, write_file
 from sacrebleu import corpus_bleu, corpus_chrf
 from typer.testing import CliRunner
 
@@ -20,15 +15,21 @@ from cc_tuning.document.page import render_page
 from cc_tuning.errors import ConfigError
 from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import plan_recipe
-from cc_tuning.report.data_card.collecting import collect_figures
-from cc_tuning.report.data_card.counts import ALL, UNKNOWN, DataFigures
+from cc_tuning.report.data_card.card import card_sections
+from cc_tuning.report.data_card.collecting import collect_counts
+from cc_tuning.report.data_card.counts import ALL, UNKNOWN, DataCounts
 from cc_tuning.report.data_card.examples import draw_examples
 from cc_tuning.report.data_card.references import read_references, score_references
-from cc_tuning.report.data_card.sections import card_sections
 from cc_tuning.runtime.sources import Location
+from data_contracts.errors import ArtifactMismatch
 from data_contracts.manifest import RowCounts
 from data_contracts.store import ArtifactStore
 from flows.cli import app
+from tests.document.chromium import needs_chromium, opened
+from tests.document.page_reader import PageReader
+from tests.report.built_report import Built
+from tests.report.data_artifacts import LANGUAGES, SET_ASIDE, data_files, pair_rows
+from tests.report.report_artifacts import finish, write_file
 
 SMALLEST = Path(__file__).parents[1] / "flows" / "smallest.yaml"
 HOSTILE = "<script>alert(1)</script> & <img src=x onerror=alert(1)>\n| `x` \u202e"
@@ -38,55 +39,69 @@ def written(folder: Path, pairs: pl.DataFrame) -> dict[str, Location]:
     for stage in ("select", "translate", "materialize"):
         for name, content in data_files(stage, pairs).items():
             write_file(folder / stage / name, content)
+    write_file(folder / "materialize" / "manifest.json", {"config": {"setting": "plain"}})
     names = {"select": "select", "translate": "translate", "materialize/ml-sft": "materialize"}
     return {name: Location(str(folder / stage)) for name, stage in names.items()}
 
 
 @pytest.fixture
-def figures(tmp_path: Path) -> DataFigures:
-    return collect_figures(written(tmp_path, pair_rows()))
+def counts(tmp_path: Path) -> DataCounts:
+    return collect_counts(written(tmp_path, pair_rows()))
 
 
 def card(tmp_path: Path, pairs: pl.DataFrame) -> Document:
     inputs = written(tmp_path, pairs)
     examples = draw_examples(inputs["translate"].path / "pairs.parquet", seed=0)
-    return Document("Data card: made-up", "", [], card_sections(collect_figures(inputs), examples, None))
+    return Document("Data card: made-up", "", [], card_sections(collect_counts(inputs), examples, None))
 
 
-def test_rows_are_counted_by_language_and_other_codes_count_to_it(figures: DataFigures) -> None:
-    assert figures.pairs == {ALL: 20, "eng": 5, "urd": 5, "arb": 5, "swa": 5}
-    assert figures.chosen == figures.training_rows == figures.pairs
-    assert figures.origins[ALL, "translated"] == 12
-    assert (figures.origins["urd", "given"], figures.origins["eng", "english"]) == (1, 5)
+def test_rows_are_counted_by_language_and_other_codes_count_to_it(counts: DataCounts) -> None:
+    assert counts.pairs == {ALL: 20, "eng": 5, "urd": 5, "arb": 5, "swa": 5}
+    assert counts.chosen == counts.training_rows == counts.pairs
+    assert counts.origins[ALL, "translated"] == 12
+    assert (counts.origins["urd", "given"], counts.origins["eng", "english"]) == (1, 5)
 
 
-def test_rows_of_the_source_and_near_duplicates_are_those_of_the_selection(figures: DataFigures) -> None:
-    assert figures.read == {ALL: 15, "swa": 9, "zho": 5, UNKNOWN: 1}
-    assert figures.near_duplicates == {ALL: 3, "swa": 1, "zho": 2, UNKNOWN: 0}
+def test_rows_of_the_source_and_near_duplicates_are_those_of_the_selection(counts: DataCounts) -> None:
+    assert counts.read == {ALL: 15, "swa": 9, "zho": 5, UNKNOWN: 1}
+    assert counts.near_duplicates == {ALL: 3, "swa": 1, "zho": 2, UNKNOWN: 0}
 
 
-def test_lengths_are_those_of_the_sorted_rows(figures: DataFigures) -> None:
+def test_training_rows_of_a_setting_are_those_of_its_first_run(tmp_path: Path) -> None:
+    inputs = written(tmp_path, pair_rows())
+    for run, setting, rows in (("other-cut-off", "plain", 7), ("cc-tuning+en", "en", 40)):
+        write_file(tmp_path / run / "manifest.json", {"config": {"setting": setting}})
+        write_file(tmp_path / run / "summary.json", {"rows_by_task": {"native": rows}})
+        inputs[f"materialize/{run}"] = Location(str(tmp_path / run))
+    counts = collect_counts(inputs)
+    assert counts.tasks == {("plain", "native"): 20, ("en", "native"): 40}
+    (tmp_path / "cc-tuning+en" / "manifest.json").write_text('{"config": {}}', encoding="utf-8")
+    with pytest.raises(ArtifactMismatch, match=r"manifest.json lacks 'setting'; run the stage that writes it again"):
+        collect_counts(inputs)
+
+
+def test_lengths_are_those_of_the_sorted_rows(counts: DataCounts) -> None:
     pairs = pair_rows()
     lengths = sorted(map(len, pairs.filter(pl.col("language_code") == "swh")["inputs"].to_list()))
-    found = figures.lengths["prompt, characters"]["swa"]
+    found = counts.lengths["prompt, characters"]["swa"]
     assert (found.median, found.longest) == (statistics.median_low(lengths), max(lengths))
     everything = sorted(map(len, pairs["targets"].to_list()))
-    found = figures.lengths["response, characters"][ALL]
+    found = counts.lengths["response, characters"][ALL]
     assert found.ninth_decile == everything[math.ceil(0.9 * len(everything)) - 1]
     # The made-up training rows have one token per character, and four of a template.
-    tokens, characters = figures.lengths["prompt, tokens"]["arb"], figures.lengths["prompt, characters"]["arb"]
+    tokens, characters = counts.lengths["prompt, tokens"]["arb"], counts.lengths["prompt, characters"]["arb"]
     assert tokens.longest == characters.longest + 4
-    assert figures.lengths["response, tokens"] == figures.lengths["response, characters"]
+    assert counts.lengths["response, tokens"] == counts.lengths["response, characters"]
 
 
-def test_rows_set_aside_are_counted_by_stage_rule_and_language(figures: DataFigures) -> None:
-    assert {(part.rule, part.language, part.rows) for part in figures.set_aside if part.stage == "select"} == {
+def test_rows_set_aside_are_counted_by_stage_rule_and_language(counts: DataCounts) -> None:
+    assert {(part.rule, part.language, part.rows) for part in counts.set_aside if part.stage == "select"} == {
         ("contaminated_exact", "swa", 1), ("contaminated_ngram", "urd", 1), ("not_text", UNKNOWN, 1),
         ("empty_text", "swa", 1),
     }  # fmt: skip
-    assert figures.rows_set_aside("select") == len(SET_ASIDE["select"])
-    assert figures.rows_set_aside("translate", "arb") == 1
-    assert figures.languages[-1] == UNKNOWN
+    assert counts.rows_set_aside("select") == len(SET_ASIDE["select"])
+    assert counts.rows_set_aside("translate", "arb") == 1
+    assert counts.languages[-1] == UNKNOWN
 
 
 def test_quality_is_that_of_translated_pairs_and_flags_are_counted_by_language(tmp_path: Path) -> None:
@@ -98,9 +113,9 @@ def test_quality_is_that_of_translated_pairs_and_flags_are_counted_by_language(t
     inputs = written(tmp_path, pair_rows())
     path = inputs["translate"].path / "pairs.parquet"
     judged.write_parquet(path)
-    figures = collect_figures(inputs)
-    assert figures.quality[ALL] == figures.quality["urd"] == 0.5
-    assert (figures.flags[ALL, "a"], figures.flags["arb", "b"]) == (12, 4)
+    counts = collect_counts(inputs)
+    assert counts.quality[ALL] == counts.quality["urd"] == 0.5
+    assert (counts.flags[ALL, "a"], counts.flags["arb", "b"]) == (12, 4)
     assert {at.quality for at in draw_examples(path, seed=0)} <= {0.5, 1.0}
 
 
@@ -200,7 +215,7 @@ def test_references_that_cannot_be_used_are_refused_with_what_is_wrong(tmp_path:
 def test_command_reads_what_is_finished_and_computes_nothing(tmp_path: Path) -> None:
     overrides = [f"execution.store={tmp_path / 'store'}", f"execution.output={tmp_path / 'runs'}"]
     plan, store = plan_recipe(load_recipe(SMALLEST, overrides)), ArtifactStore(tmp_path / "store")
-    for step in (plan.select, plan.translate):
+    for step in (plan.data[0].select, plan.data[0].translate):
         finish(store, step.ref, step.label, data_files(step.stage.name, pair_rows()), RowCounts(read=20, kept=20))
     before = sorted(store.root.rglob("*"))
     options = [argument for override in overrides for argument in ("--set", override)]

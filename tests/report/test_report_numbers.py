@@ -7,9 +7,11 @@ from statistics import fmean
 
 import polars as pl
 import pytest
-from built_report import BuildReport, Built
-from page_reader import PageReader
-from report_artifacts import World, score_rows
+
+from tests.document.page_reader import PageReader
+from tests.report.built_report import BuildReport, Built
+from tests.report.report_artifacts import World, score_rows
+from tests.report.reported_runs import runs_of
 
 COLUMNS = {"XNLI": ("XNLI", "accuracy"), "MKQA": ("MKQA", "accuracy")} | {
     "XLSum ROUGE-L": ("XLSum", "rougeL"),
@@ -129,7 +131,7 @@ def test_rows_per_stage_add_up(page: PageReader) -> None:
 
 
 def test_difference_of_an_augmented_run_is_taken_on_the_same_training_data(build_report: BuildReport) -> None:
-    world = World(runs=("ml-sft", "ml-sft+mt", "cc-tuning+mt"), benchmarks=("MKQA",), grouped=False)
+    world = World(runs=runs_of("ml-sft", "ml-sft+mt", "cc-tuning+mt"), benchmarks=("MKQA",), grouped=False)
     rows = pl.read_csv(io.StringIO(build_report(world).text("scores.csv"))).filter(pl.col("language") == "avg")
     baselines = dict(rows.select("run", "baseline").iter_rows())
     assert baselines == {"ml-sft": None, "ml-sft+mt": "ml-sft", "cc-tuning+mt": "ml-sft+mt"}

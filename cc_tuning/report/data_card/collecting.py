@@ -1,7 +1,8 @@
-"""The figures of finished artifacts: read batch by batch, so that texts and token ids are never all in memory.
+"""The counts of finished artifacts: read batch by batch, so that texts and token ids are never all in memory.
 
 Inputs are named as in the report: `select`, `translate`, `distill` and `materialize/<run>`. Any may be missing. Of
-several `materialize` artifacts the rows of the first are read, because those of the task `native` are the same in all.
+several `materialize` artifacts the rows of the first are read, because those of the task `native` are the same for all
+runs on the same pairs.
 """
 
 import json
@@ -11,33 +12,36 @@ from pathlib import Path
 
 import polars as pl
 
-from cc_tuning.report.data_card.counts import ALL, LENGTHS, UNKNOWN, DataFigures, Lengths, SetAside
+from cc_tuning.report.data_card.counts import ALL, LENGTHS, UNKNOWN, DataCounts, Lengths, SetAside
 from cc_tuning.runtime.sources import Location
 from cc_tuning.text.languages import UnknownLanguage, by_flores_code, find_language
+from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
 from data_contracts.layout import PAIRS, SELECTED_ROWS, SELECTION_SUMMARY, TRAINING_ROWS, TRAINING_ROWS_SUMMARY
 from data_contracts.parquet_stream import verified_batches
 from data_contracts.quarantine import QUARANTINE
+from data_contracts.store import MANIFEST
 
+_MATERIALIZE = "materialize/"
 _QUALITY, _FLAGS = "quality", "flags"
 _LANGUAGE = pl.col("language")
 _PROMPT, _RESPONSE, _PROMPT_TOKENS, _RESPONSE_TOKENS, _ENGLISH_TOKENS = LENGTHS
 
 
-def collect_figures(inputs: Mapping[str, Location]) -> DataFigures:
-    """The figures of the artifacts in `inputs`.
+def collect_counts(inputs: Mapping[str, Location]) -> DataCounts:
+    """The counts of the artifacts in `inputs`.
 
     Raises:
-        ArtifactMismatch: a file of an artifact is missing or damaged.
+        ArtifactMismatch: a file of an artifact is missing or damaged, or a manifest does not name the setting.
     """
     select, translate = inputs.get("select"), inputs.get("translate")
-    materialize = next((inputs[name] for name in sorted(inputs) if name.startswith("materialize/")), None)
+    materialize = next((inputs[name] for name in inputs if name.startswith(_MATERIALIZE)), None)
     chosen = _read(select.path / SELECTED_ROWS, ["language_code"]) if select else None
     pairs = _measured_pairs(translate.path / PAIRS) if translate else None
     rows = _measured_rows(materialize.path / TRAINING_ROWS) if materialize else None
     distill = inputs.get("distill")
     stages = {"select": select, "translate": translate, "distill": distill, "materialize": materialize}
-    return DataFigures(
+    return DataCounts(
         read=_from_selection(select, "read"),
         near_duplicates=_from_selection(select, "near_duplicates_kept"),
         chosen=_counts(chosen),
@@ -53,15 +57,22 @@ def collect_figures(inputs: Mapping[str, Location]) -> DataFigures:
 
 
 def _rows_by_task(inputs: Mapping[str, Location]) -> dict[tuple[str, str], int]:
-    """Training rows by setting and task, as each `materialize` counted them."""
-    counted: dict[tuple[str, str], int] = {}
+    """Training rows by setting and task, as the first `materialize` of each setting counted them."""
+    counted: dict[str, Mapping[str, int]] = {}
     for name, location in inputs.items():
-        stage, _, run = name.partition("/")
-        if stage == "materialize":
-            setting = run.partition("+")[2] or "plain"
-            by_task = read_json(location.path / TRAINING_ROWS_SUMMARY)["rows_by_task"]
-            counted |= {(setting, task): rows for task, rows in by_task.items()}
-    return counted
+        if name.startswith(_MATERIALIZE):
+            summary = read_json(location.path / TRAINING_ROWS_SUMMARY)
+            counted.setdefault(_setting(location.path / MANIFEST), summary["rows_by_task"])
+    return {(setting, task): rows for setting, by_task in counted.items() for task, rows in by_task.items()}
+
+
+def _setting(path: Path) -> str:
+    """The data setting of an artifact of `materialize`."""
+    manifest = read_json(path)
+    try:
+        return str(manifest["config"]["setting"])
+    except KeyError as error:
+        raise ArtifactMismatch(f"{path} lacks {error}; run the stage that writes it again") from error
 
 
 def language_key(code: object) -> str:

@@ -1,7 +1,7 @@
-"""The figures of a data card, by language.
+"""The counts of a data card, by language.
 
 A language is Aya's code; another code of the same language counts to it, and what has no known code is `unknown`. Under
-`ALL` stands the figure of all rows together.
+`ALL` stands the count of all rows together.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,8 +34,8 @@ class SetAside:
 
 
 @dataclass(frozen=True)
-class DataFigures:
-    """The figures behind the tables; a mapping is by language, with `ALL`, and empty where its stage is missing."""
+class DataCounts:
+    """The counts behind the tables; a mapping is by language, with `ALL`, and empty where its stage is missing."""
 
     read: Mapping[str, int] = field(default_factory=dict)
     """Rows of the source."""

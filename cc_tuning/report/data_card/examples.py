@@ -24,7 +24,7 @@ class PairExample:
     """One pair, and what its checks said about it."""
 
     language: str
-    """The key of its language in `DataFigures`."""
+    """The key of its language in `DataCounts`."""
     pair_id: str
     flores_code: str
     origin: str
@@ -45,7 +45,7 @@ def draw_examples(path: Path, seed: int, per_language: int = EXAMPLES_PER_LANGUA
     lots: dict[str, list[tuple[str, str]]] = {}
     for batch in verified_batches(path, ["pair_id", "language_code"]):
         for pair_id, language in with_language(batch).select("pair_id", "language").iter_rows():
-            lots.setdefault(language, []).append((_lot(seed, pair_id), pair_id))
+            lots.setdefault(language, []).append((draw_order(seed, pair_id), pair_id))
         lots = {language: sorted(drawn)[:per_language] for language, drawn in lots.items()}
     places = {pair_id: lot for drawn in lots.values() for lot, pair_id in drawn}
     found = []
@@ -53,6 +53,11 @@ def draw_examples(path: Path, seed: int, per_language: int = EXAMPLES_PER_LANGUA
         chosen = with_language(batch.filter(pl.col("pair_id").is_in(list(places))))
         found += [_example(row) for row in chosen.iter_rows(named=True)]
     return tuple(sorted(found, key=lambda example: places[example.pair_id]))
+
+
+def draw_order(seed: int, *ids: str) -> str:
+    """A key to sort by: what has the lowest is drawn first, whatever stands around it."""
+    return hashlib.sha256("\0".join((str(seed), *ids)).encode()).hexdigest()
 
 
 def example_blocks(
@@ -65,10 +70,6 @@ def example_blocks(
         if shown:
             blocks.append(Examples(title, shown, is_folded))
     return blocks
-
-
-def _lot(seed: int, pair_id: str) -> str:
-    return hashlib.sha256(f"{seed}\0{pair_id}".encode()).hexdigest()
 
 
 def _example(row: Mapping[str, Any]) -> PairExample:

@@ -1,15 +1,15 @@
-"""The figures of the data as tables; every number comes from `DataFigures` or `ReferenceScores`."""
+"""The counts of the data as tables; every number comes from `DataCounts` or `ReferenceScores`."""
 
 from collections import Counter
 from collections.abc import Mapping
 
 from cc_tuning.document.blocks import MISSING, Cell, Table, count, number, numeric
-from cc_tuning.report.data_card.counts import ALL, LENGTHS, ORIGINS, UNKNOWN, DataFigures
+from cc_tuning.report.data_card.counts import ALL, LENGTHS, ORIGINS, UNKNOWN, DataCounts
 from cc_tuning.report.data_card.references import ReferenceScores
+from cc_tuning.runtime.stage_table import STAGES
 from cc_tuning.text.languages import all_languages
 from data_contracts.schemas import TASKS
 
-_STAGES = ("select", "translate", "distill", "materialize")
 _NAMED_LANGUAGES = 8
 
 
@@ -21,25 +21,25 @@ def language_title(language: str) -> str:
     return f"{language} {' / '.join(names)}" if names else "unknown language"
 
 
-def language_table(figures: DataFigures) -> Table:
+def language_table(data: DataCounts) -> Table:
     """Rows by language: through the stages, where their English comes from, and what was set aside."""
-    has_english = {origin for _, origin in figures.origins}
+    has_english = {origin for _, origin in data.origins}
     origins = [origin for origin in ORIGINS if origin in has_english]
-    has_read, has_quality, has_rows = bool(figures.read), bool(figures.quality), bool(figures.training_rows)
-    stages = [stage for stage in _STAGES if figures.rows_set_aside(stage)]
+    has_read, has_quality, has_rows = bool(data.read), bool(data.quality), bool(data.training_rows)
+    stages = [stage for stage in STAGES if data.rows_set_aside(stage)]
     columns = ["language", *["read"] * has_read, "chosen", "near-duplicates", "pairs"]
     columns += [f"English: {origin}" for origin in origins]
     columns += ["mean quality"] * has_quality + ["training rows"] * has_rows
     columns += [f"set aside: {stage}" for stage in stages]
     rows = []
-    for language in (ALL, *figures.languages):
-        numbers = [figures.read.get(language)] * has_read
-        numbers += [at.get(language) for at in (figures.chosen, figures.near_duplicates, figures.pairs)]
-        numbers += [figures.origins.get((language, origin)) for origin in origins]
+    for language in (ALL, *data.languages):
+        numbers = [data.read.get(language)] * has_read
+        numbers += [at.get(language) for at in (data.chosen, data.near_duplicates, data.pairs)]
+        numbers += [data.origins.get((language, origin)) for origin in origins]
         cells = [numeric(count(value or 0)) for value in numbers]
-        cells += [numeric(number(figures.quality.get(language)))] * has_quality
-        cells += [numeric(count(figures.training_rows.get(language, 0)))] * has_rows
-        cells += [numeric(count(figures.rows_set_aside(stage, language))) for stage in stages]
+        cells += [numeric(number(data.quality.get(language)))] * has_quality
+        cells += [numeric(count(data.training_rows.get(language, 0)))] * has_rows
+        cells += [numeric(count(data.rows_set_aside(stage, language))) for stage in stages]
         rows.append([Cell(language_title(language)), *cells])
     return Table("data-languages", "By language", columns, rows, _language_note(has_quality, has_rows))
 
@@ -57,41 +57,41 @@ def _language_note(has_quality: bool, has_rows: bool) -> str:
     return " ".join(sentences)
 
 
-def task_table(figures: DataFigures) -> Table | None:
+def task_table(data: DataCounts) -> Table | None:
     """Training rows by data setting and task; None when no setting adds a row to the pairs."""
-    settings = dict.fromkeys(setting for setting, _ in figures.tasks)
-    tasks = [task for task in TASKS if any(figures.tasks.get((setting, task)) for setting in settings)]
+    settings = dict.fromkeys(setting for setting, _ in data.tasks)
+    tasks = [task for task in TASKS if any(data.tasks.get((setting, task)) for setting in settings)]
     if len(tasks) < 2:
         return None
     rows = []
     for setting in settings:
-        counts = [figures.tasks.get((setting, task), 0) for task in tasks]
+        counts = [data.tasks.get((setting, task), 0) for task in tasks]
         title = "plain" if setting == "plain" else f"+{setting.upper()}"
         rows.append([Cell(title), *(numeric(count(rows_of)) for rows_of in (sum(counts), *counts))])
     note = "Training rows of each data setting by task; native rows are the pairs themselves."
     return Table("data-tasks", "By task", ["setting", "rows", *tasks], rows, note)
 
 
-def set_aside_table(figures: DataFigures) -> Table | None:
+def set_aside_table(data: DataCounts) -> Table | None:
     """Rows set aside, by stage and rule, with their languages; None when there are none."""
     by_rule: dict[tuple[str, str], Counter[str]] = {}
-    for part in figures.set_aside:
+    for part in data.set_aside:
         by_rule.setdefault((part.stage, part.rule), Counter())[part.language] += part.rows
     rows = [
         [Cell(rule, stage), numeric(count(counts.total())), Cell(_languages_text(counts))]
-        for (stage, rule), counts in sorted(by_rule.items(), key=lambda at: (_STAGES.index(at[0][0]), at[0][1]))
+        for (stage, rule), counts in sorted(by_rule.items(), key=lambda at: (list(STAGES).index(at[0][0]), at[0][1]))
     ]
     return Table("data-set-aside", "Set aside, by rule", ["rule", "rows", "languages"], rows) if rows else None
 
 
-def length_table(figures: DataFigures, is_folded: bool) -> Table | None:
+def length_table(data: DataCounts, is_folded: bool) -> Table | None:
     """How long prompts and responses are; None when there is no row."""
-    names = [name for name in LENGTHS if name in figures.lengths]
+    names = [name for name in LENGTHS if name in data.lengths]
     rows = []
-    for language in (ALL, *figures.languages):
+    for language in (ALL, *data.languages):
         cells = []
         for name in names:
-            lengths = figures.lengths[name].get(language)
+            lengths = data.lengths[name].get(language)
             if lengths is None:
                 cells.append(numeric(MISSING))
             else:
@@ -107,16 +107,16 @@ def length_table(figures: DataFigures, is_folded: bool) -> Table | None:
     return Table("data-lengths", "Lengths, by language", columns, rows, note, is_folded) if names else None
 
 
-def flag_table(figures: DataFigures) -> Table | None:
+def flag_table(data: DataCounts) -> Table | None:
     """Translated pairs by flag of their checks; None when no pair has one."""
-    totals = {flag: rows for (language, flag), rows in figures.flags.items() if language == ALL}
-    translated = figures.origins.get((ALL, "translated"), 0)
+    totals = {flag: rows for (language, flag), rows in data.flags.items() if language == ALL}
+    translated = data.origins.get((ALL, "translated"), 0)
     rows = [
         [
             Cell(flag),
             numeric(count(total)),
             numeric(f"{number(100 * total / translated, 1)} %" if translated else MISSING),
-            Cell(_languages_text({at: rows for (at, named), rows in figures.flags.items() if named == flag and at})),
+            Cell(_languages_text({at: rows for (at, named), rows in data.flags.items() if named == flag and at})),
         ]
         for flag, total in sorted(totals.items(), key=lambda at: (-at[1], at[0]))
     ]

@@ -1,0 +1,25 @@
+"""Documents on disk."""
+
+from pathlib import Path
+
+from cc_tuning.document.blocks import Document, Figure
+from cc_tuning.document.markdown import render_markdown
+from cc_tuning.document.page import render_page
+from data_contracts.files import written_atomically
+from data_contracts.layout import REPORT_FIGURES
+
+
+def write_document(document: Document, page: Path, markdown: Path) -> None:
+    """Write a document as HTML to `page` and as Markdown to `markdown`, with its figures in a folder beside that."""
+    write_text(page, render_page(document))
+    write_text(markdown, render_markdown(document))
+    for section in document.sections:
+        for block in section.blocks:
+            if isinstance(block, Figure):
+                write_text(markdown.parent / REPORT_FIGURES / f"{block.key}.svg", block.svg)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a whole file or none, in UTF-8 with line feeds on every system."""
+    with written_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

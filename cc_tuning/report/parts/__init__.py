@@ -1,0 +1,34 @@
+"""The parts of the report in the order of the page: what was measured, then what it rests on.
+
+A part is a function of the evidence that gives a section, or None when it has nothing to show. Another one is its
+function, in a file of this folder, and its place in `PARTS`.
+"""
+
+from collections.abc import Callable
+
+from cc_tuning.document.blocks import Section
+from cc_tuning.report.evidence import Evidence
+from cc_tuning.report.parts.breakdowns import group_part, language_part, seed_part
+from cc_tuning.report.parts.data import data_part, rows_part
+from cc_tuning.report.parts.making import making_part
+from cc_tuning.report.parts.paper import paper_part
+from cc_tuning.report.parts.results import results_part
+from cc_tuning.report.parts.samples import sample_part
+from cc_tuning.report.parts.training import training_part
+from cc_tuning.report.parts.transform import transform_part
+
+Part = Callable[[Evidence], Section | None]
+
+PARTS: tuple[Part, ...] = (
+    results_part,
+    seed_part,
+    group_part,
+    paper_part,
+    language_part,
+    transform_part,
+    training_part,
+    sample_part,
+    data_part,
+    rows_part,
+    making_part,
+)

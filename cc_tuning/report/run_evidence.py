@@ -1,0 +1,156 @@
+"""What one run left behind: its scores, its answers, its training log and its Transform Matrix."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cc_tuning.report.config import ReportedRun
+from cc_tuning.runtime.sources import Location
+from cc_tuning.training.metrics import read_metrics
+from data_contracts.errors import ArtifactMismatch
+from data_contracts.files import read_json
+from data_contracts.layout import DIAGNOSTICS, ITEM_SCORES, METRICS, PREDICTIONS, SCORES
+from data_contracts.parquet import read_parquet
+from data_contracts.schemas import ItemScore, Prediction, Score
+
+PREDICTORS = ("transform", "identity", "mean")
+_FIT_FIGURES = (
+    "matrix", "intercept", "ridge_choice", "rows", "hidden_size", "rank", "ridge", "relative_ridge", "solver",
+    "condition_number",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TrainingLog:
+    """The logged steps of one training run. The last three are empty for runs without a connection."""
+
+    steps: Sequence[int]
+    losses: Sequence[float]
+    entropies: Sequence[float] = ()
+    cosines: Sequence[float] = ()
+    layer_counts: Sequence[Sequence[float]] = ()
+    """`[steps, L]`: how often each layer was chosen since the line before."""
+
+
+@dataclass(frozen=True)
+class PairErrors:
+    """Errors over one set of pairs, by predictor (`transform`, `identity`, `mean`); R² is None where nothing varies."""
+
+    pairs: int
+    mse: Mapping[str, float]
+    r2: Mapping[str, float | None]
+    layer_mse: Mapping[str, Sequence[float]]
+    """By predictor, `[L]` each."""
+
+
+@dataclass(frozen=True)
+class SweepPoint:
+    """The errors of a Transform Matrix fitted on so many pairs; no held-out error where no pair was held out."""
+
+    pairs: int
+    mse: float
+    held_out_mse: float | None
+
+
+@dataclass(frozen=True)
+class TransformDiagnostics:
+    """One Transform Matrix: how it was fitted, and how well it predicts."""
+
+    matrix: str
+    """`shared` or `per_layer`; the worst layer's rank, ridge and condition number stand for all."""
+    intercept: bool
+    ridge_choice: str
+    """`fixed` or `gcv`."""
+    rows: int
+    hidden_size: int
+    rank: int
+    ridge: float
+    """Absolute."""
+    relative_ridge: float
+    solver: str
+    condition_number: float
+    fitted: PairErrors
+    held_out: PairErrors | None
+    sweep: Sequence[SweepPoint] = ()
+    """By rising number of pairs; empty where none was asked for."""
+
+
+@dataclass(frozen=True)
+class RunEvidence:
+    """What is known about one run; a part that was not made is None."""
+
+    run: ReportedRun
+    item_scores: pl.DataFrame | None = None
+    scores: pl.DataFrame | None = None
+    predictions: pl.DataFrame | None = None
+    training: TrainingLog | None = None
+    """None for a run that is not trained here: the base model, or a checkpoint from elsewhere."""
+    transform: TransformDiagnostics | None = None
+
+
+def read_run(run: ReportedRun, inputs: Mapping[str, Location]) -> RunEvidence:
+    """What the inputs `evaluate/<name>`, `train/<name>` and `transform/<name>` hold, those that there are.
+
+    Raises:
+        ArtifactMismatch: a file is missing, damaged or not what its stage writes.
+        ContractViolation: rows do not keep their contract.
+    """
+    evaluation, training = inputs.get(f"evaluate/{run.name}"), inputs.get(f"train/{run.name}")
+    transform = inputs.get(f"transform/{run.name}")
+    return RunEvidence(
+        run=run,
+        item_scores=read_parquet(evaluation.path / ITEM_SCORES, ItemScore) if evaluation else None,
+        scores=read_parquet(evaluation.path / SCORES, Score) if evaluation else None,
+        predictions=read_parquet(evaluation.path / PREDICTIONS, Prediction) if evaluation else None,
+        training=_read_training(training.path / METRICS) if training else None,
+        transform=_read_diagnostics(transform.path / DIAGNOSTICS) if transform else None,
+    )
+
+
+def summed_choices(logs: Sequence[TrainingLog]) -> TrainingLog:
+    """The choices of the layer in several runs together: counts are added up at the steps that all have logged."""
+    shared = sorted(set.intersection(*(set(log.steps) for log in logs)))
+    counts = [dict(zip(log.steps, log.layer_counts, strict=True)) for log in logs]
+    sums = [np.sum([of_run[step] for of_run in counts], axis=0).tolist() for step in shared]
+    return TrainingLog(shared, (), layer_counts=sums)
+
+
+def _read_training(path: Path) -> TrainingLog:
+    lines = [line for line in read_metrics(path) if "loss" in line]
+    chosen = [line for line in lines if "selection_counts" in line]
+    return TrainingLog(
+        steps=[line["step"] for line in lines],
+        losses=[line["loss"] for line in lines],
+        entropies=[line["selection_entropy"] for line in chosen],
+        cosines=[line["selection_cosine"] for line in chosen],
+        layer_counts=[line["selection_counts"] for line in chosen],
+    )
+
+
+def _read_diagnostics(path: Path) -> TransformDiagnostics:
+    figures = read_json(path)
+    try:
+        return TransformDiagnostics(
+            **{name: figures[name] for name in _FIT_FIGURES},
+            fitted=_pair_errors(figures, ""),
+            held_out=_pair_errors(figures, "held_out_") if figures["held_out_pairs"] else None,
+            sweep=[
+                SweepPoint(point["pairs"], point["mse"], point["held_out_mse"]) for point in figures.get("sweep", ())
+            ],
+        )
+    except KeyError as error:
+        raise ArtifactMismatch(f"{path} lacks {error}; run the stage that writes it again") from error
+
+
+def _pair_errors(figures: Mapping[str, Any], prefix: str) -> PairErrors:
+    owners = {name: "" if name == "transform" else f"{name}_" for name in PREDICTORS}
+    return PairErrors(
+        pairs=figures[f"{prefix}pairs"],
+        mse={name: figures[f"{prefix}{owner}mse"] for name, owner in owners.items()},
+        r2={name: figures[f"{prefix}{owner}r2"] for name, owner in owners.items()},
+        layer_mse={name: figures[f"{prefix}layer_{owner}mse"] for name, owner in owners.items()},
+    )

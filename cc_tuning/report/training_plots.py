@@ -1,0 +1,142 @@
+"""Figures of training: the loss, and how the layer was chosen; each has a sentence that gives its content in words.
+
+Logs are given by the label of their family, one for each of its seeds, which are drawn as thin lines of one colour.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from cc_tuning.document.axes import add_legend, draw_lines, draw_svg
+from cc_tuning.document.blocks import Figure, number
+from cc_tuning.document.svg import GRID, INK, SERIES
+from cc_tuning.report.run_evidence import TrainingLog, summed_choices
+
+MAX_COLUMNS = 40
+
+Logs = Mapping[str, Sequence[TrainingLog]]
+
+
+def loss_figure(logs: Logs) -> Figure:
+    """Training loss against the step."""
+
+    def draw(axes: Axes) -> None:
+        _draw_series(axes, logs, lambda log: log.losses)
+        axes.set(xlabel="optimizer step", ylabel="loss (nats per response token)")
+        add_legend(axes)
+
+    alternative = f"Line chart of the training loss over steps: {_ends(logs, lambda log: log.losses)}."
+    return Figure("loss", "Training loss", alternative, draw_svg("loss", draw))
+
+
+def entropy_figure(logs: Logs, layers: int) -> Figure:
+    """Entropy of the Decision Maker's distribution over layers against the step, beside that of a uniform choice."""
+    uniform = math.log(layers)
+
+    def draw(axes: Axes) -> None:
+        _draw_series(axes, logs, lambda log: log.entropies)
+        axes.axhline(uniform, color=INK, linewidth=0.8, linestyle=(0, (2, 2)))
+        axes.annotate("uniform choice", (1, uniform), xycoords=("axes fraction", "data"), xytext=(0, 3),
+                      textcoords="offset points", ha="right", fontsize=8)  # fmt: skip
+        axes.set(xlabel="optimizer step", ylabel="selection entropy (nats)")
+        axes.set_ylim(0, uniform * 1.14)
+        add_legend(axes)
+
+    ends = _ends(logs, lambda log: log.entropies)
+    alternative = f"Line chart of the selection entropy over steps: {ends}; a uniform choice has {number(uniform)}."
+    return Figure("entropy", "Selection entropy in training", alternative, draw_svg("entropy", draw))
+
+
+def cosine_figure(logs: Logs) -> Figure:
+    """Cosine between the English vector that is added and the same layer's own activation, against the step."""
+
+    def draw(axes: Axes) -> None:
+        _draw_series(axes, logs, lambda log: log.cosines)
+        axes.set(xlabel="optimizer step", ylabel="cosine, English and own activation")
+        add_legend(axes)
+
+    alternative = (
+        "Line chart of the cosine between the chosen English activation and the same layer's own over steps: "
+        f"{_ends(logs, lambda log: log.cosines)}."
+    )
+    return Figure("cosine", "English and own activation of the chosen layer", alternative, draw_svg("cosine", draw))
+
+
+def selection_figure(key: str, label: str, logs: Sequence[TrainingLog]) -> Figure:
+    """How often each layer was chosen in training, over time: columns are equal stretches of steps.
+
+    The shares in a column add up to 1; with several seeds they are shares of the choices of all of them.
+    """
+    shares, edges = _shares_over_time(summed_choices(logs))
+
+    def draw(axes: Axes) -> None:
+        image = axes.pcolormesh(edges, np.arange(shares.shape[0] + 1) + 0.5, shares, cmap="cividis", vmin=0.0,
+                                edgecolors="face", linewidth=0.4)  # fmt: skip
+        bar = axes.figure.colorbar(image, ax=axes, pad=0.02)
+        bar.set_label("share of choices")
+        bar.outline.set_visible(False)
+        axes.grid(False)
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=8))
+        axes.set(xlabel="optimizer step", ylabel="layer")
+
+    first, last = int(shares[:, 0].argmax()), int(shares[:, -1].argmax())
+    alternative = (
+        f"Heat map of the layer chosen in training of {_with_seeds(label, logs)}: at first most often layer "
+        f"{first + 1} ({shares[first, 0]:.0%} of choices), at the end layer {last + 1} ({shares[last, -1]:.0%})."
+    )
+    return Figure(key, f"Chosen layer in training, {label}", alternative, draw_svg(key, draw))
+
+
+def chosen_layer_figure(key: str, label: str, counts: Mapping[str, Sequence[int]]) -> Figure:
+    """Share of prompts for which each layer was chosen at inference; `counts` is by kind of connection, `[L]` each."""
+
+    def draw(axes: Axes) -> None:
+        width = 0.8 / len(counts)
+        for index, (connection, of_layers) in enumerate(counts.items()):
+            shares = np.asarray(of_layers) / max(sum(of_layers), 1)
+            places = np.arange(1, len(of_layers) + 1) + (index - (len(counts) - 1) / 2) * width
+            axes.bar(places, shares, width, label=connection, color=SERIES[index], hatch=("", "////")[index % 2],
+                     edgecolor=GRID, linewidth=0.4)  # fmt: skip
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set(xlabel="layer", ylabel="share of prompts", ylim=(0, None))
+        axes.grid(axis="x", visible=False)
+        add_legend(axes)
+
+    words = "; ".join(
+        f"{connection}: layer {int(np.argmax(of_layers)) + 1} for {max(of_layers) / max(sum(of_layers), 1):.0%}"
+        for connection, of_layers in counts.items()
+    )
+    alternative = f"Bar chart of the layer chosen at inference by {label}; most often {words} of the prompts."
+    return Figure(key, f"Chosen layer at inference, {label}", alternative, draw_svg(key, draw))
+
+
+def _draw_series(axes: Axes, logs: Logs, values: Callable[[TrainingLog], Sequence[float]]) -> None:
+    for index, (label, of_family) in enumerate(logs.items()):
+        draw_lines(axes, [(log.steps, values(log)) for log in of_family], _with_seeds(label, of_family), index)
+
+
+def _ends(logs: Logs, values: Callable[[TrainingLog], Sequence[float]]) -> str:
+    """Where each series begins and ends; with several seeds, on average over them."""
+    parts = []
+    for label, of_family in logs.items():
+        first, last = (fmean(values(log)[at] for log in of_family) for at in (0, -1))
+        mean = "on average " if len(of_family) > 1 else ""
+        parts.append(f"{_with_seeds(label, of_family)} {mean}from {number(first)} to {number(last)}")
+    return "; ".join(parts)
+
+
+def _with_seeds(label: str, logs: Sequence[TrainingLog]) -> str:
+    return label if len(logs) == 1 else f"{label} ({len(logs)} seeds)"
+
+
+def _shares_over_time(log: TrainingLog) -> tuple[np.ndarray, np.ndarray]:
+    """`[L, columns]` shares and the `columns + 1` step edges."""
+    counts = np.asarray(log.layer_counts, dtype=float)
+    parts = np.array_split(np.arange(len(counts)), min(MAX_COLUMNS, len(counts)))
+    sums = np.stack([counts[part].sum(axis=0) for part in parts], axis=1)
+    edges = [0.0, *(float(log.steps[part[-1]]) for part in parts)]
+    return sums / np.maximum(sums.sum(axis=0, keepdims=True), 1.0), np.asarray(edges)
