@@ -225,7 +225,7 @@ def _plan_run(name: str, recipe: Recipe, places: _Places, translate: Step, disti
         distilled=distill.ref if distill and setting == "sdrrl" else None,
     )
     training = TrainConfig(
-        method="cc" if connected else "sft",
+        objective="sft",
         training=recipe.training if connected else recipe.training.model_copy(update=NO_DECISION_MAKER),
         connection=recipe.connection if connected else None,
     )

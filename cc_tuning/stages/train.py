@@ -52,6 +52,7 @@ def training_job(build: Build[TrainConfig]) -> TrainingJob:
         tokenizer=materialized / TOKENIZER,
         base=base.name,
         base_revision=base.revision,
+        inputs={name: place.path for name, place in build.inputs.items() if name not in ("training_rows", "base")},
         execution=build.execution,
         resume_from=newest_complete_checkpoint((build.folder / TRAINER).absolute()),
     )

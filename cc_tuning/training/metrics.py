@@ -13,14 +13,18 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from cc_tuning.training.throughput import SELECTION_COUNT
+from cc_tuning.training.connection import SELECTION_COUNT
 
 logger = logging.getLogger(__name__)
 
-_MEASURED = (
-    "decision_maker_learning_rate", "temperature", "tokens_per_second", "padding", "english_padding", "memory_gb",
-    "selection_entropy", "selection_cosine",
-)  # fmt: skip
+_OF_TRAINER = ("loss", "grad_norm", "learning_rate", "epoch")
+_FORMATS = {
+    "decision_maker_learning_rate": "dm lr {:.1e}",
+    "temperature": "tau {:.2f}",
+    "selection_entropy": "entropy {:.2f}",
+    "selection_cosine": "cosine {:.2f}",
+}
+_SHOWN_FIRST = {*_OF_TRAINER, "step", "seconds", "tokens_per_second", "padding", "english_padding", "mfu", "memory_gb"}
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -28,9 +32,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     Each has step, epoch, loss, grad_norm, learning_rate, seconds (since the first step, over all resumptions),
     tokens_per_second (real ones, since the line before), padding (share of the padded tokens), mfu (None where the
-    device's peak is not known) and memory_gb. CC-Tuning has english_padding, selection_entropy (nats) and
-    selection_cosine (of the English vector and the same layer's own activation at t*), both means over rows,
-    selection_counts (rows per layer) and, with a Decision Maker, temperature and its own learning rate if it has one.
+    device's peak is not known) and memory_gb, and the metrics of the objective (means over rows). CC-Tuning has
+    english_padding, selection_entropy (nats) and selection_cosine (of the English vector and the same layer's own
+    activation at t*), both means over rows, selection_counts (rows per layer) and, with a Decision Maker, temperature
+    and its own learning rate if it has one.
     """
     if not path.is_file():
         return []
@@ -67,13 +72,14 @@ class TrainingMetrics(TrainerCallback):
         if not logs or "loss" not in logs or not state.is_world_process_zero:
             return
         counts = [value for name, value in logs.items() if name.startswith(SELECTION_COUNT)]
+        others = {name: value for name, value in logs.items() if not name.startswith(SELECTION_COUNT)}
         line = {
             "step": state.global_step,
             **{name: float(logs[name]) for name in ("loss", "learning_rate")},
             "epoch": round(float(logs["epoch"]), 4),
             "grad_norm": float(logs.get("grad_norm", 0.0)),
             "seconds": round(self._earlier_seconds + time.monotonic() - self._started, 3),
-            **{name: logs[name] for name in _MEASURED if name in logs},
+            **{name: value for name, value in others.items() if name not in _OF_TRAINER},
             "mfu": logs.get("mfu"),
             **({"selection_counts": counts} if counts else {}),
         }
@@ -86,8 +92,8 @@ class TrainingMetrics(TrainerCallback):
 def dense_line(line: Mapping[str, Any], max_steps: int) -> str:
     """`step 120/2400 | loss 1.834 | grad 0.91 | lr 8.2e-06 | 41.2k tok/s | 4% padding | 61% mfu | 12.4 GB | ...`.
 
-    For CC-Tuning `... | dm lr 8.2e-05 | tau 0.71 | entropy 3.31 | cosine 0.42 | layers 5:61% 9:20% 0:8%`: the three
-    layers that were chosen most often.
+    CC-Tuning goes on with `dm lr 8.2e-05 | tau 0.71 | entropy 3.31 | cosine 0.42`, an objective with its own metrics by
+    their names, and `layers 5:61% 9:20% 0:8%` are the three layers that were chosen most often.
     """
     speed, mfu = line["tokens_per_second"], line["mfu"]
     parts = [
@@ -100,13 +106,9 @@ def dense_line(line: Mapping[str, Any], max_steps: int) -> str:
         *([] if mfu is None else [f"{mfu:.0%} mfu"]),
         f"{line['memory_gb']:.1f} GB",
     ]
-    formats = {
-        "decision_maker_learning_rate": "dm lr {:.1e}",
-        "temperature": "tau {:.2f}",
-        "selection_entropy": "entropy {:.2f}",
-        "selection_cosine": "cosine {:.2f}",
-    }
-    parts += [text.format(line[name]) for name, text in formats.items() if name in line]
+    parts += [text.format(line[name]) for name, text in _FORMATS.items() if name in line]
+    known = {*_SHOWN_FIRST, *_FORMATS, "selection_counts"}
+    parts += [f"{name} {value:.3g}" for name, value in line.items() if name not in known]
     if "selection_counts" in line:
         parts.append(f"layers {_most_chosen(line['selection_counts'])}")
     return " | ".join(parts)

@@ -120,7 +120,7 @@ class CheckpointManifests(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
-        # A loss is looked at before it is saved: TrainingMetrics stops at a NaN, and no checkpoint has one.
+        # LengthGroupedTrainer stops at a line whose loss is not finite, so a saved step needs a line: no NaN is saved.
         control.should_log = control.should_log or control.should_save
         return control
 
