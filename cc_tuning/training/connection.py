@@ -11,10 +11,8 @@ from torch import Tensor, nn
 from cc_tuning.model.connected_pass import CrossLingualOutput
 from cc_tuning.model.connection import CrossLingualModel
 from cc_tuning.model.decision_maker import temperature_at
+from cc_tuning.training.metrics import SELECTION_COUNT
 from cc_tuning.training.throughput import RowFigures
-
-SELECTION_COUNT = "selection_count/layer_"
-"""Followed by the number of a layer from 1: the key of its count, one number each, which every tracker takes."""
 
 
 class ConnectionTraining:

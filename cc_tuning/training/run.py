@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArgum
 from cc_tuning.runtime.subprocesses import tell_progress
 from cc_tuning.text.prompts import load_tokenizer
 from cc_tuning.training.arguments import training_arguments
+from cc_tuning.training.callbacks import CheckpointManifests, TrainingMetrics
 from cc_tuning.training.collators import Collator, ConnectionCollator, RowNoise
 from cc_tuning.training.connection import ConnectionTraining
 from cc_tuning.training.dataset import Rows
@@ -22,12 +23,12 @@ from cc_tuning.training.distributed import check_running, check_same_engine, kee
 from cc_tuning.training.export import save_checkpoint, whole_model
 from cc_tuning.training.flops import flops_of_model
 from cc_tuning.training.job import TrainingJob, batch_shape, device_type
-from cc_tuning.training.metrics import TrainingMetrics, read_metrics
+from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.models import JobModel, build_model, compile_blocks, trained_share
 from cc_tuning.training.objectives.base import Objective
 from cc_tuning.training.objectives.table import load_objective
 from cc_tuning.training.trainer import LengthGroupedTrainer
-from cc_tuning.training.trainer_checkpoints import CheckpointManifests, step_of
+from cc_tuning.training.trainer_checkpoints import step_of
 from data_contracts.files import write_json
 from data_contracts.fingerprint import digest_of_files
 from data_contracts.layout import CHECKPOINT, METRICS, TRAINING_SUMMARY
