@@ -65,18 +65,18 @@ def read_lengths(path: Path, vocabulary: int) -> tuple[list[int], list[int], lis
 def measure(lengths: list[int], english_lengths: list[int], english: list[bytes], shape: BatchShape) -> Padding:
     """One epoch of the rows in steps of `shape`."""
     ids = [str(index) for index in range(len(lengths))]
+    of, of_english = np.array(lengths), np.array(english_lengths)
     started = time.process_time()
     ranks = [
-        list(LengthGroupedBatches(ids, lengths, english_lengths, shape, seed=0, rank=rank))
+        list(LengthGroupedBatches(ids, of[:, None], of_english, shape, seed=0, rank=rank))
         for rank in range(shape.ranks)
     ]
     seconds = (time.process_time() - started) / shape.ranks
-    of, of_english = np.array(lengths), np.array(english_lengths)
     padded = english_padded = slowest = repeated = largest = 0.0
     for step in zip(*ranks, strict=True):
         work = []
         for rank in step:
-            batches = [[row if row >= 0 else ~row for row in batch] for batch in rank.micro_batches]
+            batches = [batch.rows for batch in rank.micro_batches]
             tokens = [len(batch) * int(of[batch].max()) for batch in batches]
             english_tokens = [len(batch) * int(of_english[batch].max()) for batch in batches]
             work.append(sum(tokens) + ENGLISH_TOKEN_COST * sum(english_tokens))

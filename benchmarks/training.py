@@ -21,16 +21,23 @@ from timing import Comparison, compare, parser, report, seconds_of, summarised
 from torch import Tensor, nn
 
 from cc_tuning.miniature.tokenizers import train_tokenizer
-from cc_tuning.model import ConnectionConfig, CrossLingualModel
+from cc_tuning.model.config import ConnectionConfig
+from cc_tuning.model.connection import CrossLingualModel
+from cc_tuning.runtime.padding import padded
 from cc_tuning.text.prompts import ChatPrompts
-from cc_tuning.training.collators import Batch, ConnectionCollator, ResponseCollator
+from cc_tuning.training.collators import Batch, ConnectionCollator, ResponseCollator, StepCollator, TokenCounts
+from cc_tuning.training.dataset import MicroBatchRows, Rows
 from cc_tuning.training.flops import flops_of_model, peak_flops
+from cc_tuning.training.objectives.sft import SupervisedFineTuning
 from cc_tuning.training.sampler import BatchShape, LengthGroupedBatches
-from cc_tuning.training.step_batches import StepCollator, TokenCounts
 
 Row = dict[str, Any]
 Loss = Callable[[], Tensor]
 Step = Callable[[], None]
+
+OBJECTIVE = SupervisedFineTuning()
+RESPONSES = ResponseCollator(0, OBJECTIVE.contract.sequences)
+CONNECTED = ConnectionCollator(RESPONSES, OBJECTIVE.contract.sequences, pad_token_id=0, offset=0)
 
 
 def as_row(row_id: int, input_ids: list[int], prompt_length: int, english_input_ids: list[int]) -> Row:
@@ -79,28 +86,25 @@ def step_of(model: nn.Module, losses: Sequence[Loss], optimizer: torch.optim.Opt
 
 
 def loss_of(model: nn.Module, batch: Batch, device: str) -> Loss:
-    """The loss of a model that takes a collator's batch; a connected one measures what the Trainer asks it to."""
+    """The objective's loss of a collator's batch; a connected model measures what the Trainer asks it to."""
+    moved, count = on_device(batch, device), OBJECTIVE.count(batch).float().to(device)
+    forward = partial(model, measures_cosine=True) if isinstance(model, CrossLingualModel) else model
+    return lambda: OBJECTIVE.loss(forward, moved, count).loss
+
+
+def vanilla_loss_of(model: nn.Module, batch: Batch, device: str) -> Loss:
+    """The loss that transformers computes inside of the model."""
     moved = on_device(batch, device)
-    if isinstance(model, CrossLingualModel):
-        moved["measures_cosine"] = True
     return lambda: model(**moved).loss
-
-
-def padded(sequences: Sequence[Sequence[int]], value: int, device: str) -> Tensor:
-    """`[B, longest]` int64, padded on the right."""
-    tensors = [torch.tensor(ids) for ids in sequences]
-    return nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_value=value).to(device)
 
 
 def labelled_everywhere(rows: Sequence[Row], device: str) -> Batch:
     """A batch as transformers' fine-tuning has it: a label, or none, for every position, and logits for all."""
     prompts = [row["prompt_length"] for row in rows]
     labels = [[-100] * end + row["input_ids"][end:] for row, end in zip(rows, prompts, strict=True)]
-    return {
-        "input_ids": padded([row["input_ids"] for row in rows], 0, device),
-        "attention_mask": padded([[1] * len(row["input_ids"]) for row in rows], 0, device),
-        "labels": padded(labels, -100, device),
-    }
+    input_ids, attention_mask = padded([row["input_ids"] for row in rows], 0)
+    batch: Batch = {"input_ids": input_ids, "attention_mask": attention_mask, "labels": padded(labels, -100)[0]}
+    return on_device(batch, device)
 
 
 def authors_losses(model: CrossLingualModel, rows: Sequence[Row], device_rows: int, device: str) -> list[Loss]:
@@ -111,7 +115,7 @@ def authors_losses(model: CrossLingualModel, rows: Sequence[Row], device_rows: i
         english = [row["english_input_ids"] for row in some]
         batch = labelled_everywhere(some, device) | {
             "connection_positions": torch.tensor([row["prompt_length"] - 1 for row in some], device=device),
-            "english_input_ids": padded(english, 0, device),
+            "english_input_ids": padded(english, 0)[0].to(device),
             "english_positions": torch.tensor([len(ids) - 1 for ids in english], device=device),
         }
         losses.append(partial(authors_way.training_loss, model, batch, english_gradient=False))
@@ -128,14 +132,15 @@ def fixed_lengths(arguments: Any) -> dict[str, Comparison]:
         model = CrossLingualModel.from_base(base, ConnectionConfig()).to(device)
         optimizer = optimizer_of(model, arguments.optimizer)
         rows = draw_rows(arguments.rows, arguments.prompt, arguments.response, english, vocabulary)
-        connection, whole = ConnectionCollator(0, 0)(rows), labelled_everywhere(rows, device)
-        sides: dict[str, tuple[nn.Module, Batch]] = {
-            "ML-SFT": (base, ResponseCollator(0)(rows)),
-            "vanilla": (base, whole),
-            "connected": (model, connection),
-            "whole": (model, connection | whole | {"logits_to_keep": 0}),  # 0: transformers' word for all positions
+        connection, whole = CONNECTED(rows), labelled_everywhere(rows, device)
+        losses = {
+            "ML-SFT": loss_of(base, RESPONSES(rows), device),
+            "vanilla": vanilla_loss_of(base, whole, device),
+            "connected": loss_of(model, connection, device),
+            # 0 is transformers' word for all positions.
+            "whole": loss_of(model, connection | whole | {"logits_to_keep": 0}, device),
         }
-        steps = {side: step_of(model, [loss_of(*sides[side], device)], optimizer) for side in sides}
+        steps = {side: step_of(model, [loss], optimizer) for side, loss in losses.items()}
         name = f"English {english}"
         figures[f"{name} / vanilla"] = compare(steps["vanilla"], steps["connected"], arguments.pairs)
         figures[f"{name}, whole / vanilla"] = compare(steps["vanilla"], steps["whole"], arguments.pairs)
@@ -146,7 +151,7 @@ def fixed_lengths(arguments: Any) -> dict[str, Comparison]:
 
 def print_use(name: str, config: Any, rows: Sequence[Row], figure: Comparison, arguments: Any) -> None:
     """FLOPs a second of the CC-Tuning step, their share of the device's peak where that is known, and memory."""
-    counts = StepCollator(ConnectionCollator(0, 0))([rows]).counts
+    counts = StepCollator(CONNECTED)([MicroBatchRows([*rows])]).counts
     rate = flops_of_model(config).of(counts) / figure.new_seconds
     peak = peak_flops(torch.device(arguments.device), arguments.dtype)
     share = f", MFU {rate / peak:.1%}" if peak else ""
@@ -173,18 +178,18 @@ def real_rows(arguments: Any) -> dict[str, Comparison]:
     device = arguments.device
     rows = read_rows(arguments.pairs_file, SHAPES[arguments.shape][1]["vocab_size"], cutoff=1024)
     shape = BatchShape(arguments.global_rows, arguments.device_rows, arguments.device_rows * 1024, max_padding=0.05)
-    lengths, english = ([len(row[name]) for row in rows] for name in ("input_ids", "english_input_ids"))
-    grouped = iter(LengthGroupedBatches([row["row_id"] for row in rows], lengths, english, shape, seed=0))
+    known = Rows.of(rows, OBJECTIVE.contract)
+    grouped = iter(LengthGroupedBatches(known.row_ids, known.lengths, known.english_lengths, shape, seed=0))
     model = CrossLingualModel.from_base(build_model(arguments.shape, device, arguments.dtype), ConnectionConfig())
     optimizer = optimizer_of(model.to(device), arguments.optimizer)
     timings, total = [], TokenCounts()
     for pair in range(arguments.pairs):
-        indices = [list(batch) for batch in next(grouped).micro_batches]
-        step = StepCollator(ConnectionCollator(0, 0))([[rows[index] for index in batch] for batch in indices])
+        indices = next(grouped)
+        step = StepCollator(CONNECTED)(known.__getitems__(indices))
         # The same rows in the order of the file, which knows nothing of lengths.
-        in_order = [rows[index] for index in sorted(index for batch in indices for index in batch)]
+        in_order = [rows[index] for index in sorted(index for batch in indices.micro_batches for index in batch.rows)]
         base = step_of(model, authors_losses(model, in_order, arguments.device_rows, device), optimizer)
-        new = step_of(model, [loss_of(model, batch, device) for batch in step.micro_batches], optimizer)
+        new = step_of(model, [loss_of(model, each.batch, device) for each in step.micro_batches], optimizer)
         seconds = {way: seconds_of(way) for way in ((base, new) if pair % 2 else (new, base))}
         tokens = step.counts.tokens
         timings.append(tuple((seconds[way][0] / tokens, seconds[way][1] / tokens) for way in (base, new)))

@@ -63,8 +63,9 @@ def train(recipe: Recipe, run: RunSpec) -> TrainConfig:
     """How a run is trained. A rate of a Decision Maker that it does not have is no part of it."""
     has_decision_maker = run.connected and recipe.connection.selector == "decision_maker"
     without = {} if has_decision_maker else {"decision_maker_learning_rate": None}
+    assert run.objective is not None
     return TrainConfig(
-        method="cc" if run.connected else "sft",
+        objective=run.objective,
         training=recipe.training.model_copy(update=without),
         connection=recipe.connection if run.connected else None,
     )

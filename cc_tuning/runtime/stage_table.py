@@ -36,7 +36,7 @@ MATERIALIZE = Stage(
     tags=("data",),
 )  # fmt: skip
 TRAIN = Stage(
-    "train", 4, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
+    "train", 5, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
     tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRANSFORM = Stage(

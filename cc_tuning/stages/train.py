@@ -8,8 +8,6 @@ import logging
 import shutil
 from pathlib import Path
 
-import polars as pl
-
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.progress import no_progress
 from cc_tuning.runtime.step import Build, Step, find_cached, open_step
@@ -22,6 +20,7 @@ from data_contracts.files import read_json
 from data_contracts.fingerprint import digest_of_files
 from data_contracts.layout import CHECKPOINT, TOKENIZER, TRAINING_ROWS, TRAINING_SUMMARY
 from data_contracts.manifest import RowCounts
+from data_contracts.parquet_stream import row_count
 from data_contracts.store import ArtifactStore
 
 logger = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ def build_training(build: Build[TrainConfig]) -> RowCounts:
     if not is_finished(build.folder):
         run_job(training_job(build), build.progress)
     shutil.rmtree(build.folder / TRAINER, ignore_errors=True)
-    rows = pl.scan_parquet(build.inputs["training_rows"].path / TRAINING_ROWS).select(pl.len()).collect().item()
+    rows = row_count(build.inputs["training_rows"].path / TRAINING_ROWS)
     return RowCounts(read=rows, kept=rows)
 
 
@@ -52,6 +51,7 @@ def training_job(build: Build[TrainConfig]) -> TrainingJob:
         tokenizer=materialized / TOKENIZER,
         base=base.name,
         base_revision=base.revision,
+        inputs={name: place.path for name, place in build.inputs.items() if name not in ("training_rows", "base")},
         execution=build.execution,
         resume_from=newest_complete_checkpoint((build.folder / TRAINER).absolute()),
     )

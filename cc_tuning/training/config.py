@@ -2,12 +2,11 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cc_tuning.errors import ConfigError
 from cc_tuning.model.config import ConnectionConfig
-
-Method = Literal["sft", "cc"]
-ObjectiveName = Literal["sft", "sft-attention"]
+from cc_tuning.training.objectives.table import OBJECTIVES
 
 
 class LoraConfig(BaseModel):
@@ -68,16 +67,48 @@ class TrainingConfig(BaseModel):
 
 
 class TrainConfig(BaseModel):
-    """Identity of the stage `train`: a method with its hyper-parameters and, for CC-Tuning, its connection."""
+    """Identity of the stage `train`: an objective with its hyper-parameters, on a model with or without a connection.
+
+    Raises:
+        ConfigError: there is no such objective, or settings that have nothing to act on.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    method: Method = Field(description="`sft`: the language model alone; `cc`: with the cross-lingual connection.")
+    objective: str = Field(
+        description="What training minimises: " + "; ".join(f"`{n}`: {row.sentence}" for n, row in OBJECTIVES.items())
+    )
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="Hyper-parameters.")
-    connection: ConnectionConfig | None = Field(default=None, description="The connection of `cc`; none for `sft`.")
+    connection: ConnectionConfig | None = Field(
+        default=None, description="The cross-lingual connection of the model (CC-Tuning); none trains it as it is."
+    )
+
+    @field_validator("objective")
+    @classmethod
+    def _objective_is_known(cls, objective: str) -> str:
+        if objective not in OBJECTIVES:
+            raise ConfigError(f"unknown objective {objective!r}; known: {', '.join(OBJECTIVES)}")
+        return objective
 
     @model_validator(mode="after")
-    def _connection_belongs_to_cc(self) -> Self:
-        if (self.method == "cc") != (self.connection is not None):
-            raise ValueError(f"method {self.method!r} with connection {self.connection}: `cc` has one, `sft` has none")
+    def _one_thing_chooses_what_trains(self) -> Self:
+        trained, rank = OBJECTIVES[self.objective].trained, self.training.lora.rank
+        if trained != "all weights" and rank:
+            raise ConfigError(
+                f"objective {self.objective!r} with training.lora.rank {rank}: the objective trains {trained}, the "
+                "adapters train in the place of the model's weights; take `sft` with "
+                "training.lora.target_modules, or set training.lora.rank to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _decision_maker_has_a_rate_where_there_is_one(self) -> Self:
+        rate = self.training.decision_maker_learning_rate
+        selector = self.connection.selector if self.connection else None
+        if rate is not None and selector != "decision_maker":
+            found = "a model without a connection" if selector is None else f"connection.selector {selector!r}"
+            raise ConfigError(
+                f"training.decision_maker_learning_rate is {rate} for {found}, which has no Decision Maker to train; "
+                "leave the rate out"
+            )
         return self

@@ -1,53 +1,100 @@
-"""The training rows of a `materialize` artifact, as the Trainer reads them."""
+"""Training rows as the Trainer reads them, from whatever holds them: a list in memory, or a file (parquet_rows.py)."""
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
-import polars as pl
+import numpy as np
 from torch.utils.data import Dataset
 
 from cc_tuning.errors import TrainingFailed
-from cc_tuning.training.sampler import StepRows
-from data_contracts.parquet_stream import read_batches
-from data_contracts.schemas import TrainingRow
+from cc_tuning.training.sampler import StepIndices
+from data_contracts.errors import ContractViolation
 
-_COLUMNS = ["row_id", "input_ids", "prompt_length", "english_input_ids"]
-_NO_ROWS = TrainingRow.create_empty().select(_COLUMNS)
+ENGLISH_PROMPT = "english_input_ids"
+"""The column with the ids of the English prompt that the connection reads, as every contract of rows has it."""
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 
 
-class TrainingRows(Dataset[Row]):
-    """Rows by index, in the order of the file; ids stay in Arrow memory until a row is asked for.
+class SequenceColumns(NamedTuple):
+    """Where rows have one of their sequences: the column of its token ids, and that of the length of its prompt."""
 
-    `rows[~index]` is the same row with nothing to train: `is_idle`, and all of it counts as prompt. `row_ids`,
-    `lengths` (tokens of prompt and response) and `english_lengths` (of the English prompt) are those of the rows.
+    input_ids: str
+    prompt_length: str
+
+
+@dataclass(frozen=True)
+class RowContract:
+    """The rows of an objective: a schema of `data_contracts.schemas` by name, and the sequences the model reads."""
+
+    schema: str
+    sequences: tuple[SequenceColumns, ...]
+
+    @property
+    def sequences_per_row(self) -> int:
+        """`S`: a micro-batch of `B` rows has `B * S` sequences."""
+        return len(self.sequences)
+
+    @property
+    def columns(self) -> list[str]:
+        """What is read of a row."""
+        return ["row_id", *(column for sequence in self.sequences for column in sequence), ENGLISH_PROMPT]
+
+
+class MicroBatchRows(NamedTuple):
+    """The rows of a micro-batch; those of an idle one keep their rank in step and are not trained."""
+
+    rows: list[Row]
+    is_idle: bool = False
+
+
+class Rows(Dataset[Row]):
+    """Rows by index, with what the sampler asks of all of them.
+
+    `row_ids` of N rows, `lengths [N, S]` int64 tokens of each sequence, `english_lengths [N]` int64 tokens of the
+    English prompts.
 
     Raises:
-        ArtifactMismatch: the file is missing or damaged.
         TrainingFailed: there is no row.
     """
 
-    def __init__(self, path: Path) -> None:
-        # Batch by batch, so that the texts of all rows are never in memory together.
-        batches = read_batches(path, TrainingRow)
-        rows = pl.concat([_NO_ROWS, *(batch.select(_COLUMNS) for batch in batches)], rechunk=True)
-        if rows.is_empty():
-            raise TrainingFailed(f"{path} has no rows to train on; look at its quarantine.parquet and the selection")
-        self._rows = rows
-        self.row_ids: list[str] = rows["row_id"].to_list()
-        self.lengths: list[int] = rows["input_ids"].list.len().to_list()
-        self.english_lengths: list[int] = rows["english_input_ids"].list.len().to_list()
+    def __init__(
+        self, rows: Sequence[Row], row_ids: Sequence[str], lengths: np.ndarray, english_lengths: np.ndarray, place: str
+    ) -> None:
+        if not row_ids:
+            raise TrainingFailed(f"{place} has no rows to train on; look at its quarantine.parquet and the selection")
+        self._rows, self.row_ids = rows, row_ids
+        self.lengths, self.english_lengths = lengths, english_lengths
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], contract: RowContract) -> Self:
+        """Rows in memory: mappings with at least the columns of `contract`.
+
+        Raises:
+            ContractViolation: a row lacks a column.
+            TrainingFailed: there is no row.
+        """
+        for number, row in enumerate(rows):
+            if absent := [column for column in contract.columns if column not in row]:
+                raise ContractViolation(
+                    f"training row {number} ({row.get('row_id', 'without row_id')}) lacks {', '.join(absent)}; "
+                    f"expected {', '.join(contract.columns)}"
+                )
+        lengths = [[len(row[sequence.input_ids]) for sequence in contract.sequences] for row in rows]
+        english_lengths = [len(row[ENGLISH_PROMPT]) for row in rows]
+        row_ids = [str(row["row_id"]) for row in rows]
+        return cls(rows, row_ids, np.array(lengths), np.array(english_lengths), "the list of rows")
 
     def __len__(self) -> int:
-        return self._rows.height
+        return len(self.row_ids)
 
     def __getitem__(self, index: int) -> Row:
-        if index >= 0:
-            return self._rows.row(index, named=True)
-        row = self._rows.row(~index, named=True)
-        return {**row, "prompt_length": len(row["input_ids"]), "is_idle": True}
+        return self._rows[index]
 
-    def __getitems__(self, step: StepRows) -> list[list[Row]]:
+    def __getitems__(self, step: StepIndices) -> list[MicroBatchRows]:
         """The rows of each micro-batch of a step, with the `epoch`: what the DataLoader asks for."""
-        return [[{**self[index], "epoch": step.epoch} for index in batch] for batch in step.micro_batches]
+        return [
+            MicroBatchRows([{**self[index], "epoch": step.epoch} for index in indices], is_idle)
+            for indices, is_idle in step.micro_batches
+        ]

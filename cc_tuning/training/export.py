@@ -43,15 +43,15 @@ def save_checkpoint(job: TrainingJob, model: JobModel, tokenizer: PreTrainedToke
         shutil.rmtree(folder, ignore_errors=True)
     partial.mkdir()
     if model.adapter is not None:
-        from cc_tuning.training.adapter import merge, save_adapter  # the `lora` extra
+        from cc_tuning.training.lora import merge, save_adapter  # the `lora` extra
 
         save_adapter(model.adapter, job.folder / ADAPTER)
         merge(model.adapter)
     model.base.to(getattr(torch, job.config.training.dtype))
     model.base.generation_config.pad_token_id = tokenizer.pad_token_id
     stop_ids = stop_token_ids(tokenizer)
-    if model.connection is not None:
-        model.connection.save_pretrained(partial, stop_ids, {"training_rows": sha256_of_file(job.rows)})
+    if model.connected is not None:
+        model.connected.save_pretrained(partial, stop_ids, {"training_rows": sha256_of_file(job.rows)})
     else:
         write_base_model(partial, model.base, stop_ids)
     shutil.copytree(job.tokenizer, partial, dirs_exist_ok=True)

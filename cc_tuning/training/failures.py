@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cc_tuning.errors import TrainingFailed
-from cc_tuning.training.collators import Batch
+from cc_tuning.training.collators import Batch, MicroBatch
 from cc_tuning.training.throughput import MeasuredStep
 
 _NAMED_ROWS = 64
@@ -45,16 +45,21 @@ def _first_bad(steps: Sequence[MeasuredStep]) -> str:
 
 
 @contextmanager
-def named_when_out_of_memory(step: int, batch: Batch, row_ids: Sequence[str]) -> Iterator[None]:
+def named_when_out_of_memory(step: int, micro_batch: MicroBatch) -> Iterator[None]:
     """Says what was being computed when memory runs out in the block: a micro-batch of the step `step`, from 1.
 
     Raises:
         TrainingFailed: in the place of the device's own error.
     """
-    rows, tokens = _shape(batch, "input_ids")
+    batch, rows = micro_batch.batch, len(micro_batch.row_ids)
+    sequences, tokens = _shape(batch, "input_ids")
+    of_row = f" x {sequences // rows} sequences" if sequences > rows else ""
     english = f" with English prompts of {_shape(batch, 'english_input_ids')[1]}" if has_english(batch) else ""
-    less = "materialization.cutoff_tokens" if rows == 1 else f"execution.device_batch_tokens below {rows * tokens}"
-    where = f"in step {step}, in a micro-batch of {rows} rows x {tokens} tokens{english}, {_named(row_ids)}"
+    less = "materialization.cutoff_tokens" if rows == 1 else f"execution.device_batch_tokens below {sequences * tokens}"
+    where = (
+        f"in step {step}, in a micro-batch of {rows} rows{of_row} x {tokens} tokens{english}, "
+        f"{_named(micro_batch.row_ids)}"
+    )
     advice = f"Lower {less}, or set execution.gradient_checkpointing; training goes on from the last checkpoint"
     with _out_of_memory(where, advice):
         yield

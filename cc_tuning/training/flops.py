@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from transformers import PretrainedConfig
 
-from cc_tuning.training.step_batches import TokenCounts
+from cc_tuning.training.collators import TokenCounts
 
 PEAK_FLOPS = {
     "B200": 2250e12,

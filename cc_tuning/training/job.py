@@ -1,5 +1,6 @@
 """What one training process is told: a TrainingJob, handed over as JSON."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -20,10 +21,13 @@ class TrainingJob(BaseModel):
 
     config: TrainConfig
     folder: Path = Field(description="Results; the Trainer's own checkpoints are in `trainer/` below it.")
-    rows: Path = Field(description="training_rows.parquet.")
+    rows: Path = Field(description="The file of the training rows, of which the checkpoint records the sha256.")
     tokenizer: Path = Field(description="The tokenizer that encoded the rows, with its chat template.")
     base: str = Field(description="Directory or hub id of the base model.")
     base_revision: str | None = Field(description="Revision of a hub id; none for a directory.")
+    inputs: Mapping[str, Path] = Field(
+        default_factory=dict, description="Folders of further artifacts by name, for an objective that reads some."
+    )
     execution: Execution
     resume_from: Path | None = Field(default=None, description="A complete Trainer checkpoint; none starts anew.")
 

@@ -10,14 +10,17 @@ ask for, the same number on every rank.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import pairwise
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from torch.utils.data import Sampler
 
 ENGLISH_TOKEN_COST = 1 / 3
 """Of a token of the English pass, which is a forward pass; one that is trained has a backward pass of twice that."""
+
+GroupT = TypeVar("GroupT")
 
 
 @dataclass(frozen=True)
@@ -36,32 +39,61 @@ class BatchShape:
     ranks: int = 1
 
 
-class StepRows(NamedTuple):
-    """The rows that one rank trains in one optimizer step, by index; `~index` only keeps the rank in step."""
+class MicroBatchIndices(NamedTuple):
+    """The rows of a micro-batch by index. An idle one keeps its rank in step with the others and trains nothing."""
+
+    rows: list[int]
+    is_idle: bool = False
+
+
+class StepIndices(NamedTuple):
+    """What one rank trains in one optimizer step."""
 
     epoch: int
-    micro_batches: list[list[int]]
+    micro_batches: list[MicroBatchIndices]
+
+
+@dataclass(frozen=True)
+class RowSizes:
+    """What rows take in a batch, `[n]` int64 each; a row of several sequences has all of them padded to the longest."""
+
+    tokens: np.ndarray  # real ones, of all sequences
+    width: np.ndarray  # with padding, where the row is the longest of its micro-batch
+    english_width: np.ndarray  # the same of its English prompts; zeros without an English pass
+
+    @classmethod
+    def of(cls, lengths: np.ndarray, english_lengths: np.ndarray) -> "RowSizes":
+        """From the tokens of each sequence `[n, S]` and of the English prompt `[n]`, which each sequence reads."""
+        sequences = lengths.shape[1]
+        return cls(lengths.sum(1), sequences * lengths.max(1), sequences * english_lengths)
+
+    def __getitem__(self, rows: Any) -> "RowSizes":
+        return RowSizes(self.tokens[rows], self.width[rows], self.english_width[rows])
+
+    def split(self, cuts: Sequence[int]) -> "list[RowSizes]":
+        """The sizes of each run between `cuts`."""
+        edges = [0, *cuts, len(self.tokens)]
+        return [self[start:end] for start, end in pairwise(edges)]
 
 
 class LengthGroupedBatches(Sampler[Any]):
-    """What one rank trains in each step of an epoch, as `StepRows`.
+    """What one rank trains in each step of an epoch, as `StepIndices`.
 
-    `lengths` are the tokens of prompt and response, `english_lengths` those of the English prompts (zeros without a
-    second pass). Each step has the same number of micro-batches on every rank. Where a step has fewer rows than ranks,
-    a rank without one gets a row of the step as `~index`: `TrainingRows` gives it without a label.
+    `lengths [N, S]` are the tokens of each row's sequences, `english_lengths [N]` those of its English prompt (zeros
+    without a second pass). Each step has the same number of micro-batches on every rank: where a step has fewer rows
+    than ranks, a rank without one gets the shortest row of the step as an idle micro-batch.
     """
 
     def __init__(
         self,
         row_ids: Sequence[str],
-        lengths: Sequence[int],
-        english_lengths: Sequence[int],
+        lengths: np.ndarray,
+        english_lengths: np.ndarray,
         shape: BatchShape,
         seed: int,
         rank: int = 0,
     ) -> None:
-        self._row_ids, self._shape = row_ids, shape
-        self._lengths, self._english_lengths = np.asarray(lengths), np.asarray(english_lengths)
+        self._row_ids, self._sizes, self._shape = row_ids, RowSizes.of(lengths, english_lengths), shape
         self._seed, self._rank, self._epoch = seed, rank, 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -71,21 +103,21 @@ class LengthGroupedBatches(Sampler[Any]):
     def __len__(self) -> int:
         return ceil(len(self._row_ids) / self._shape.global_batch_size)
 
-    def __iter__(self) -> Iterator[StepRows]:
+    def __iter__(self) -> Iterator[StepIndices]:
         order = order_of_rows(self._row_ids, self._seed, self._epoch)
         for start in range(0, len(order), self._shape.global_batch_size):
             rows = np.asarray(order[start : start + self._shape.global_batch_size])
-            yield StepRows(self._epoch, self._micro_batches(rows)[self._rank])
+            yield StepIndices(self._epoch, self._micro_batches(rows)[self._rank])
 
-    def _micro_batches(self, rows: np.ndarray) -> list[list[list[int]]]:
+    def _micro_batches(self, rows: np.ndarray) -> list[list[MicroBatchIndices]]:
         """The micro-batches of each rank, the most expensive first."""
-        rows = rows[np.argsort(-self._lengths[rows], kind="stable")]
-        lengths, english_lengths = self._lengths[rows], self._english_lengths[rows]
-        cuts = cut_step(lengths, english_lengths, self._shape)
-        groups = [group.tolist() for group in np.split(rows, cuts)]
-        costs = [cost_of(*run) for run in zip(np.split(lengths, cuts), np.split(english_lengths, cuts), strict=True)]
+        rows = rows[np.argsort(-self._sizes.width[rows], kind="stable")]
+        sizes = self._sizes[rows]
+        cuts = cut_step(sizes, self._shape)
+        groups = [MicroBatchIndices(group.tolist()) for group in np.split(rows, cuts)]
+        costs = [cost_of(run) for run in sizes.split(cuts)]
         idle = -len(groups) % self._shape.ranks
-        groups += [[~int(rows[-1])]] * idle
+        groups += [MicroBatchIndices([int(rows[-1])], is_idle=True)] * idle
         costs += [0.0] * idle
         return deal(groups, costs, self._shape.ranks)
 
@@ -99,40 +131,40 @@ def order_of_rows(row_ids: Sequence[str], seed: int, epoch: int) -> list[int]:
     return sorted(range(len(row_ids)), key=key)
 
 
-def cost_of(lengths: np.ndarray, english_lengths: np.ndarray) -> float:
-    """What a micro-batch costs, in padded tokens that are trained; `lengths, english_lengths [rows]`."""
-    return float(len(lengths) * (lengths.max() + ENGLISH_TOKEN_COST * english_lengths.max()))
+def cost_of(run: RowSizes) -> float:
+    """What a micro-batch of these rows costs, in padded tokens that are trained."""
+    return float(len(run.width) * (run.width.max() + ENGLISH_TOKEN_COST * run.english_width.max()))
 
 
-def cut_step(lengths: np.ndarray, english_lengths: np.ndarray, shape: BatchShape) -> list[int]:
-    """Where to cut a step of descending `lengths [n]` and their `english_lengths [n]` into micro-batches.
+def cut_step(sizes: RowSizes, shape: BatchShape) -> list[int]:
+    """Where to cut a step of rows of descending width into micro-batches.
 
     The fewest, a multiple of the ranks or one for each row, that keep every bound of `shape`.
     """
-    rows, real = len(lengths), lengths.sum()
+    rows, real = len(sizes.width), sizes.tokens.sum()
     fewest = ceil(rows / (shape.device_batch_size * shape.ranks)) * shape.ranks
-    for groups, cuts in enumerate(best_cuts(run_costs(lengths, english_lengths, shape.device_batch_tokens)), start=1):
+    for groups, cuts in enumerate(best_cuts(run_costs(sizes, shape.device_batch_tokens)), start=1):
         if groups == rows:
             break
         if groups < fewest or groups % shape.ranks or cuts is None:
             continue
-        padded = sum(len(run) * run[0] for run in np.split(lengths, cuts))
+        padded = sum(len(width) * width[0] for width in np.split(sizes.width, cuts))
         if real > (1 - shape.max_padding) * padded:
             return cuts
     return list(range(1, rows))
 
 
-def run_costs(lengths: np.ndarray, english_lengths: np.ndarray, most_tokens: int) -> np.ndarray:
+def run_costs(sizes: RowSizes, most_tokens: int) -> np.ndarray:
     """`[n, n]`: the square of the cost of the rows from `start` (column) to before `end` (line `end - 1`).
 
     The sum of squares is small when padding is, and when no run is much larger than another, which is what waiting
     ranks ask for. Infinite for a run of several rows and more than `most_tokens`, and where there is no row.
     """
-    rows = len(lengths)
+    rows = len(sizes.width)
     ends, starts = np.arange(1, rows + 1)[:, None], np.arange(rows)[None, :]
-    longest_english = np.maximum.accumulate(np.where(starts < ends, english_lengths[:, None], 0), axis=0)
-    tokens = (ends - starts) * lengths.astype(np.float64)[None, :]
-    cost = tokens + ENGLISH_TOKEN_COST * (ends - starts) * longest_english
+    widest_english = np.maximum.accumulate(np.where(starts < ends, sizes.english_width[:, None], 0), axis=0)
+    tokens = (ends - starts) * sizes.width.astype(np.float64)[None, :]
+    cost = tokens + ENGLISH_TOKEN_COST * (ends - starts) * widest_english
     is_run = (starts < ends) & ((tokens <= most_tokens) | (ends - starts == 1))
     return np.where(is_run, cost**2, np.inf)
 
@@ -160,10 +192,10 @@ def best_cuts(run_cost: np.ndarray) -> Iterator[list[int] | None]:
         best = cost.min(axis=1)
 
 
-def deal(groups: Sequence[list[int]], costs: Sequence[float], ranks: int) -> list[list[list[int]]]:
+def deal(groups: Sequence[GroupT], costs: Sequence[float], ranks: int) -> list[list[GroupT]]:
     """`groups` to each of `ranks`, equally many: round by round, the costliest left to the rank with the least work."""
     order = sorted(range(len(groups)), key=lambda group: -costs[group])
-    dealt: list[list[list[int]]] = [[] for _ in range(ranks)]
+    dealt: list[list[GroupT]] = [[] for _ in range(ranks)]
     work = [0.0] * ranks
     for start in range(0, len(order), ranks):
         lightest_first = sorted(range(ranks), key=lambda rank: work[rank])

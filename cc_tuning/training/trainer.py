@@ -1,4 +1,4 @@
-"""The Trainer of transformers with methods of its own: where its batches come from, and what it tells about them.
+"""The Trainer of transformers with methods of its own: where its batches and its loss come from, and what it tells.
 
 To the Trainer a batch is a whole optimizer step of its rank, so that the number of micro-batches may differ from step
 to step: its own accumulation has a fixed number. What it sees beside that is its usual loop.
@@ -6,6 +6,7 @@ to step: its own accumulation has a fixed number. What it sees beside that is it
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,63 +15,58 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from cc_tuning.errors import ConfigError
-from cc_tuning.model.decision_maker import DecisionMaker, temperature_at
-from cc_tuning.training.collators import ConnectionCollator, ResponseCollator
-from cc_tuning.training.dataset import TrainingRows
+from cc_tuning.training.collators import Collator, MicroBatch, StepBatches, StepCollator
+from cc_tuning.training.connection import ConnectionTraining
+from cc_tuning.training.dataset import Rows
 from cc_tuning.training.failures import check_finite, named_when_out_of_memory, named_when_out_of_memory_elsewhere
-from cc_tuning.training.flops import flops_of_model, peak_flops
+from cc_tuning.training.flops import ModelFlops, peak_flops
+from cc_tuning.training.objectives.base import Objective
 from cc_tuning.training.sampler import BatchShape, LengthGroupedBatches
-from cc_tuning.training.step_batches import StepBatches, StepCollator
-from cc_tuning.training.throughput import Measurements
+from cc_tuning.training.throughput import Measurements, RowFigures
 
 
 class LengthGroupedTrainer(Trainer):
-    """A Trainer whose ranks read `LengthGroupedBatches` of its `TrainingRows`.
+    """A Trainer whose ranks read `LengthGroupedBatches` of `rows` and minimise `objective`.
 
-    `rows` are trained, `collate` makes one micro-batch of them. `decision_maker_learning_rate` is the peak rate of the
-    model's `decision_maker`, or None for that of the model. The loader is not prepared by accelerate: that would deal
+    `collate` makes one micro-batch, with what the connection reads where there is one; `connection` is the connection's
+    part in training, or None. `flops` are those of the model. The loader is not prepared by accelerate: that would deal
     batches to ranks anew and repeat rows to make them even.
 
     Raises:
         TrainingFailed: the loss or the gradient norm is not finite, or memory ran out; the message names the rows.
-        ConfigError: a rate for a Decision Maker that the model does not have.
     """
+
+    loss_is_scaled_for_ga = True  # by the objective, over the step
 
     def __init__(
         self,
         model: nn.Module,
-        rows: TrainingRows,
-        collate: ResponseCollator,
+        objective: Objective,
+        rows: Rows,
+        collate: Collator,
         batch_shape: BatchShape,
-        decision_maker_learning_rate: float | None = None,
+        flops: ModelFlops,
+        connection: ConnectionTraining | None = None,
         **named: Any,
     ) -> None:
         super().__init__(model, train_dataset=rows, **named)
+        self._objective, self._connection = objective, connection
         self._rows, self._collate, self._batch_shape = rows, collate, batch_shape
-        self._decision_maker_learning_rate = decision_maker_learning_rate
-        self._selector: nn.Module | None = getattr(model, "decision_maker", None)
-        self._connection: Any = getattr(model, "connection", None)
-        self._temperature: float | None = None
-        self._is_idle = False
-        config: Any = model.config
-        self._measurements = Measurements(
-            flops=flops_of_model(config, _trained_share(model)),
-            peak=peak_flops(self.args.device, "bfloat16" if self.args.bf16 else "float32"),
-            layers=config.num_hidden_layers if self._selector is not None else 0,
-            device=self.args.device,
-        )
+        device = self.args.device
+        self._figures = RowFigures(objective.metrics, (), device)
+        self._choices = RowFigures((), (), device) if connection is None else connection.figures(device)
+        peak = peak_flops(device, "bfloat16" if self.args.bf16 else "float32")
+        self._measurements = Measurements(flops, peak, device, (self._figures, self._choices))
 
     # -- batches
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The steps of this rank."""
         rows = self._rows
-        reads_english = isinstance(self._collate, ConnectionCollator)
         batches = LengthGroupedBatches(
             rows.row_ids,
             rows.lengths,
-            rows.english_lengths if reads_english else [0] * len(rows),
+            0 * rows.english_lengths if self._connection is None else rows.english_lengths,
             self._batch_shape,
             self.args.seed,
             self.args.process_index,
@@ -83,10 +79,15 @@ class LengthGroupedTrainer(Trainer):
             generator=torch.Generator(),  # the global one belongs to dropout
         )
 
-    def _get_num_items_in_batch(self, batch_samples: Sequence[StepBatches], device: torch.device) -> Any:
-        """The labels of the step over all ranks, by which the loss is divided."""
-        micro_batches = [batch for step in batch_samples for batch in step.micro_batches]
-        return super()._get_num_items_in_batch(micro_batches, device)
+    def _get_num_items_in_batch(self, batch_samples: Sequence[StepBatches], device: torch.device) -> Tensor:
+        """What the loss of the step is divided by: the objective's count over all ranks, float32."""
+        counts = [
+            self._objective.count(batch) * (not is_idle)
+            for step in batch_samples
+            for batch, _, is_idle in step.micro_batches
+        ]
+        total: Tensor = self.accelerator.reduce(torch.stack(counts).sum(0).to(device), "sum")
+        return total.float()
 
     # -- a step
 
@@ -96,21 +97,21 @@ class LengthGroupedTrainer(Trainer):
             return super().train(*arguments, **named)
 
     def training_step(self, model: nn.Module, inputs: Any, num_items_in_batch: Tensor | int | None = None) -> Tensor:
-        """The gradient of the step's mean loss over tokens; gives this rank's part of the loss, on the device.
+        """The gradient of the step's loss; gives this rank's part of the loss, on the device.
 
         `inputs` are `StepBatches`.
         """
         step = self.state.global_step + 1
         self._measurements.start_step()
-        self._set_temperature()
+        if self._connection is not None:
+            self._connection.set_progress(self.state.global_step / max(self.state.max_steps - 1, 1))
         losses = []
-        for number, (batch, row_ids) in enumerate(zip(inputs.micro_batches, inputs.row_ids, strict=True)):
+        for number, micro_batch in enumerate(inputs.micro_batches):
             is_last = number == len(inputs.micro_batches) - 1
             # Ranks add up their gradients after the last micro-batch, unless the engine's settings say otherwise.
             self.accelerator.gradient_state._set_sync_gradients(is_last)
-            self._is_idle = not row_ids
-            with named_when_out_of_memory(step, batch, row_ids), self._accumulation(model, is_last):
-                losses.append(super().training_step(model, batch, num_items_in_batch))
+            with named_when_out_of_memory(step, micro_batch), self._accumulation(model, is_last):
+                losses.append(super().training_step(model, micro_batch._asdict(), num_items_in_batch))
         stacked = torch.stack(losses)
         self._measurements.add_step(step, inputs, stacked)
         return stacked.sum()
@@ -127,40 +128,34 @@ class LengthGroupedTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """As the Trainer's; the layers that were chosen are counted on the way."""
-        if self._selector is not None:
-            inputs = {**inputs, "measures_cosine": True}
-        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
-        if outputs.get("selection") is not None and not self._is_idle:
-            self._measurements.add_selection(
-                outputs["selection"], outputs["selection_probabilities"], outputs["selection_cosine"]
-            )
-        return (loss, outputs) if return_outputs else loss
+        """The objective's loss of one micro-batch, given as a mapping of its fields; metrics are kept on the way."""
+        assert isinstance(num_items_in_batch, Tensor)
+        batch, _, is_idle = MicroBatch(**inputs)
+        loss, metrics = self._objective.loss(partial(self._forward, model, is_idle), batch, num_items_in_batch)
+        if is_idle:
+            loss = 0 * loss  # the pass keeps this rank in step with the others
+        elif metrics:
+            self._figures.add(torch.stack([metrics[name] for name in self._objective.metrics], dim=1))
+        # Ranks take the mean of their gradients, and each has its part of one loss.
+        loss = loss * self.accelerator.num_processes
+        return (loss, metrics) if return_outputs else loss
 
-    # -- the Decision Maker
+    def _forward(self, model: nn.Module, is_idle: bool, /, **inputs: Any) -> Any:
+        """The model's output; what the connection chose is kept on the way."""
+        if self._connection is None:
+            return model(**inputs)
+        output = model(**inputs, measures_cosine=True)
+        if not is_idle:
+            self._choices.add(self._connection.choices(output))
+        return output
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """As the Trainer's, with the Decision Maker in a group of its own when it has its own rate."""
         is_new = self.optimizer is None
         optimizer: torch.optim.Optimizer = super().create_optimizer(model)
-        rate = self._decision_maker_learning_rate
-        if rate is not None and is_new:
-            own = list(self._selector.parameters()) if self._selector is not None else []
-            if not own:
-                raise ConfigError(
-                    f"training.decision_maker_learning_rate is {rate}, but this model has no trained Decision Maker; "
-                    "leave it unset"
-                )
-            give_own_group(optimizer, own, rate)
+        if is_new and self._connection is not None:
+            self._connection.give_own_rate(optimizer)
         return optimizer
-
-    def _set_temperature(self) -> None:
-        if isinstance(self._selector, DecisionMaker) and self._connection is not None:
-            progress = self.state.global_step / max(self.state.max_steps - 1, 1)
-            temperature = temperature_at(self._connection, progress)
-            if temperature != self._temperature:
-                self._selector.temperature.fill_(temperature)
-            self._temperature = temperature
 
     # -- lines
 
@@ -168,16 +163,10 @@ class LengthGroupedTrainer(Trainer):
         """Adds what was measured to a line of the loss, for the log and every tracker."""
         if "loss" in logs:
             check_finite(logs, self._measurements.steps, self.state.global_step, self.state.max_steps)
-            logs = {**logs, **self._in_force(logs["learning_rate"]), **self._measurements.take()}
+            share = logs["learning_rate"] / self.args.learning_rate
+            in_force = {} if self._connection is None else self._connection.in_force(share)
+            logs = {**logs, **in_force, **self._measurements.take()}
         super().log(logs, start_time)
-
-    def _in_force(self, learning_rate: float) -> dict[str, float]:
-        fields = {} if self._temperature is None else {"temperature": round(self._temperature, 6)}
-        if self._decision_maker_learning_rate is not None:
-            # Both rates follow one schedule.
-            share = learning_rate / self.args.learning_rate
-            fields["decision_maker_learning_rate"] = self._decision_maker_learning_rate * share
-        return fields
 
 
 class EpochDataLoader(DataLoader[Any]):
@@ -187,20 +176,3 @@ class EpochDataLoader(DataLoader[Any]):
         """Hand the epoch on."""
         assert isinstance(self.batch_sampler, LengthGroupedBatches)
         self.batch_sampler.set_epoch(epoch)
-
-
-def give_own_group(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], rate: float) -> None:
-    """Move `parameters` out of the optimizer's groups into a last one with the learning rate `rate`."""
-    own = {id(parameter) for parameter in parameters}
-    decay = 0.0
-    for group in optimizer.param_groups:
-        if any(id(parameter) in own for parameter in group["params"]):
-            decay = group["weight_decay"]
-        group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
-    optimizer.add_param_group({"params": list(parameters), "lr": rate, "weight_decay": decay})
-
-
-def _trained_share(model: nn.Module) -> float:
-    """Of the weights, those with a gradient; ZeRO-3 leaves `ds_numel` on one that is elsewhere."""
-    sizes = [(getattr(weight, "ds_numel", weight.numel()), weight.requires_grad) for weight in model.parameters()]
-    return sum(size for size, is_trained in sizes if is_trained) / max(sum(size for size, _ in sizes), 1)

@@ -12,9 +12,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import torch.distributed
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, sha256_of_file, write_json
 
@@ -112,25 +109,3 @@ def remove_old_checkpoints(trainer_folder: Path, newest: Path) -> None:
         shutil.rmtree(old)
     for aside in sorted(trainer_folder.glob(f"{_DAMAGED}*")):
         shutil.rmtree(aside)
-
-
-class CheckpointManifests(TrainerCallback):
-    """Completes each checkpoint with its manifest, then removes all but the newest two."""
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
-        # A loss is looked at before it is saved: TrainingMetrics stops at a NaN, and no checkpoint has one.
-        control.should_log = control.should_log or control.should_save
-        return control
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()  # every rank has written its random state
-        if not state.is_world_process_zero:
-            return
-        assert args.output_dir is not None
-        folder = Path(args.output_dir)
-        checkpoint = folder / f"checkpoint-{state.global_step}"
-        write_checkpoint_manifest(checkpoint)
-        remove_old_checkpoints(folder, checkpoint)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from cc_tuning.training.compilation import compile_blocks
+from cc_tuning.training.models import compile_blocks
 from tests.model.tiny_connected import tiny_model, training_batch
 
 

@@ -20,6 +20,13 @@ from data_contracts.parquet import write_parquet
 from data_contracts.schemas import ParallelPair
 
 ROWS = 24
+KINDS = {
+    "sft": ("sft", False),
+    "cc": ("sft", True),
+    "sft-attention": ("sft-attention", False),
+    "cc-attention": ("sft-attention", True),
+}
+"""Objective, and whether the model has a connection."""
 
 
 @pytest.fixture(scope="session")
@@ -52,13 +59,12 @@ def materialized(tmp_path_factory: pytest.TempPathFactory, tiny_llama_directory:
     return rows
 
 
-def train_config(method: str, **training: object) -> TrainConfig:
+def train_config(kind: str, **training: object) -> TrainConfig:
     """A config that ends quickly: float32, a high learning rate, four rows per step."""
     values = {"epochs": 2, "learning_rate": 1e-3, "global_batch_size": 4, "dtype": "float32", **training}
-    connection = ConnectionConfig() if method == "cc" else None
-    return TrainConfig.model_validate(
-        {"method": method, "training": TrainingConfig.model_validate(values), "connection": connection}
-    )
+    objective, is_connected = KINDS[kind]
+    connection = ConnectionConfig() if is_connected else None
+    return TrainConfig(objective=objective, training=TrainingConfig.model_validate(values), connection=connection)
 
 
 def cpu_execution(**changes: object) -> Execution:
@@ -69,15 +75,15 @@ def cpu_execution(**changes: object) -> Execution:
 
 @pytest.fixture
 def make_job(tmp_path: Path, materialized: Path, tiny_llama_directory: Path) -> Callable[..., TrainingJob]:
-    """`make_job(name, method="sft", execution={...}, **training)`: a job with a folder of its own."""
+    """`make_job(name, kind="sft", execution={...}, **training)`: a job with a folder of its own."""
 
     def make(
-        name: str, method: str = "sft", execution: dict[str, object] | None = None, **training: object
+        name: str, kind: str = "sft", execution: dict[str, object] | None = None, **training: object
     ) -> TrainingJob:
         folder = tmp_path / name
         folder.mkdir()
         return TrainingJob(
-            config=train_config(method, **training),
+            config=train_config(kind, **training),
             folder=folder,
             rows=materialized / TRAINING_ROWS,
             tokenizer=materialized / TOKENIZER,
@@ -91,11 +97,11 @@ def make_job(tmp_path: Path, materialized: Path, tiny_llama_directory: Path) -> 
 
 @pytest.fixture
 def make_build(tmp_path: Path, materialized: Path, tiny_llama_directory: Path) -> Callable[..., Build[TrainConfig]]:
-    """`make_build(name, method="sft", execution={...}, progress=..., **training)`: what the stage is given."""
+    """`make_build(name, kind="sft", execution={...}, progress=..., **training)`: what the stage is given."""
 
     def make(
         name: str,
-        method: str = "sft",
+        kind: str = "sft",
         execution: dict[str, object] | None = None,
         progress: Callable[[int, int, str], None] = no_progress,
         **training: object,
@@ -103,7 +109,7 @@ def make_build(tmp_path: Path, materialized: Path, tiny_llama_directory: Path) -
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
         inputs = {"training_rows": Location(str(materialized)), "base": Location(str(tiny_llama_directory))}
-        config = train_config(method, **training)
+        config = train_config(kind, **training)
         return Build(config, inputs, folder, cpu_execution(**(execution or {})), progress)
 
     return make

@@ -19,12 +19,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from cc_tuning.runtime.subprocesses import die_with_parent
 from cc_tuning.text.prompts import load_tokenizer
 from cc_tuning.training.arguments import training_arguments
-from cc_tuning.training.compilation import compile_blocks
-from cc_tuning.training.dataset import TrainingRows
 from cc_tuning.training.distributed import as_launched
 from cc_tuning.training.job import TrainingJob
-from cc_tuning.training.models import build_model
-from cc_tuning.training.worker import build_trainer, collator
+from cc_tuning.training.models import build_model, compile_blocks
+from cc_tuning.training.objectives.table import load_objective
+from cc_tuning.training.parquet_rows import read_rows
+from cc_tuning.training.run import build_trainer
 
 GRADIENTS = "gradients.safetensors"
 
@@ -56,8 +56,8 @@ def gradients_of(job: TrainingJob, backend: str = "inductor") -> dict[str, Tenso
     _fill_adapter(model.trained)
     if job.execution.compile:
         compile_blocks(model.base, backend)
-    collate = collator(job, tokenizer, model.base.config.num_hidden_layers)
-    trainer = build_trainer(job, model, arguments, TrainingRows(job.rows), collate)
+    rows = read_rows(job.rows, load_objective(job.config.objective).contract)
+    trainer = build_trainer(job, model, arguments, rows, tokenizer)
     recorded = Recorded()
     trainer.add_callback(recorded)
     trainer.train()

@@ -19,7 +19,7 @@ import safetensors.torch
 import torch
 from transformers import TrainerCallback
 
-from cc_tuning.training import worker
+from cc_tuning.training import run, worker
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.trainer import LengthGroupedTrainer
 
@@ -81,5 +81,5 @@ class EndAfterSave(TrainerCallback):
 
 
 if __name__ == "__main__":
-    worker.LengthGroupedTrainer = KilledSaves
+    run.LengthGroupedTrainer = KilledSaves
     worker.train(TrainingJob.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8")))

@@ -1,19 +1,14 @@
 """The shipped files of `accelerate launch` start the job they are given, and it ends where torchrun's does."""
 
 import sys
-from collections.abc import Callable
-from importlib.util import find_spec
 
 import pytest
 from safetensors.torch import load_file
 
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.launch import write_job
+from tests.training.jobs import MakeJob, needs_deepspeed
 from tests.training.launching import ROOT, run_command, run_on_ranks
-
-MakeJob = Callable[..., TrainingJob]
-
-needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra deepspeed")
 
 
 def launch(name: str, job: TrainingJob) -> None:

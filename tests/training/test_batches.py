@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from cc_tuning.training.sampler import (
     BatchShape,
     LengthGroupedBatches,
-    StepRows,
+    RowSizes,
+    StepIndices,
     best_cuts,
     cost_of,
     cut_step,
@@ -31,22 +32,33 @@ def shape_of(global_batch_size: int, device_batch_size: int, ranks: int = 1, max
     return BatchShape(global_batch_size, device_batch_size, 16384, max_padding, ranks)
 
 
-def steps_of(lengths: list[int], shape: BatchShape, epoch: int = 0) -> list[list[StepRows]]:
-    """The steps of every rank; English prompts are half as long as their rows."""
+def sizes_of(lengths: list[int] | np.ndarray, english: list[int] | np.ndarray) -> RowSizes:
+    """Of rows of one sequence."""
+    return RowSizes.of(np.array(lengths)[:, None], np.array(english))
+
+
+def steps_of(lengths: list[int], shape: BatchShape, epoch: int = 0, sequences: int = 1) -> list[list[StepIndices]]:
+    """The steps of every rank; English prompts are half as long as their rows, each further sequence is shorter."""
     row_ids = [f"row {index}" for index in range(len(lengths))]
-    english = [(length + 1) // 2 for length in lengths]
+    of_sequences = np.stack([np.array(lengths) // number for number in range(1, sequences + 1)], axis=1).clip(1)
+    english = (np.array(lengths) + 1) // 2
     ranks = []
     for rank in range(shape.ranks):
-        batches = LengthGroupedBatches(row_ids, lengths, english, shape, seed=0, rank=rank)
+        batches = LengthGroupedBatches(row_ids, of_sequences, english, shape, seed=0, rank=rank)
         batches.set_epoch(epoch)
         ranks.append(list(batches))
         assert len(ranks[-1]) == len(batches)
     return ranks
 
 
-def trained_rows(steps: list[StepRows]) -> list[int]:
-    """What is trained in the steps, without the rows that keep a rank in step."""
-    return [row for step in steps for batch in step.micro_batches for row in batch if row >= 0]
+def trained_batches(steps: list[StepIndices]) -> list[list[int]]:
+    """The micro-batches that are trained, without the idle ones."""
+    return [batch.rows for step in steps for batch in step.micro_batches if not batch.is_idle]
+
+
+def trained_rows(steps: list[StepIndices]) -> list[int]:
+    """What is trained in the steps."""
+    return [row for rows in trained_batches(steps) for row in rows]
 
 
 @given(LENGTHS, SHAPES, st.integers(0, 3))
@@ -54,7 +66,7 @@ def test_every_row_is_trained_once_and_ranks_keep_step(lengths: list[int], shape
     ranks = steps_of(lengths, shape, epoch)
     for step in zip(*ranks, strict=True):
         assert len({len(of_rank.micro_batches) for of_rank in step}) == 1
-        assert all(batch for of_rank in step for batch in of_rank.micro_batches)
+        assert all(batch.rows for of_rank in step for batch in of_rank.micro_batches)
         assert {of_rank.epoch for of_rank in step} == {epoch}
     assert Counter(row for steps in ranks for row in trained_rows(steps)) == Counter(range(len(lengths)))
 
@@ -70,13 +82,17 @@ def test_rows_of_a_step_follow_the_order_of_the_epoch_whatever_the_devices_and_t
     assert [Counter(trained_rows([*step])) for step in zip(*ranks, strict=True)] == expected
 
 
-@given(LENGTHS, SHAPES)
-def test_micro_batches_keep_the_bounds_of_memory_and_padding(lengths: list[int], shape: BatchShape) -> None:
-    for step in zip(*steps_of(lengths, shape), strict=True):
-        batches = [[row for row in batch if row >= 0] for rank in step for batch in rank.micro_batches]
-        sizes = [len(batch) for batch in batches if batch]
-        padded = [len(batch) * max(lengths[row] for row in batch) for batch in batches if batch]
-        real = sum(lengths[row] for batch in batches for row in batch)
+@given(LENGTHS, SHAPES, st.integers(1, 3))
+def test_micro_batches_keep_the_bounds_of_memory_and_padding(
+    lengths: list[int], shape: BatchShape, sequences: int
+) -> None:
+    """A row of several sequences has all of them in one micro-batch, padded to the longest."""
+    tokens_of = [sum(max(length // number, 1) for number in range(1, sequences + 1)) for length in lengths]
+    for step in zip(*steps_of(lengths, shape, sequences=sequences), strict=True):
+        batches = trained_batches([*step])
+        sizes = [len(batch) for batch in batches]
+        padded = [sequences * len(batch) * max(lengths[row] for row in batch) for batch in batches]
+        real = sum(tokens_of[row] for batch in batches for row in batch)
         assert all(tokens <= shape.device_batch_tokens or rows == 1 for tokens, rows in zip(padded, sizes, strict=True))
         assert np.mean(sizes) <= shape.device_batch_size
         assert 1 - real / sum(padded) < shape.max_padding or max(sizes) == 1
@@ -110,7 +126,7 @@ def test_cuts_are_the_best_of_all(rows: list[tuple[int, int]], most_tokens: int)
             return float("inf")
         return sum((len(run) * (int(run[0]) + int(of_english.max()) / 3)) ** 2 for run, of_english in runs)
 
-    found = list(best_cuts(run_costs(lengths, english, most_tokens)))
+    found = list(best_cuts(run_costs(sizes_of(lengths, english), most_tokens)))
     assert len(found) == len(lengths)
     for groups, cuts in enumerate(found, start=1):
         least = min(cost(every) for every in combinations(range(1, len(lengths)), groups - 1))
@@ -128,7 +144,7 @@ def test_lengths_like_those_of_instructions_leave_little_padding(
     drawn = np.random.default_rng(0).lognormal(4.7, 1.0, 10 * global_batch)
     lengths = [int(length) for length in np.clip(drawn, 8, 1024)]
     batches = [
-        batch
+        batch.rows
         for steps in steps_of(lengths, shape_of(global_batch, device_batch, ranks))
         for step in steps
         for batch in step.micro_batches
@@ -138,19 +154,19 @@ def test_lengths_like_those_of_instructions_leave_little_padding(
 
 
 def test_equal_lengths_are_cut_evenly() -> None:
-    assert cut_step(np.full(12, 40), np.zeros(12), shape_of(12, 3)) == [3, 6, 9]
+    assert cut_step(sizes_of([40] * 12, [0] * 12), shape_of(12, 3)) == [3, 6, 9]
 
 
 def test_micro_batches_of_equal_length_are_as_few_as_memory_allows() -> None:
-    lengths, english = np.full(64, 100), np.full(64, 60)
-    assert cut_step(lengths, english, BatchShape(64, 64, 6400, 0.05)) == []
-    assert len(cut_step(lengths, english, BatchShape(64, 64, 6399, 0.05))) == 1
-    assert len(cut_step(lengths, english, BatchShape(64, 64, 800, 0.05, ranks=2))) == 7
+    sizes = sizes_of([100] * 64, [60] * 64)
+    assert cut_step(sizes, BatchShape(64, 64, 6400, 0.05)) == []
+    assert len(cut_step(sizes, BatchShape(64, 64, 6399, 0.05))) == 1
+    assert len(cut_step(sizes, BatchShape(64, 64, 800, 0.05, ranks=2))) == 7
 
 
 def test_long_english_prompts_are_kept_apart_from_short_ones() -> None:
-    lengths, english = np.full(8, 100), np.array([500, 500, 500, 500, 20, 20, 20, 20])
-    assert cut_step(lengths, english, shape_of(8, 4)) == [4]
+    sizes = sizes_of([100] * 8, [500] * 4 + [20] * 4)
+    assert cut_step(sizes, shape_of(8, 4)) == [4]
 
 
 def test_work_is_dealt_evenly() -> None:
@@ -161,4 +177,6 @@ def test_work_is_dealt_evenly() -> None:
 
 
 def test_cost_of_a_micro_batch_is_three_passes_of_its_rows_and_one_of_its_english_prompts() -> None:
-    assert cost_of(np.array([90, 60]), np.array([30, 60])) == 2 * (90 + 60 / 3)
+    assert cost_of(sizes_of([90, 60], [30, 60])) == 2 * (90 + 60 / 3)
+    four_sequences = RowSizes.of(np.array([[90, 10, 10, 10], [60, 60, 60, 60]]), np.array([30, 60]))
+    assert cost_of(four_sequences) == 4 * 2 * (90 + 60 / 3)

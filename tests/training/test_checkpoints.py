@@ -4,7 +4,6 @@ import logging
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
@@ -22,9 +21,8 @@ from cc_tuning.training.trainer_checkpoints import (
 )
 from cc_tuning.training.worker import train
 from data_contracts.fingerprint import digest_of_files
+from tests.training.jobs import MakeJob
 from tests.training.killed_saves import EVERY, KILLED_STEP
-
-MakeJob = Callable[..., TrainingJob]
 
 
 def _delete(path: Path) -> None:
@@ -44,7 +42,7 @@ def _flip_one_bit(path: Path) -> None:
 @pytest.fixture
 def interrupted(make_job: MakeJob) -> TrainingJob:
     """A finished run whose results are taken away again: what is left are its checkpoints of steps 8 and 12."""
-    job = make_job("run", method="cc")
+    job = make_job("run", kind="cc")
     train(job)
     (job.folder / "summary.json").unlink()
     return job
@@ -84,7 +82,7 @@ def test_any_damage_to_any_file_of_the_newest_checkpoint_falls_back_to_the_one_b
 def test_killed_at_any_file_operation_of_a_save_training_resumes_from_a_complete_checkpoint(
     make_job: MakeJob, tmp_path: Path
 ) -> None:
-    job = make_job("run", method="cc", execution={"checkpoint_every_steps": EVERY})
+    job = make_job("run", kind="cc", execution={"checkpoint_every_steps": EVERY})
     job_file = tmp_path / "job.json"
     job_file.write_text(job.model_dump_json())
     subprocess.run(
@@ -96,7 +94,7 @@ def test_killed_at_any_file_operation_of_a_save_training_resumes_from_a_complete
     # Killed before the manifest has its name: the one before; after it, and while the oldest is removed: the new one.
     assert len(steps) == len(folders) > 15
     assert steps == sorted(steps) and set(steps) == {KILLED_STEP - EVERY, KILLED_STEP}
-    undisturbed = make_job("undisturbed", method="cc", execution={"checkpoint_every_steps": EVERY})
+    undisturbed = make_job("undisturbed", kind="cc", execution={"checkpoint_every_steps": EVERY})
     train(undisturbed)
     expected = digest_of_files(undisturbed.folder / "checkpoint")
     for index in (0, steps.index(KILLED_STEP) - 1, len(folders) - 2):

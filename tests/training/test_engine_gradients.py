@@ -1,25 +1,26 @@
 """One step's gradients do not depend on the engine: plain, recomputed, compiled, DDP, FSDP2, ZeRO-3; also with LoRA."""
 
-from collections.abc import Callable
 from importlib.util import find_spec
 
 import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
-from cc_tuning.model import ConnectionConfig
 from cc_tuning.training.job import TrainingJob
 from tests.training.gradients import GRADIENTS, gradients_of
+from tests.training.jobs import MakeJob, connected_with, needs_deepspeed, needs_peft
 from tests.training.launching import run_on_ranks
-
-MakeJob = Callable[..., TrainingJob]
 
 TOLERANCE = 1e-5
 STEP = {"global_batch_size": 12, "max_grad_norm": 1e9, "epochs": 1, "learning_rate": 1e-6}
 LORA = {"lora": {"rank": 4, "alpha": 8}}
-METHODS = {"sft": ("sft", {}), "cc": ("cc", {}), "cc with lora": ("cc", LORA), "cc through english": ("cc", {})}
-needs_peft = pytest.mark.skipif(find_spec("peft") is None, reason="needs the extra lora")
-needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra deepspeed")
+METHODS = {
+    "sft": ("sft", {}),
+    "cc": ("cc", {}),
+    "cc of attention": ("cc-attention", {}),
+    "cc with lora": ("cc", LORA),
+    "cc through english": ("cc", {}),
+}
 METHOD_PARAMETERS = [pytest.param(name, marks=needs_peft if "lora" in name else ()) for name in METHODS]
 
 
@@ -44,10 +45,7 @@ def job_of(make_job: MakeJob, method: str, name: str, **execution: object) -> Tr
     kind, training = METHODS[method]
     label = f"{method} {name}".replace(" ", "-")
     job = make_job(label, kind, {"device_batch_size": 3, **execution}, **STEP, **training)
-    if "english" not in method:
-        return job
-    connection = ConnectionConfig(english_gradient=True)
-    return job.model_copy(update={"config": job.config.model_copy(update={"connection": connection})})
+    return connected_with(job, english_gradient=True) if "english" in method else job
 
 
 def on_ranks(jobs: list[TrainingJob], ranks: int = 2) -> list[dict[str, Tensor]]:

@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,18 +9,17 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.flop_counter import FlopCounterMode
 
-from cc_tuning.training.dataset import TrainingRows
+from cc_tuning.training.collators import MicroBatch, RowNoise, StepBatches, TokenCounts
 from cc_tuning.training.flops import PEAK_FLOPS, flops_of_model, peak_flops
 from cc_tuning.training.job import TrainingJob, batch_shape
 from cc_tuning.training.metrics import dense_line, read_metrics
-from cc_tuning.training.noise import RowNoise
+from cc_tuning.training.objectives.sft import SupervisedFineTuning
+from cc_tuning.training.parquet_rows import read_rows
 from cc_tuning.training.sampler import LengthGroupedBatches
-from cc_tuning.training.step_batches import StepBatches, TokenCounts
 from cc_tuning.training.throughput import Measurements
 from cc_tuning.training.worker import train
 from tests.model.tiny_connected import LAYERS, tiny_base
-
-MakeJob = Callable[..., TrainingJob]
+from tests.training.jobs import MakeJob
 
 
 @pytest.fixture
@@ -35,15 +33,15 @@ def reported(make_job: MakeJob, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 
 def test_lines_have_the_padding_of_the_batches_and_what_was_measured(reported: TrainingJob) -> None:
-    rows = TrainingRows(reported.rows)
+    rows = read_rows(reported.rows, SupervisedFineTuning.contract)
     steps = LengthGroupedBatches(rows.row_ids, rows.lengths, rows.english_lengths, batch_shape(reported), seed=0)
     lines = read_metrics(reported.folder / "metrics.jsonl")
     assert len(lines) == 3
     for line, step in zip(lines, steps, strict=True):
         shares = []
-        for lengths in (rows.lengths, rows.english_lengths):
-            real = sum(lengths[row] for batch in step.micro_batches for row in batch)
-            padded = sum(max(lengths[row] for row in batch) for batch in step.micro_batches for _ in batch)
+        for lengths in (rows.lengths[:, 0], rows.english_lengths):
+            real = sum(lengths[row] for batch in step.micro_batches for row in batch.rows)
+            padded = sum(len(batch.rows) * max(lengths[batch.rows]) for batch in step.micro_batches)
             shares.append(1 - real / padded)
         assert [line["padding"], line["english_padding"]] == pytest.approx(shares, abs=1e-4)
         assert line["mfu"] is None  # nobody states a peak for this CPU
@@ -109,12 +107,12 @@ def test_peak_is_never_invented() -> None:
 
 def test_mfu_is_the_needed_arithmetic_over_the_time_and_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     flops = flops_of_model(tiny_base("llama").config)
-    measurements = Measurements(flops, peak=1e6, layers=0, device=torch.device("cpu"))
+    measurements = Measurements(flops, peak=1e6, device=torch.device("cpu"))
     now = iter([100.0, 104.0])
     monkeypatch.setattr("cc_tuning.training.throughput.time.monotonic", lambda: next(now))
     measurements.start_step()
     counts = TokenCounts(tokens=30, padded=40, squares=500, labels=7)
-    measurements.add_step(1, StepBatches([["a"]], [{}], counts), torch.zeros(1))
+    measurements.add_step(1, StepBatches([MicroBatch({}, ["a"], False)], counts), torch.zeros(1))
     fields = measurements.take()
     assert fields["mfu"] == pytest.approx(flops.of(counts) / 4.0 / 1e6, abs=1e-4)
     assert (fields["tokens_per_second"], fields["padding"]) == (7.5, 0.25)

@@ -1,40 +1,22 @@
 """The Decision Maker's own learning rate and temperature, and training that does not depend on the ranks."""
 
 import shutil
-from collections.abc import Callable
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.model import ConnectionConfig
+from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import DecisionMaker, temperature_at
 from cc_tuning.pipeline.recipe import Recipe
 from cc_tuning.runtime.progress import no_progress
+from cc_tuning.training.config import TrainConfig, TrainingConfig
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.launch import run_job
-from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.trainer_checkpoints import newest_complete_checkpoint
 from cc_tuning.training.worker import train
 from data_contracts.fingerprint import digest_of_files
-
-MakeJob = Callable[..., TrainingJob]
-
-
-def connected_with(job: TrainingJob, **changes: object) -> TrainingJob:
-    """`job` with another connection."""
-    connection = ConnectionConfig.model_validate(changes)
-    return job.model_copy(update={"config": job.config.model_copy(update={"connection": connection})})
-
-
-def column(job: TrainingJob, name: str) -> list[float]:
-    return [line[name] for line in read_metrics(job.folder / "metrics.jsonl")]
-
-
-def trained_weights(job: TrainingJob) -> dict[str, torch.Tensor]:
-    checkpoint = job.folder / "checkpoint"
-    return load_file(checkpoint / "model.safetensors") | load_file(checkpoint / "cross_lingual_connection.safetensors")
+from tests.training.jobs import MakeJob, column, connected_with, tensors
 
 
 def test_decision_maker_trains_at_its_own_rate_on_the_same_schedule(make_job: MakeJob) -> None:
@@ -43,7 +25,7 @@ def test_decision_maker_trains_at_its_own_rate_on_the_same_schedule(make_job: Ma
     for name, rate in (("still", 1e-12), ("slow", 1e-5), ("as the model", None), ("fast", 1e-3)):
         job = make_job(name, "cc", learning_rate=1e-5, decision_maker_learning_rate=rate, global_batch_size=24)
         train(job)
-        moved[name] = trained_weights(job)
+        moved[name] = tensors(job)
         if rate is not None:
             expected = [rate / 1e-5 * of for of in column(job, "learning_rate")]
             assert column(job, "decision_maker_learning_rate") == pytest.approx(expected, rel=1e-6, abs=0)
@@ -69,10 +51,11 @@ def test_run_with_its_own_rate_and_temperature_resumes_to_the_same_weights(make_
     assert lines == pytest.approx([2.0 * (0.1 / 2.0) ** (step / 11) for step in range(12)], abs=1e-5)
 
 
-def test_rate_without_a_decision_maker_is_refused(make_job: MakeJob) -> None:
-    job = connected_with(make_job("run", "cc", decision_maker_learning_rate=1e-2), selector="mean")
-    with pytest.raises(ConfigError, match="no trained Decision Maker"):
-        train(job)
+def test_rate_without_a_decision_maker_is_refused() -> None:
+    training = TrainingConfig(decision_maker_learning_rate=1e-2)
+    for connection in (None, ConnectionConfig(selector="mean"), ConnectionConfig(selector="random")):
+        with pytest.raises(ConfigError, match="has no Decision Maker to train; leave the rate out"):
+            TrainConfig(objective="sft", training=training, connection=connection)
     values = {"name": "n", "model": {"base": "miniature"}, "connection": {"selector": "random"}}
     with pytest.raises(ValueError, match="has no weight to train"):
         Recipe.model_validate({**values, "training": {"decision_maker_learning_rate": 1e-3}})

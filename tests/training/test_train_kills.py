@@ -6,11 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
-import psutil
 import pytest
 
 from cc_tuning.errors import TrainingFailed
@@ -22,28 +19,11 @@ from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.worker import train
 from data_contracts.files import read_json
 from data_contracts.fingerprint import digest_of_files
+from tests.training.jobs import MakeBuild, needs_peft, processes_naming, wait_for
 from tests.training.launching import ENVIRONMENT, ROOT
 
-MakeBuild = Callable[..., Build[TrainConfig]]
 LORA = {"lora": {"rank": 4}}
 STEPS, KILLS = 60, 5
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "gave up waiting"
-        time.sleep(0.01)
-
-
-def processes_naming(text: str) -> list[psutil.Process]:
-    """Living processes with `text` in their command."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        alive = process.info["status"] != psutil.STATUS_ZOMBIE
-        if alive and any(text in part for part in process.info["cmdline"] or []):
-            found.append(process)
-    return found
 
 
 def start_worker(build: Build[TrainConfig], log: Path) -> subprocess.Popen[bytes]:
@@ -55,22 +35,23 @@ def start_worker(build: Build[TrainConfig], log: Path) -> subprocess.Popen[bytes
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("method", "training"),
+    ("kind", "training"),
     [
         ("sft", {}),
         ("cc", {}),
-        pytest.param("cc", LORA, marks=pytest.mark.skipif(find_spec("peft") is None, reason="needs the extra lora")),
+        ("cc-attention", {}),
+        pytest.param("cc", LORA, marks=needs_peft),
     ],
-    ids=["sft", "cc", "cc with lora"],
+    ids=["sft", "cc", "cc with attention", "cc with lora"],
 )
 def test_training_killed_at_five_random_steps_ends_with_the_same_bits(
-    make_build: MakeBuild, tmp_path: Path, method: str, training: dict[str, object]
+    make_build: MakeBuild, tmp_path: Path, kind: str, training: dict[str, object]
 ) -> None:
     settings = {"execution": {"checkpoint_every_steps": 5}, "epochs": 10, **training}
-    undisturbed = make_build("undisturbed", method, **settings)
+    undisturbed = make_build("undisturbed", kind, **settings)
     train(training_job(undisturbed))
-    build = make_build("killed", method, **settings)
-    kills = sorted(random.Random(f"{method}{training}").sample(range(2, STEPS - 2), KILLS))
+    build = make_build("killed", kind, **settings)
+    kills = sorted(random.Random(f"{kind}{training}").sample(range(2, STEPS - 2), KILLS))
     for step in kills:
         process = start_worker(build, tmp_path / "worker.log")
         wait_for(lambda step=step: any(line["step"] >= step for line in read_metrics(build.folder / "metrics.jsonl")))

@@ -5,28 +5,24 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
-from pydantic import ValidationError
 
 from cc_tuning.errors import TrainingFailed
 from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.step import Build
 from cc_tuning.stages.train import build_training, is_finished
-from cc_tuning.training.config import TrainConfig, TrainingConfig
+from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.worker import train
 from data_contracts.files import read_json
 from data_contracts.fingerprint import digest_of_files
 from data_contracts.layout import TOKENIZER, TRAINING_ROWS
-
-MakeBuild = Callable[..., Build[TrainConfig]]
+from tests.training.jobs import MakeBuild, processes_naming, wait_for
 
 # What a parent process does: the stage, from a job given as JSON.
 PARENT = """
@@ -42,13 +38,6 @@ build_training(Build(job.config, inputs, job.folder, job.execution, no_progress)
 """
 
 
-def _wait_for(condition: Callable[[], bool], seconds: float = 180) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "gave up waiting"
-        time.sleep(0.01)
-
-
 def _job(build: Build[TrainConfig]) -> TrainingJob:
     rows, base = build.inputs["training_rows"], build.inputs["base"]
     return TrainingJob(
@@ -62,16 +51,6 @@ def _job(build: Build[TrainConfig]) -> TrainingJob:
     )
 
 
-def _running_over(folder: Path) -> list[int]:
-    """Processes whose command names `folder`."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        alive = process.info["status"] != psutil.STATUS_ZOMBIE
-        if alive and any(str(folder) in part for part in process.info["cmdline"] or []):
-            found.append(process.pid)
-    return found
-
-
 def test_killed_training_resumes_to_the_same_weights(make_build: MakeBuild, tmp_path: Path) -> None:
     settings = {"execution": {"checkpoint_every_steps": 5}, "epochs": 12}
     undisturbed = make_build("undisturbed", "cc", **settings)
@@ -80,10 +59,10 @@ def test_killed_training_resumes_to_the_same_weights(make_build: MakeBuild, tmp_
     job_file = tmp_path / "killed.json"
     job_file.write_text(_job(build).model_dump_json())
     parent = subprocess.Popen([sys.executable, "-c", PARENT, str(job_file)], cwd=Path(__file__).parents[2])
-    _wait_for(lambda: len(read_metrics(build.folder / "metrics.jsonl")) > 15)
+    wait_for(lambda: len(read_metrics(build.folder / "metrics.jsonl")) > 15)
     parent.send_signal(signal.SIGKILL)
     parent.wait()
-    _wait_for(lambda: not _running_over(build.folder))
+    wait_for(lambda: not processes_naming(str(build.folder)))
     assert not (build.folder / "summary.json").exists()
 
     build_training(build)
@@ -134,8 +113,3 @@ def test_failing_rank_is_quoted(make_build: MakeBuild, tmp_path: Path) -> None:
     inputs = {**build.inputs, "base": Location(str(base))}
     with pytest.raises(TrainingFailed, match=r"(?s)rank 0:.*ArtifactMismatch: the model in .*cut cannot be loaded"):
         build_training(Build(build.config, inputs, build.folder, build.execution, build.progress))
-
-
-def test_a_connection_belongs_to_cc_and_only_to_it() -> None:
-    with pytest.raises(ValidationError, match="`cc` has one"):
-        TrainConfig(method="cc", training=TrainingConfig())

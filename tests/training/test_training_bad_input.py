@@ -2,27 +2,22 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import polars as pl
 import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
 from cc_tuning.errors import TrainingFailed
-from cc_tuning.training.collators import ConnectionCollator
-from cc_tuning.training.dataset import TrainingRows
+from cc_tuning.training.collators import StepCollator
+from cc_tuning.training.dataset import MicroBatchRows
 from cc_tuning.training.job import TrainingJob
-from cc_tuning.training.metrics import read_metrics
-from cc_tuning.training.step_batches import StepCollator
 from cc_tuning.training.trainer_checkpoints import newest_complete_checkpoint, step_of
 from cc_tuning.training.worker import train
 from data_contracts.errors import ContractViolation
-from data_contracts.parquet import write_parquet
-from data_contracts.schemas import TrainingRow
+from tests.training.jobs import MakeJob, column, write_rows
+from tests.training.sft_collators import connected
 
-MakeJob = Callable[..., TrainingJob]
 RARE = 77
 """A token that is in no prompt and no response of the other rows."""
 
@@ -30,38 +25,24 @@ RARE = 77
 WITH_LITTLE_MEMORY = """
 import pathlib, resource, sys
 import psutil
-from cc_tuning.training import trainer, worker
+from cc_tuning.training import run, trainer, worker
 class Confined(trainer.LengthGroupedTrainer):
     def train(self, *arguments, **named):
         used = psutil.Process().memory_info().vms
         resource.setrlimit(resource.RLIMIT_AS, (used + 200_000_000, resource.RLIM_INFINITY))
         return super().train(*arguments, **named)
-worker.LengthGroupedTrainer = Confined
+run.LengthGroupedTrainer = Confined
 sys.exit(worker.main(pathlib.Path(sys.argv[1])))
 """
 
 
-def write_rows(path: Path, rows: list[tuple[list[int], int, list[int]]]) -> Path:
-    """A file of training rows `r0, r1, ...` of `(input_ids, prompt_length, english_input_ids)`."""
-    frame = pl.DataFrame(
-        [
-            (f"r{i}", f"p{i}", "native", "swh", "Swali", "Jibu", "Question", ids, prompt_length, english)
-            for i, (ids, prompt_length, english) in enumerate(rows)
-        ],
-        schema=TrainingRow.create_empty().schema,
-        orient="row",
-    )
-    write_parquet(frame, path, TrainingRow)
-    return path
-
-
 def finite_losses(job: TrainingJob) -> list[float]:
-    losses = [line["loss"] for line in read_metrics(job.folder / "metrics.jsonl")]
+    losses = column(job, "loss")
     assert all(0 < loss < 20 for loss in losses)
     return losses
 
 
-@pytest.mark.parametrize("method", ["sft", "cc"])
+@pytest.mark.parametrize("kind", ["sft", "cc"])
 @pytest.mark.parametrize(
     "rows",
     [
@@ -71,9 +52,9 @@ def finite_losses(job: TrainingJob) -> list[float]:
     ],
 )
 def test_rows_at_the_edge_are_trained(
-    rows: list[tuple[list[int], int, list[int]]], method: str, make_job: MakeJob, tmp_path: Path
+    rows: list[tuple[list[int], int, list[int]]], kind: str, make_job: MakeJob, tmp_path: Path
 ) -> None:
-    job = make_job("run", method=method, global_batch_size=2, epochs=2)
+    job = make_job("run", kind=kind, global_batch_size=2, epochs=2)
     job = job.model_copy(update={"rows": write_rows(tmp_path / "rows.parquet", rows)})
     train(job)
     assert len(finite_losses(job)) == 2
@@ -91,13 +72,13 @@ def test_a_row_whose_labels_are_all_masked_is_named_before_it_is_trained() -> No
         {"row_id": "masked", "input_ids": [5, 6, 7], "prompt_length": 3, "english_input_ids": [9]},
     ]
     with pytest.raises(TrainingFailed, match="1 rows of a micro-batch have no response token to train, the first mask"):
-        StepCollator(ConnectionCollator(0, 0))([rows])
+        StepCollator(connected(0))([MicroBatchRows(rows)])
 
 
-def test_a_row_that_only_keeps_a_rank_in_step_may_have_no_label(tmp_path: Path) -> None:
-    rows = TrainingRows(write_rows(tmp_path / "rows.parquet", [([5, 6, 7], 2, [9])]))
-    step = StepCollator(ConnectionCollator(0, 0))([[rows[0]], [rows[~0]]])
-    assert step.row_ids == [["r0"], []]
+def test_an_idle_micro_batch_counts_as_padding_alone() -> None:
+    row = {"row_id": "r0", "input_ids": [5, 6, 7], "prompt_length": 2, "english_input_ids": [9]}
+    step = StepCollator(connected(0))([MicroBatchRows([row]), MicroBatchRows([row], is_idle=True)])
+    assert [(batch.row_ids, batch.is_idle) for batch in step.micro_batches] == [(["r0"], False), (["r0"], True)]
     assert (step.counts.tokens, step.counts.padded, step.counts.labels) == (3, 6, 1)
     assert (step.counts.english_tokens, step.counts.english_padded) == (1, 2)
 
@@ -112,7 +93,7 @@ def test_loss_that_is_not_a_number_names_its_rows_and_keeps_the_last_good_checkp
     broken.save_pretrained(tmp_path / "broken")
     settings = {"log_every_steps": 100, "checkpoint_every_steps": 1, "device_batch_size": 1}
     for seed in range(20):
-        job = make_job(f"run{seed}", method="cc", execution=settings, global_batch_size=2, epochs=1, seed=seed)
+        job = make_job(f"run{seed}", kind="cc", execution=settings, global_batch_size=2, epochs=1, seed=seed)
         job = job.model_copy(
             update={"base": str(tmp_path / "broken"), "rows": write_rows(tmp_path / "rows.parquet", rows)}
         )
@@ -129,7 +110,7 @@ def test_loss_that_is_not_a_number_names_its_rows_and_keeps_the_last_good_checkp
 
 def test_running_out_of_memory_says_batch_and_length_and_what_to_lower(make_job: MakeJob, tmp_path: Path) -> None:
     """Really out of memory: the process may take 200 MB more, and a micro-batch of 32,000 tokens does not fit."""
-    job = make_job("run", method="cc", execution={"device_batch_size": 32, "device_batch_tokens": 64000})
+    job = make_job("run", kind="cc", execution={"device_batch_size": 32, "device_batch_tokens": 64000})
     rows = [([5] * 1000, 2, [9] * 100) for _ in range(32)]
     training = job.config.training.model_copy(update={"global_batch_size": 32})
     config = job.config.model_copy(update={"training": training})

@@ -1,7 +1,5 @@
 """Whole trainings under an engine: ordinary checkpoints, and going on where another process stopped."""
 
-import shutil
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,57 +9,29 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.model import load_checkpoint
+from cc_tuning.model.connection import load_checkpoint
 from cc_tuning.text.prompts import load_tokenizer
 from cc_tuning.training.distributed import as_launched, check_engine
-from cc_tuning.training.job import TrainingJob
-from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.models import build_model
 from cc_tuning.training.trainer_checkpoints import find_damage
 from cc_tuning.training.worker import train
+from tests.training.jobs import MakeJob, column, difference, keep_lines, needs_deepspeed, needs_peft, resuming, tensors
 from tests.training.launching import run_on_ranks
 
-MakeJob = Callable[..., TrainingJob]
 SEVERAL = "tests.training.several_jobs"
 RANKS = {"processes": 2, "device_batch_size": 2}
 
 
-def tensors(job: TrainingJob) -> dict[str, Tensor]:
-    """All tensors of a run's checkpoint."""
-    checkpoint = job.folder / "checkpoint"
-    connection = checkpoint / "cross_lingual_connection.safetensors"
-    return load_file(checkpoint / "model.safetensors") | (load_file(connection) if connection.is_file() else {})
-
-
-def difference(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
-    """The largest of all differences."""
-    assert one.keys() == other.keys()
-    return max(float((one[name].float() - other[name].float()).abs().max()) for name in one)
-
-
-def losses(job: TrainingJob) -> list[float]:
-    return [line["loss"] for line in read_metrics(job.folder / "metrics.jsonl")]
-
-
-def resuming(job: TrainingJob, other: TrainingJob, step: int) -> TrainingJob:
-    """`job`, going on from the checkpoint that `other` left at `step`, with its lines."""
-    return job.model_copy(update={"resume_from": other.folder / f"trainer/checkpoint-{step}"})
-
-
-def keep_lines(of: TrainingJob, to: TrainingJob) -> None:
-    shutil.copy(of.folder / "metrics.jsonl", to.folder)
-
-
 @pytest.mark.slow
 def test_fsdp2_trains_to_the_weights_of_ddp_and_goes_on_to_the_same_bits(make_job: MakeJob) -> None:
-    method = {"method": "cc", "weight_decay": 0.01}
-    ddp = make_job("ddp", execution=RANKS, **method)
-    whole = make_job("whole", execution={**RANKS, "sharding": "fsdp2"}, **method)
-    resumed = resuming(make_job("resumed", execution={**RANKS, "sharding": "fsdp2"}, **method), whole, 8)
+    cc = {"kind": "cc", "weight_decay": 0.01}
+    ddp = make_job("ddp", execution=RANKS, **cc)
+    whole = make_job("whole", execution={**RANKS, "sharding": "fsdp2"}, **cc)
+    resumed = resuming(make_job("resumed", execution={**RANKS, "sharding": "fsdp2"}, **cc), whole, 8)
     run_on_ranks(SEVERAL, [ddp, whole, resumed])
     assert difference(tensors(whole), tensors(ddp)) <= 1e-6
     assert difference(tensors(resumed), tensors(whole)) == 0.0
-    assert losses(whole) == pytest.approx(losses(ddp), rel=1e-5)
+    assert column(whole, "loss") == pytest.approx(column(ddp, "loss"), rel=1e-5)
     assert find_damage(whole.folder / "trainer/checkpoint-8") is None
     shard = next((whole.folder / "trainer/checkpoint-8/pytorch_model_fsdp_0").glob("*.distcp"))
     shard.write_bytes(shard.read_bytes()[:-1])
@@ -80,7 +50,7 @@ def test_resumed_on_another_number_of_ranks_every_step_has_the_same_rows(make_jo
     keep_lines(two, to_one)
     train(to_one)
     for job in (two, to_two, to_one):
-        assert losses(job) == pytest.approx(losses(one), rel=1e-5)
+        assert column(job, "loss") == pytest.approx(column(one, "loss"), rel=1e-5)
         assert difference(tensors(job), tensors(one)) <= 1e-5
 
 
@@ -94,12 +64,12 @@ def test_fsdp2_goes_on_with_the_same_rows_on_another_number_of_ranks(
     run_on_ranks(SEVERAL, [whole], before)
     keep_lines(whole, resumed)
     run_on_ranks(SEVERAL, [resumed], after)
-    assert losses(resumed) == pytest.approx(losses(whole), rel=1e-5)
+    assert column(resumed, "loss") == pytest.approx(column(whole, "loss"), rel=1e-5)
     assert difference(tensors(resumed), tensors(whole)) <= 1e-5
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(find_spec("deepspeed") is None, reason="needs the extra deepspeed")
+@needs_deepspeed
 def test_zero3_trains_to_the_weights_of_ddp_and_goes_on_to_the_same_bits(make_job: MakeJob) -> None:
     ddp = make_job("ddp", "cc", RANKS)
     whole = make_job("whole", "cc", {**RANKS, "sharding": "zero3"})
@@ -153,7 +123,7 @@ def test_adafactor_trains_with_little_state(make_job: MakeJob) -> None:
     weights = sum(tensor.numel() for tensor in tensors(job).values())
     kept = sum(value.numel() for entry in state.values() for value in entry.values() if isinstance(value, Tensor))
     assert kept < weights / 10
-    assert losses(job)[-1] < losses(job)[0] - 0.2
+    assert column(job, "loss")[-1] < column(job, "loss")[0] - 0.2
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])
@@ -168,18 +138,18 @@ def test_attention_that_is_not_installed_is_named(make_job: MakeJob) -> None:
         train(make_job("run", execution={"attention": "flash_attention_2"}))
 
 
-@pytest.mark.skipif(find_spec("peft") is None, reason="needs the extra lora")
-@pytest.mark.parametrize("method", ["sft", "cc"])
-def test_lora_goes_on_to_the_same_bits_and_its_checkpoint_is_the_merged_model(make_job: MakeJob, method: str) -> None:
+@needs_peft
+@pytest.mark.parametrize("kind", ["sft", "cc"])
+def test_lora_goes_on_to_the_same_bits_and_its_checkpoint_is_the_merged_model(make_job: MakeJob, kind: str) -> None:
     lora = {"lora": {"rank": 4, "dropout": 0.1}}
-    whole = make_job("whole", method, **lora)
+    whole = make_job("whole", kind, **lora)
     train(whole)
-    resumed = resuming(make_job("resumed", method, **lora), whole, 8)
+    resumed = resuming(make_job("resumed", kind, **lora), whole, 8)
     train(resumed)
     assert difference(tensors(resumed), tensors(whole)) == 0.0
     saved = {path.name for path in (whole.folder / "trainer/checkpoint-12").iterdir()}
     assert "adapter_model.safetensors" in saved and "model.safetensors" not in saved
-    assert ("cross_lingual_connection.safetensors" in saved) is (method == "cc")
+    assert ("cross_lingual_connection.safetensors" in saved) is (kind == "cc")
     adapter = load_file(whole.folder / "adapter/adapter_model.safetensors")
     name = "model.layers.1.mlp.up_proj"
     low, high = (adapter[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")

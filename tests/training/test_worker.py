@@ -1,6 +1,5 @@
 """What one training process computes and leaves behind."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,16 +7,15 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from cc_tuning.errors import TrainingFailed, UnsupportedModel
-from cc_tuning.model import CrossLingualModel, load_checkpoint
+from cc_tuning.model.connection import CrossLingualModel, load_checkpoint
 from cc_tuning.text.prompts import ChatPrompts
-from cc_tuning.training.dataset import TrainingRows
-from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.metrics import read_metrics
+from cc_tuning.training.objectives.sft import SupervisedFineTuning
+from cc_tuning.training.parquet_rows import read_rows
 from cc_tuning.training.worker import train
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
-
-MakeJob = Callable[..., TrainingJob]
+from tests.training.jobs import MakeJob, column
 
 
 def test_first_loss_is_the_mean_over_response_tokens(make_job: MakeJob, tiny_llama_directory: Path) -> None:
@@ -26,7 +24,7 @@ def test_first_loss_is_the_mean_over_response_tokens(make_job: MakeJob, tiny_lla
     train(job)
     model = AutoModelForCausalLM.from_pretrained(tiny_llama_directory).eval()
     total, tokens = 0.0, 0
-    rows = TrainingRows(job.rows)
+    rows = read_rows(job.rows, SupervisedFineTuning.contract)
     for row in (rows[index] for index in range(len(rows))):
         ids, prompt_length = torch.tensor(row["input_ids"]), row["prompt_length"]
         with torch.no_grad():
@@ -34,15 +32,15 @@ def test_first_loss_is_the_mean_over_response_tokens(make_job: MakeJob, tiny_lla
         for position in range(prompt_length, len(ids)):
             total -= float(log_probabilities[position - 1, ids[position]])
             tokens += 1
-    assert read_metrics(job.folder / "metrics.jsonl")[0]["loss"] == pytest.approx(total / tokens, abs=1e-5)
+    assert column(job, "loss")[0] == pytest.approx(total / tokens, abs=1e-5)
 
 
 def test_micro_batch_size_changes_no_loss(make_job: MakeJob) -> None:
     losses = []
     for size in (4, 1):
-        job = make_job(f"size{size}", method="cc", execution={"device_batch_size": size}, learning_rate=1e-12)
+        job = make_job(f"size{size}", kind="cc", execution={"device_batch_size": size}, learning_rate=1e-12)
         train(job)
-        losses.append([line["loss"] for line in read_metrics(job.folder / "metrics.jsonl")])
+        losses.append(column(job, "loss"))
     # The noise of each row differs with the size, the choice of a layer moves an untrained loss by less than this.
     assert losses[0] == pytest.approx(losses[1], abs=5e-3)
 
@@ -63,7 +61,7 @@ def test_checkpoint_is_a_model_that_any_tool_loads_and_that_stops(make_job: Make
 
 
 def test_cc_checkpoint_loads_with_its_connection_and_layers_are_counted(make_job: MakeJob) -> None:
-    job = make_job("run", method="cc")
+    job = make_job("run", kind="cc")
     train(job)
     model = load_checkpoint(job.folder / "checkpoint", torch.float32, "cpu")
     assert isinstance(model, CrossLingualModel)
@@ -73,6 +71,7 @@ def test_cc_checkpoint_loads_with_its_connection_and_layers_are_counted(make_job
         assert sum(line["selection_counts"]) == 4
         assert 0 < line["selection_entropy"] <= 1.0987  # ln 3 for three layers
     summary = read_json(job.folder / "summary.json")
+    assert (summary["objective"], summary["connected"]) == ("sft", True)
     assert (summary["steps"], summary["rows"], sum(summary["selection_counts"])) == (12, 24, 48)
 
 
@@ -103,11 +102,11 @@ def test_base_with_fewer_tokens_than_the_tokenizer_is_refused(
         train(make_job("run").model_copy(update={"base": str(tmp_path / "small")}))
 
 
-@pytest.mark.parametrize("method", ["sft", "cc"])
-def test_gradient_checkpointing_changes_no_loss(make_job: MakeJob, method: str) -> None:
+@pytest.mark.parametrize("kind", ["sft", "cc"])
+def test_gradient_checkpointing_changes_no_loss(make_job: MakeJob, kind: str) -> None:
     losses = []
     for name, recomputes in (("plain", False), ("recomputed", True)):
-        job = make_job(name, method, execution={"gradient_checkpointing": recomputes}, epochs=1)
+        job = make_job(name, kind, execution={"gradient_checkpointing": recomputes}, epochs=1)
         train(job)
-        losses.append([line["loss"] for line in read_metrics(job.folder / "metrics.jsonl")])
+        losses.append(column(job, "loss"))
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)

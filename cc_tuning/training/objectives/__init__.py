@@ -1,0 +1,1 @@
+"""What a training run minimises: each objective is a value, declared by name in `table.py`."""

@@ -1,0 +1,146 @@
+"""One training run in this process: rows and a job become `checkpoint/`, then `summary.json`, the sign of its end.
+
+A `transformers.Trainer` around a causal language model, with a connection (CC-Tuning) or without (ML-SFT); what is ours
+is its batches, its objective and two callbacks. Nothing here reads a table of rows: they are given, so that a run needs
+torch, transformers, accelerate, safetensors, numpy and pydantic alone.
+"""
+
+import logging
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArguments, set_seed
+
+from cc_tuning.runtime.subprocesses import tell_progress
+from cc_tuning.text.prompts import load_tokenizer
+from cc_tuning.training.arguments import training_arguments
+from cc_tuning.training.callbacks import CheckpointManifests, TrainingMetrics
+from cc_tuning.training.collators import Collator, ConnectionCollator, RowNoise
+from cc_tuning.training.connection import ConnectionTraining
+from cc_tuning.training.dataset import Rows
+from cc_tuning.training.distributed import check_running, check_same_engine, keep_arithmetic
+from cc_tuning.training.export import save_checkpoint, whole_model
+from cc_tuning.training.flops import flops_of_model
+from cc_tuning.training.job import TrainingJob, batch_shape, device_type
+from cc_tuning.training.metrics import read_metrics
+from cc_tuning.training.models import JobModel, build_model, compile_blocks, trained_share
+from cc_tuning.training.objectives.base import Objective
+from cc_tuning.training.objectives.table import load_objective
+from cc_tuning.training.trainer import LengthGroupedTrainer
+from cc_tuning.training.trainer_checkpoints import step_of
+from data_contracts.files import write_json
+from data_contracts.fingerprint import digest_of_files
+from data_contracts.layout import CHECKPOINT, METRICS, TRAINING_SUMMARY
+
+logger = logging.getLogger(__name__)
+
+
+def train_on(rows: Rows, job: TrainingJob) -> None:
+    """Train to the last step and leave `checkpoint/`, `metrics.jsonl` and `summary.json` in the job's folder.
+
+    Raises:
+        ConfigError: the engine, the adapter or the attention cannot be had here, or the checkpoint to go on from was
+            written by another engine.
+        TrainingFailed: the loss is not finite, or memory ran out.
+        UnsupportedModel: the base model's vocabulary is smaller than the tokenizer's, or its family is unknown and the
+            job asks for its parts.
+        ArtifactMismatch: a file of the base model is missing or damaged.
+    """
+    if job.resume_from:
+        check_same_engine(job.resume_from, job)
+    torch.set_num_threads(job.execution.threads)
+    tokenizer = load_tokenizer(job.tokenizer)
+    arguments = training_arguments(job)
+    set_seed(job.config.training.seed)
+    model = build_model(job, tokenizer)
+    uses_cache = model.base.config.use_cache
+    if job.execution.compile:
+        compile_blocks(model.base)
+    trainer = build_trainer(job, model, arguments, rows, tokenizer)
+    torch.manual_seed(stream_seed(job, arguments.process_index))
+    trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+    whole = whole_model(job, trainer, model, tokenizer)
+    if whole is not None:
+        whole.base.config.use_cache = uses_cache  # the Trainer turns it off, also for whoever loads the checkpoint
+        save_checkpoint(job, whole, tokenizer)
+        write_json(job.folder / TRAINING_SUMMARY, summary(job, whole.trained, trainer.state.global_step, len(rows)))
+        logger.info("training finished: %d steps on %d rows", trainer.state.global_step, len(rows))
+
+
+def build_trainer(
+    job: TrainingJob,
+    model: JobModel,
+    arguments: TrainingArguments,
+    rows: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+) -> LengthGroupedTrainer:
+    """The Trainer of a job, with our callbacks and no others that speak."""
+    objective, connected = load_objective(job.config.objective), model.connected
+    rate = job.config.training.decision_maker_learning_rate
+    named: dict[str, Any] = {
+        "model": model.trained,
+        "objective": objective,
+        "rows": rows,
+        "collate": build_collator(job, objective, tokenizer, model.base.config.num_hidden_layers),
+        "batch_shape": batch_shape(job),
+        "flops": flops_of_model(model.base.config, trained_share(model.trained)),
+        "connection": None if connected is None else ConnectionTraining(connected, rate),
+        "args": arguments,
+        "callbacks": [TrainingMetrics(job.folder / METRICS, tell_progress), CheckpointManifests()],
+    }
+    if model.adapter is None:
+        trainer = LengthGroupedTrainer(**named)
+    else:
+        from cc_tuning.training.lora import AdapterTrainer  # the `lora` extra
+
+        trainer = AdapterTrainer(adapter=model.adapter, connected=connected, **named)
+    trainer.remove_callback(PrinterCallback)
+    check_running(trainer, job)
+    keep_arithmetic(trainer, None if connected is None else connected.decision_maker)
+    return trainer
+
+
+def build_collator(job: TrainingJob, objective: Objective, tokenizer: PreTrainedTokenizerBase, layers: int) -> Collator:
+    """How rows become the objective's batches, with what a connection of `layers` layers reads if there is one."""
+    pad_token_id = tokenizer.pad_token_id
+    assert isinstance(pad_token_id, int)
+    collate = objective.collator(pad_token_id, job.inputs)
+    connection = job.config.connection
+    if connection is None:
+        return collate
+    noise = None if connection.selector == "mean" else RowNoise(job.config.training.seed, layers)
+    return ConnectionCollator(collate, objective.contract.sequences, pad_token_id, connection.offset, noise)
+
+
+def stream_seed(job: TrainingJob, rank: int) -> int:
+    """The seed of what a rank draws beside the noise of its rows: dropout of adapters.
+
+    Ranks see different rows and must not draw the same. A resumed rank loads the state it saved; one that has none,
+    since there were fewer ranks or more, starts a stream of its own for that step.
+    """
+    step = step_of(job.resume_from) if job.resume_from else 0
+    return job.config.training.seed + rank + 1_000_003 * step
+
+
+def summary(job: TrainingJob, model: nn.Module, steps: int, rows: int) -> dict[str, Any]:
+    """How the run went; `checkpoint_sha256` is the digest of the finished checkpoint folder."""
+    lines = read_metrics(job.folder / METRICS)
+    counts = [line["selection_counts"] for line in lines if "selection_counts" in line]
+    return {
+        "objective": job.config.objective,
+        "connected": job.config.connection is not None,
+        "rows": rows,
+        "steps": steps,
+        "epochs": job.config.training.epochs,
+        "parameters": sum(tensor.numel() for tensor in model.parameters()),
+        "first_loss": lines[0]["loss"] if lines else None,
+        "last_loss": lines[-1]["loss"] if lines else None,
+        "selection_counts": [round(sum(layer), 2) for layer in zip(*counts, strict=True)],
+        "training_seconds": lines[-1]["seconds"] if lines else 0.0,
+        "resumed_after_step": step_of(job.resume_from) if job.resume_from else 0,
+        "device": device_type(job.execution),
+        "processes": job.execution.processes,
+        "device_batch_size": job.execution.device_batch_size,
+        "checkpoint_sha256": digest_of_files(job.folder / CHECKPOINT),
+    }
