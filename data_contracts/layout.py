@@ -3,6 +3,11 @@
 # world, base_model, translator: the embedded default
 WORLD_ROWS = "aya.parquet"
 WORLD_ITEMS = "benchmarks"
+WORLD_DEVELOPMENT_ITEMS = "development"
+WORLD_CORPUS = "corpus.parquet"
+WORLD_SENTENCES = "sentences.parquet"
+LOSSES = "losses.jsonl"
+HELD_OUT_TRANSLATIONS = "held_out.json"
 
 # select
 SELECTED_ROWS = "rows.parquet"
@@ -24,7 +29,7 @@ TRAINING_ROWS_SUMMARY = "summary.json"
 # train
 CHECKPOINT = "checkpoint"
 ADAPTER = "adapter"
-"""Of a LoRA run, beside the checkpoint it was merged into."""
+"""The adapter of a LoRA run, beside the checkpoint it was merged into."""
 METRICS = "metrics.jsonl"
 TRAINING_SUMMARY = "summary.json"
 

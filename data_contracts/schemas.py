@@ -1,12 +1,16 @@
-"""What passes between stages: one contract per kind of row. A rule's name is the error's name.
+"""Contracts of what passes between stages, one per kind of row. A rule's name is the error's name.
 
 A contract says what every row of a file keeps; the column order here is the column order on disk. `None` is allowed
 only where a column says so.
+
+Names that a column may hold are written into its file as a list, so they are a part of what is on disk, in this order,
+which is also the order of sorted rows. A new name goes to the end of its list: files without it stay readable.
 """
 
 import dataframely as dy
 import polars as pl
 
+# What the method calls by these names is above this layer; tests hold the two lists of each equal.
 BENCHMARKS = ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum")
 CONNECTIONS = ("off", "transform", "parallel")
 SDRRL_TASKS = ("distilled", "cross_lingual", "translated_answer", "code_switched", "partial_translation", "completion")
@@ -62,7 +66,7 @@ class ParallelPair(dy.Schema):
 
 
 class DistilledAnswer(dy.Schema):
-    """What the base model answered to the English prompt of a pair, and what was made of it.
+    """The base model's answer to the English prompt of a pair, and what was made of it.
 
     `answer` is the answer in the pair's language; where it is null, no row needed it. So is the prompt with words of
     that language in `switched_prompt`.
@@ -133,7 +137,7 @@ class BenchmarkItem(dy.Schema):
 
 
 class Prediction(dy.Schema):
-    """What a run answered to one item through one kind of connection."""
+    """A run's answer to one item through one kind of connection."""
 
     run = dy.String(primary_key=True, nullable=False, min_length=1)
     connection = dy.Enum(CONNECTIONS, primary_key=True, nullable=False)

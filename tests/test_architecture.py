@@ -76,7 +76,7 @@ def test_a_file_takes_one_sitting(path: Path) -> None:
 
 
 def package_of(module: str) -> str:
-    """`training` of `cc_tuning.training.rows.texts`; a module at the top is its own package."""
+    """`training` of `cc_tuning.training.rows.examples`; a module at the top is its own package."""
     return module.split(".")[1] if "." in module else module
 
 

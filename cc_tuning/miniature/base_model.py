@@ -19,6 +19,7 @@ from cc_tuning.miniature.text_sources import prompts_of_items, sound_rows, texts
 from cc_tuning.miniature.tokenizers import train_tokenizer
 from cc_tuning.runtime.devices import limited_threads, resolve_device
 from cc_tuning.runtime.step import Build
+from data_contracts.layout import LOSSES, WORLD_CORPUS, WORLD_ROWS, WORLD_SENTENCES
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_verified
 
@@ -39,7 +40,7 @@ def build_base_model(build: Build[BaseModelConfig]) -> RowCounts:
         nn.Module.to(model, resolve_device(build.execution.device))
         encoded = encode_documents(documents, tokenizer, config.longest_document)
         batches = batches_of_documents(encoded, tokenizer, config.batch_tokens, config.seed)
-        losses_file = build.folder / "losses.jsonl"
+        losses_file = build.folder / LOSSES
         loss = optimise(
             model, batches, partial(reading_loss, model), Training(config.steps), losses_file, build.progress
         )
@@ -65,7 +66,7 @@ def reading_loss(model: LlamaForCausalLM, batch: Mapping[str, Tensor]) -> Tensor
 
 
 def _documents(build: Build[BaseModelConfig]) -> list[Document]:
-    corpus = read_verified(build.inputs["world"].path / "corpus.parquet")
+    corpus = read_verified(build.inputs["world"].path / WORLD_CORPUS)
     documents = [Document(*row) for row in corpus.select("text", "prompt").iter_rows()]
     if "rows" in build.inputs:
         documents += [Document(text) for text in texts_of_rows(sound_rows(build.inputs["rows"]))]
@@ -75,8 +76,8 @@ def _documents(build: Build[BaseModelConfig]) -> list[Document]:
 def _tokenizer(build: Build[BaseModelConfig], documents: list[Document]) -> PreTrainedTokenizerFast:
     config, world = build.config, build.inputs["world"].path
     # The instructions and sentences show the tokenizer every word in every language; the model does not read them here.
-    words = texts_of_rows(read_verified(world / "aya.parquet").with_columns(inputs_en=None, targets_en=None))
-    words += read_verified(world / "sentences.parquet")["text"].to_list()
+    words = texts_of_rows(read_verified(world / WORLD_ROWS).with_columns(inputs_en=None, targets_en=None))
+    words += read_verified(world / WORLD_SENTENCES)["text"].to_list()
     if "items" in build.inputs:
         words += prompts_of_items(build.inputs["items"])
     brings_text = bool(build.inputs.keys() & {"rows", "items"})

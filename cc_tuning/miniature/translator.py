@@ -23,6 +23,7 @@ from cc_tuning.runtime.devices import limited_threads, resolve_device
 from cc_tuning.runtime.step import Build
 from cc_tuning.text.languages import ENGLISH_FLORES_CODE, UnknownLanguage, find_language
 from data_contracts.files import write_json
+from data_contracts.layout import HELD_OUT_TRANSLATIONS, LOSSES, WORLD_SENTENCES
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_verified
 
@@ -55,7 +56,7 @@ def build_translator(build: Build[TranslatorConfig]) -> RowCounts:
         model: Any = M2M100ForConditionalGeneration(_model_config(config, tokenizer))
         model.to(device)
         batches = batches_of_pairs(examples, config.batch_tokens, model.config.pad_token_id, config.seed)
-        losses_file = build.folder / "losses.jsonl"
+        losses_file = build.folder / LOSSES
         loss = optimise(model, batches, lambda batch: model(**batch).loss, Training(steps), losses_file, build.progress)
         exact = sum(
             translation == english
@@ -65,7 +66,7 @@ def build_translator(build: Build[TranslatorConfig]) -> RowCounts:
         "translator: %s parameters, %s pairs, %d steps, last loss %.3f, %d of %d held-out sentences word for word",
         f"{model.num_parameters():,}", f"{len(learned):,}", steps, loss, exact, held_out.height,
     )  # fmt: skip
-    write_json(build.folder / "held_out.json", {"pairs": held_out.height, "exact_matches": exact})
+    write_json(build.folder / HELD_OUT_TRANSLATIONS, {"pairs": held_out.height, "exact_matches": exact})
     model.save_pretrained(build.folder)
     tokenizer.save_pretrained(build.folder)
     return RowCounts(read=pairs.height, kept=len(learned), not_selected=pairs.height - len(learned))
@@ -92,7 +93,7 @@ def translate(pairs: pl.DataFrame, model: Any, tokenizer: NllbTokenizer) -> list
 
 def _pairs_and_texts(build: Build[TranslatorConfig]) -> tuple[pl.DataFrame, list[str]]:
     """Sentence pairs (columns flores_code, text, english), and the text of the recipe's own rows."""
-    pairs = read_verified(build.inputs["world"].path / "sentences.parquet").select("flores_code", "text", "english")
+    pairs = read_verified(build.inputs["world"].path / WORLD_SENTENCES).select("flores_code", "text", "english")
     if "rows" not in build.inputs:
         return pairs, []
     rows = sound_rows(build.inputs["rows"])

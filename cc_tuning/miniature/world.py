@@ -33,6 +33,7 @@ from cc_tuning.runtime.step import Build
 from cc_tuning.text.languages import Language
 from cc_tuning.translation.segmentation import Segmenter
 from data_contracts.files import written_atomically
+from data_contracts.layout import WORLD_CORPUS, WORLD_DEVELOPMENT_ITEMS, WORLD_ITEMS, WORLD_ROWS, WORLD_SENTENCES
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import write_parquet
 from data_contracts.schemas import BenchmarkItem
@@ -57,11 +58,11 @@ def build_world(build: Build[WorldConfig]) -> RowCounts:
     facts, scenarios = make_facts(config.seed), make_scenarios(config.seed)
     of_split = pools(facts, scenarios, config.seed)
     rows = instruction_rows(config.instruction_rows, config.english_share, of_split["train"], config.seed)
-    _write(rows, build.folder / "aya.parquet")
+    _write(rows, build.folder / WORLD_ROWS)
 
     sizes = dict.fromkeys(CHOICES_KINDS, config.items) | {"XLSum": config.summary_items}
     written = rows.height
-    for folder, pool in (("benchmarks", of_split["test"]), ("development", of_split["dev"])):
+    for folder, pool in ((WORLD_ITEMS, of_split["test"]), (WORLD_DEVELOPMENT_ITEMS, of_split["dev"])):
         for benchmark, items in benchmark_items(sizes, pool, config.seed).items():
             write_parquet(items, build.folder / folder / f"{benchmark.lower()}.parquet", BenchmarkItem)
             written += items.height
@@ -70,11 +71,11 @@ def build_world(build: Build[WorldConfig]) -> RowCounts:
     practice = replace(of_split["train"], scenarios=scenarios)
     amounts = Amounts(config.tellings, config.exercises, config.retellings)
     texts = corpus_texts(facts, scenarios, amounts, practice, config.seed)
-    _write(texts, build.folder / "corpus.parquet")
+    _write(texts, build.folder / WORLD_CORPUS)
     told = tuple(fact for world in of_split["train"].worlds for fact in world)
     language_only = replace(of_split["train"], facts=told, people=tuple(world_tables().people))
     pairs = translation_pairs(config.pairs_per_language, language_only, config.seed)
-    _write(pairs, build.folder / "sentences.parquet")
+    _write(pairs, build.folder / WORLD_SENTENCES)
     (build.folder / "README.md").write_text(_README, encoding="utf-8")
     written += texts.height + pairs.height
     build.progress(written, written, "rows")
@@ -182,7 +183,7 @@ def _prose(text: str, language: Language) -> list[str]:
 
 @cache
 def _prose_of_line(line: str, language: Language) -> tuple[str, ...]:
-    """Cached, since instructions, options and cues are the same lines over and over."""
+    """The sentences of one line, kept, since instructions, options and cues are the same lines over and over."""
     pieces = Segmenter(language, _LONGEST_SENTENCE, _count_characters).pieces(line)
     return tuple(piece.text for piece in pieces if piece.is_prose)
 

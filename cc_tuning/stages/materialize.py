@@ -30,9 +30,14 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.step import Build
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from cc_tuning.training.rows.config import MaterializationConfig
-from cc_tuning.training.rows.encoding import BELOW_MIN_QUALITY, encode, split_by_length, split_by_quality
+from cc_tuning.training.rows.examples import (
+    BELOW_MIN_QUALITY,
+    encode,
+    split_by_length,
+    split_by_quality,
+    training_texts,
+)
 from cc_tuning.training.rows.tally import RowTally
-from cc_tuning.training.rows.texts import training_texts
 from data_contracts.files import write_json
 from data_contracts.layout import DISTILLED_ROWS, PAIRS, TOKENIZER, TRAINING_ROWS, TRAINING_ROWS_SUMMARY
 from data_contracts.manifest import RowCounts

@@ -13,7 +13,7 @@ from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.step import Build
 from cc_tuning.stages.materialize import build_training_rows
 from cc_tuning.training.rows.config import MaterializationConfig
-from cc_tuning.training.rows.texts import training_texts
+from cc_tuning.training.rows.examples import training_texts
 from data_contracts.errors import ContractViolation
 from data_contracts.files import read_json
 from data_contracts.manifest import RowCounts

@@ -1,13 +1,46 @@
-"""Texts as token ids, and the rows that do not fit the cut-offs or are not good enough."""
+"""Training examples of a data setting: as text first, then as token ids; what does not fit is set aside."""
 
 import polars as pl
 
 from cc_tuning.text.prompts import ChatPrompts, connection_position
-from cc_tuning.training.rows.config import MaterializationConfig
-from cc_tuning.training.rows.texts import TEXT_COLUMNS
+from cc_tuning.training.rows.config import MaterializationConfig, Setting
 from data_contracts.quarantine import quarantine_rows
 
 BELOW_MIN_QUALITY = "translation_below_min_quality"
+TRANSLATION_INSTRUCTION = "Translate the following sentence from English to {language}."
+TEXT_COLUMNS = ["row_id", "pair_id", "task", "language_code", "prompt", "response", "english_prompt"]
+
+
+def training_texts(pairs: pl.DataFrame, setting: Setting) -> pl.DataFrame:
+    """The rows that a setting makes of pairs: each pair, and after it what the setting adds.
+
+    What `sdrrl` adds is not made of pairs alone; it comes from the stage `distill`.
+    """
+    pairs = pairs.with_row_index("place")
+    is_english = pl.col("origin") == "english"
+    native = pairs.select(
+        *_identity("native"),
+        prompt="inputs",
+        response="targets",
+        english_prompt=pl.when(is_english).then("inputs").otherwise("inputs_en"),
+    )
+    others = pairs.filter(~is_english)
+    if setting == "en":
+        added = others.select(
+            *_identity("english", pl.lit("eng").alias("language_code")),
+            prompt="inputs_en",
+            response="targets_en",
+            english_prompt="inputs_en",
+        )
+    elif setting == "mt":
+        instruction = pl.format(TRANSLATION_INSTRUCTION.replace("{language}", "{}") + "\n{}", "language", "inputs_en")
+        added = others.select(
+            *_identity("translation"), prompt=instruction, response="inputs", english_prompt=instruction
+        )
+    else:
+        return native.drop("place")
+    # By pair, so that neither the order of the rows nor the file depends on where a batch of pairs ends.
+    return pl.concat([native, added]).sort("place", maintain_order=True).drop("place")
 
 
 def encode(texts: pl.DataFrame, prompts: ChatPrompts, offset: int) -> pl.DataFrame:
@@ -29,7 +62,7 @@ def encode(texts: pl.DataFrame, prompts: ChatPrompts, offset: int) -> pl.DataFra
 
 
 def split_by_quality(judged: pl.DataFrame, min_quality: float) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Of texts with `quality` and `flags`, those that are good enough, and the others as QuarantinedRow."""
+    """The texts (with `quality` and `flags`) that are good enough, and the others as QuarantinedRow."""
     is_below = pl.col("quality") < min_quality
     detail = f"the translation's quality must be at least {min_quality}"
     below = quarantine_rows(judged.filter(is_below), "row_id", BELOW_MIN_QUALITY, detail)
@@ -55,3 +88,13 @@ def split_by_length(encoded: pl.DataFrame, config: MaterializationConfig) -> tup
         encoded = encoded.filter(~is_too_long)
         quarantined.append(quarantine_rows(broken.select(TEXT_COLUMNS), "row_id", rule, detail))
     return encoded, pl.concat(quarantined)
+
+
+def _identity(task: str, language_code: pl.Expr | None = None) -> list[pl.Expr]:
+    return [
+        pl.col("place"),
+        pl.format("{}:{}", "pair_id", pl.lit(task)).alias("row_id"),
+        pl.col("pair_id"),
+        pl.lit(task).alias("task"),
+        pl.col("language_code") if language_code is None else language_code,
+    ]
