@@ -1,4 +1,4 @@
-"""What can go wrong with data at rest: a broken contract, a damaged artifact, an identity without a stable form."""
+"""Faults of data at rest: a broken contract, a damaged artifact, an identity without a stable form."""
 
 
 class DataContractError(Exception):

@@ -29,7 +29,7 @@ TRAINING_ROWS_SUMMARY = "summary.json"
 # train
 CHECKPOINT = "checkpoint"
 ADAPTER = "adapter"
-"""Of a LoRA run, beside the checkpoint it was merged into."""
+"""The adapter of a LoRA run, beside the checkpoint it was merged into."""
 METRICS = "metrics.jsonl"
 TRAINING_SUMMARY = "summary.json"
 

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class RowCounts(BaseModel):
-    """How many rows a stage read and what became of each; the parts add up to the whole."""
+    """The number of rows that a stage read and what became of each; the parts add up to the whole."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What passes between stages: one contract per kind of row. A rule's name is the error's name.
+"""Contracts of what passes between stages, one per kind of row. A rule's name is the error's name.
 
 A contract says what every row of a file keeps; the column order here is the column order on disk. `None` is allowed
 only where a column says so.
@@ -66,7 +66,7 @@ class ParallelPair(dy.Schema):
 
 
 class DistilledAnswer(dy.Schema):
-    """What the base model answered to the English prompt of a pair, and what was made of it.
+    """The base model's answer to the English prompt of a pair, and what was made of it.
 
     `answer` is the answer in the pair's language; where it is null, no row needed it. So is the prompt with words of
     that language in `switched_prompt`.
@@ -137,7 +137,7 @@ class BenchmarkItem(dy.Schema):
 
 
 class Prediction(dy.Schema):
-    """What a run answered to one item through one kind of connection."""
+    """A run's answer to one item through one kind of connection."""
 
     run = dy.String(primary_key=True, nullable=False, min_length=1)
     connection = dy.Enum(CONNECTIONS, primary_key=True, nullable=False)

@@ -39,7 +39,7 @@ class Shards:
         return self._marker(name).is_file()
 
     def facts(self, name: str) -> dict[str, Any]:
-        """What `mark_done` was told about a finished shard."""
+        """The facts that `mark_done` was told about a finished shard."""
         return {key: value for key, value in read_json(self._marker(name)).items() if key != "sha256"}
 
     def _marker(self, name: str) -> Path:

@@ -44,7 +44,7 @@ class ArtifactRef:
 
     @property
     def identity(self) -> str:
-        """What a fingerprint of something made from it takes in."""
+        """The text that stands for it in the fingerprint of what is made from it."""
         return "/".join(part for part in (self.stage, self.fingerprint, self.subpath) if part)
 
 

@@ -1,4 +1,4 @@
-"""Which answers of the base model are worth learning from.
+"""Rules for the answers of the base model that are worth learning from.
 
 A base model was never taught to answer, so much of what it writes is no answer. What a rule finds is set aside with the
 rule's name; that is a choice and no damage. Whatever else it says is kept, right or wrong: its own English is what is
@@ -21,7 +21,7 @@ RULES = {
     NOT_ENGLISH: "the base model's answer to an English prompt is in another language",
 }
 LONGER_THAN_CONTEXT = "prompt_longer_than_context"
-"""Of a prompt that was not asked."""
+"""The rule's name for a prompt that was not asked."""
 _ENDS = frozenset(".!?…:;)\"'”’»]}`")
 
 

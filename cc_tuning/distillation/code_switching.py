@@ -16,7 +16,7 @@ from cc_tuning.translation.segmentation import Piece, Segmenter
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _LONGEST_SENTENCE = 1_000_000
 MOST_WORDS = 3
-"""Of a word's translation; a translator that is given one word may go on with the sentences it knows."""
+"""The most words of a word's translation; a translator that is given one word may go on with the sentences it knows."""
 _SENTENCE_MARKS = " .,;:!?。，、！？।॥؟،؛۔"
 
 

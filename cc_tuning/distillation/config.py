@@ -1,4 +1,4 @@
-"""What decides the rows of self-distillation, beside the pairs and the models."""
+"""The settings that decide the rows of self-distillation, beside the pairs and the models."""
 
 from typing import Literal
 

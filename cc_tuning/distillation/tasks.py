@@ -33,7 +33,7 @@ CONTINUE_TRANSLATION = (
 )
 CONTINUE_TEXT = "Continue the following text in {language}."
 LEAST_WORDS = 2
-"""Of each part; a text of fewer than twice as many has nothing to be continued."""
+"""The least words of each part; a text of fewer than twice as many has nothing to be continued."""
 _ENGLISH_CODE = "eng"
 
 

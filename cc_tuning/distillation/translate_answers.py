@@ -44,7 +44,7 @@ _SWITCHED = {"pair_id": pl.String, "switched_prompt": pl.String, "switch_rule": 
 def carry_over(
     build: Build[DistillConfig], answered: pl.DataFrame, drawn: pl.DataFrame, count: Callable[[int], None]
 ) -> pl.DataFrame:
-    """What the translator made of the answers and prompts of `answered`, as far as `drawn` (pair_id, task) asks for it.
+    """The translator's versions of the answers and prompts of `answered`, as far as `drawn` (pair_id, task) asks.
 
     Columns pair_id, answer, answer_quality, answer_flags and translation_rule (empty where nothing is wrong),
     switched_prompt and switch_rule; nulls where nobody asked.

@@ -56,24 +56,27 @@ def generate_answers(
         eos_token_id=sorted(request.stop_token_ids),
         pad_token_id=PADDING_ID,
     )
-    layers: list[int | None] = [None] * len(prompts)
     if isinstance(model, CrossLingualModel):
-        if connection == "parallel":
-            ids, mask = english_batch(prompts, model.device)
-            arguments |= {"english_input_ids": ids, "english_attention_mask": mask}
-        if connection == "transform":
-            arguments["english_rows"] = english_rows(prompts, model.device)
+        arguments |= _connection_arguments(prompts, connection, model.device)
         generation = model.generate_with_selection(input_ids, attention_mask, connection=connection, **arguments)
-        output = generation.output
-        if generation.selected_layer is not None:
-            layers = generation.selected_layer.tolist()
+        output, selected = generation.output, generation.selected_layer
     else:
         # transformers' types put `generate` on a mixin that PreTrainedModel does not name.
-        output = cast(Any, model).generate(input_ids, attention_mask=attention_mask, **arguments)
+        output, selected = cast(Any, model).generate(input_ids, attention_mask=attention_mask, **arguments), None
     assert isinstance(output, Tensor)
+    layers = [None] * len(prompts) if selected is None else selected.tolist()
     continuations = output[:, input_ids.shape[1] :].tolist()
     stop_ids = frozenset(request.stop_token_ids)
     return [_cut(ids, stop_ids, layer) for ids, layer in zip(continuations, layers, strict=True)]
+
+
+def _connection_arguments(
+    prompts: Sequence[Prompt], connection: ConnectionMode, device: torch.device
+) -> dict[str, Tensor]:
+    if connection == "parallel":
+        ids, mask = english_batch(prompts, device)
+        return {"english_input_ids": ids, "english_attention_mask": mask}
+    return {"english_rows": english_rows(prompts, device)} if connection == "transform" else {}
 
 
 def _cut(ids: list[int], stop_ids: frozenset[int], layer: int | None) -> Answer:

@@ -57,38 +57,41 @@ def score_continuations(
         raise ConfigError(f"{len(empty)} continuations have no token, first {empty[:3]}; give each at least one")
     whole = [[*prompt.input_ids, *ids] for prompt, ids in zip(prompts, continuations, strict=True)]
     input_ids, attention_mask = (tensor.to(model.device) for tensor in padded(whole, PADDING_ID, "left"))
-    columns, longest = input_ids.shape[1], max(map(len, continuations))
+    lengths = torch.tensor([len(ids) for ids in continuations], device=input_ids.device)
+    connected: Any = nullcontext()
     layers: list[int | None] = [None] * len(prompts)
-    injected: Any = nullcontext()
     base = model.base if isinstance(model, CrossLingualModel) else model
     if isinstance(model, CrossLingualModel) and connection != "off":
         decision = _decide(model, prompts, connection)
-        after = torch.tensor([len(ids) for ids in continuations], device=model.device)
-        positions = columns - after - 1 - model.connection.offset
-        injected = injected_vector(find_components(base).injection_site, positions, decision.vector)
+        positions = input_ids.shape[1] - lengths - 1 - model.connection.offset
+        connected = injected_vector(find_components(base).injection_site, positions, decision.vector)
         if model.connection.selector != "mean":
             layers = decision.selected_layer.tolist()
-    with injected:
+    with connected:
         logits = base(
             input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids_of(attention_mask),
             use_cache=False,
-            logits_to_keep=longest + 1,  # those of the prompt, but for its last token, would fill the memory
+            logits_to_keep=int(lengths.max()) + 1,  # all of them would fill the memory
         ).logits
+    totals, is_greedy = _scores(logits, input_ids, lengths)
+    columns = zip(totals.tolist(), lengths.tolist(), is_greedy.tolist(), layers, strict=True)
+    return [ContinuationScore(*column) for column in columns]
+
+
+def _scores(logits: Tensor, input_ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The log-likelihood `[B]` float32 of the last `lengths [B]` tokens of each row, and whether they are greedy.
+
+    `logits [B, K + 1, V]` are those of the last K + 1 columns, K being the longest of `lengths`.
+    """
+    longest = logits.shape[1] - 1
     targets = input_ids[:, -longest:]
     log_probabilities = logits[:, :-1].float().log_softmax(-1)
-    is_scored = torch.arange(longest, device=targets.device) >= longest - torch.tensor(
-        [[len(ids)] for ids in continuations], device=targets.device
-    )
+    is_scored = torch.arange(longest, device=targets.device) >= longest - lengths[:, None]
     of_targets = log_probabilities.gather(-1, targets[..., None])[..., 0].where(is_scored, 0.0)
-    is_greedy = ((log_probabilities.argmax(-1) == targets) | ~is_scored).all(-1)
-    return [
-        ContinuationScore(total, len(ids), greedy, layer)
-        for total, ids, greedy, layer in zip(
-            of_targets.sum(-1).tolist(), continuations, is_greedy.tolist(), layers, strict=True
-        )
-    ]
+    is_greedy = (log_probabilities.argmax(-1) == targets) | ~is_scored
+    return of_targets.sum(-1), is_greedy.all(-1)
 
 
 def _decide(model: CrossLingualModel, prompts: Sequence[Prompt], connection: ConnectionMode) -> Decision:

@@ -31,7 +31,7 @@ _CONTEXT_SENTENCES = 3
 
 @dataclass(frozen=True)
 class Pool:
-    """What exercises may be made of."""
+    """The facts, stories and people that exercises may be made of."""
 
     facts: tuple[Fact, ...]
     """Asked for from memory."""
@@ -39,7 +39,7 @@ class Pool:
     """Told in prompts, to be read: each exercise takes its sentences from one of these."""
     scenarios: tuple[Scenario, ...]
     people: tuple[str, ...]
-    """Whom stories are told of."""
+    """The people that stories are told of."""
     kept_apart: frozenset[tuple[str, str, str]]
     """(relation, subject, value) of true facts of other splits: no wrong sentence may happen to tell one."""
 

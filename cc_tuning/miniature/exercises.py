@@ -27,7 +27,7 @@ class Rendered:
     prompt: str
     answers: tuple[str, ...]
     response: str
-    """What a good assistant answers. Of options it names first the text, then the label: what is right comes to a
+    """The answer of a good assistant. Of options it names first the text, then the label: what is right comes to a
     language model before where it stands, and naming both asks less of a tiny one."""
 
 

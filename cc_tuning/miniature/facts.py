@@ -79,7 +79,7 @@ def make_scenarios(seed: int) -> tuple[Scenario, ...]:
 
 
 def people_of(split: Split) -> tuple[str, ...]:
-    """Who the exercises about stories are told of: other people in training than in development and tests."""
+    """The people that exercises about stories are told of: others in training than in development and tests."""
     people = tuple(world_tables().people)
     return people[::2] if split == "train" else people[1::2]
 

@@ -30,7 +30,7 @@ _AGREEMENT = re.compile(r"\[([^\[\]/]*)/([^\[\]/]*)\]")
 
 @dataclass(frozen=True)
 class Relation:
-    """What can be said of a subject, such as its profession or its capital."""
+    """A thing that can be said of a subject, such as its profession or its capital."""
 
     name: str
     subject_kind: str
@@ -40,7 +40,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class WorldTables:
-    """What is so whatever the language; ids are English words."""
+    """The facts and names that hold in every language; ids are English words."""
 
     people: dict[str, Gender]
     countries: dict[str, tuple[str, str]]

@@ -28,7 +28,7 @@ _MAX_GRADIENT_NORM = 1.0
 
 @dataclass(frozen=True)
 class Training:
-    """How long to learn, and at which share of the highest learning rates."""
+    """The length of a training, and the course of its learning rates."""
 
     steps: int
 
@@ -104,7 +104,7 @@ def _optimizers(model: PreTrainedModel) -> list[torch.optim.Optimizer]:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Inside, torch draws first weights and dropout from `seed`; afterwards its generator goes on where it was."""
+    """A block in which torch draws weights and dropout from `seed`; after it, the generator goes on where it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         yield

@@ -183,7 +183,7 @@ def _prose(text: str, language: Language) -> list[str]:
 
 @cache
 def _prose_of_line(line: str, language: Language) -> tuple[str, ...]:
-    """Cached, since instructions, options and cues are the same lines over and over."""
+    """The sentences of one line, kept, since instructions, options and cues are the same lines over and over."""
     pieces = Segmenter(language, _LONGEST_SENTENCE, _count_characters).pieces(line)
     return tuple(piece.text for piece in pieces if piece.is_prose)
 

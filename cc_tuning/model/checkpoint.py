@@ -50,7 +50,7 @@ class Description(BaseModel):
 
 @dataclass(frozen=True)
 class SavedConnection:
-    """What a checkpoint says beside its base model."""
+    """The content of a checkpoint beside its base model."""
 
     description: Description
     selector_state: dict[str, Tensor]  # of the selector module, without its prefix

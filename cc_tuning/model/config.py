@@ -1,4 +1,4 @@
-"""What the connection is, apart from the weights. Part of a run's identity."""
+"""The settings of the connection: all that it is apart from the weights. Part of a run's identity."""
 
 from typing import Literal
 

@@ -27,7 +27,7 @@ from cc_tuning.model.wrapped_model import WrappedModel
 
 @dataclass
 class CrossLingualOutput(ModelOutput):
-    """What `forward` returns. The selection tensors are float32 and carry no gradient; they are for logging."""
+    """The result of `forward`. The selection tensors are float32 and carry no gradient; they are for logging."""
 
     loss: Tensor | None = None  # scalar, when labels were given
     logits: Tensor | None = None  # [B, T, V], or the last K positions of T

@@ -115,7 +115,7 @@ class CrossLingualModel(ConnectedModel):
     # -- inference
 
     def generate(self, input_ids: Tensor, attention_mask: Tensor, **arguments: Any) -> Tensor | ModelOutput:
-        """What `base.generate` returns, with the connection; arguments as in `generate_with_selection`."""
+        """The output of `base.generate`, with the connection; arguments as in `generate_with_selection`."""
         return self.generate_with_selection(input_ids, attention_mask, **arguments).output
 
     @torch.no_grad()

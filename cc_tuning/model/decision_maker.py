@@ -1,4 +1,4 @@
-"""Which English layer the connection carries over: the Decision Maker and the paper's two ablations of it.
+"""Selectors of the English layer that the connection carries over: the Decision Maker and the paper's two ablations.
 
 `H = mean_l(F_l + e) W_DM`, `g = softmax((H + noise) / tau)` made one-hot, `v = sum_l g_l F_l`
 (Ye et al. 2025, eq. 3 and 4). Logits, noise and sums are float32 even under autocast: in bfloat16 two layers' logits
@@ -16,9 +16,10 @@ from cc_tuning.model.config import ConnectionConfig
 
 
 class Decision(NamedTuple):
-    """The carried vector and how it came about; all float32. A tuple, since DeepSpeed looks for tensors in those only.
+    """The carried vector and how it came about, all float32.
 
-    It gathers the Decision Maker's weight for the backward pass through a hook on what comes out of the module.
+    DeepSpeed re-gathers the Decision Maker's weight for the backward pass through a hook on the module's output, and
+    looks for tensors in tuples only; so this is one.
     """
 
     vector: Tensor  # v [B, D]

@@ -32,12 +32,12 @@ from cc_tuning.model.positions import Prompts
 _REFUSED_ARGUMENTS = ("inputs_embeds", "position_ids")
 
 Choice = Decision | Callable[[Tensor], Decision]
-"""What to connect with, or how to choose it from the prompts' own activations `F [B, L, D]` at t*."""
+"""A decision to connect with, or the way to make it from the prompts' own activations `F [B, L, D]` at t*."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """What `generate` returned, and the layer each row was connected with."""
+    """The output of `generate`, and the layer each row was connected with."""
 
     output: Tensor | ModelOutput  # prompt and new tokens [B, T + new], or HF's output object
     selected_layer: Tensor | None  # [B] int64; None without a connection or when no single layer was chosen
@@ -158,7 +158,7 @@ class _PassOverPrompt:
 
 
 def _length_for_rows(cache: Cache, rows: int) -> int:
-    """How many tokens `cache` holds.
+    """The number of tokens that `cache` holds.
 
     Raises:
         ConfigError: it holds another number of rows.

@@ -29,7 +29,7 @@ from cc_tuning.model.families import Components
 
 
 class Activations:
-    """What one forward pass left: the source's output at the chosen position of each row, for every layer.
+    """The trace of one forward pass: the source's output at the chosen position of each row, for every layer.
 
     `keeps_gradient` says whether it has a part in the pass's gradient.
     """

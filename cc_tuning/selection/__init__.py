@@ -1,1 +1,1 @@
-"""From a source of instruction rows to the rows of one experiment."""
+"""The rows of one experiment, chosen from a source of instruction rows."""

@@ -1,4 +1,4 @@
-"""Which rows of a source are fit to learn from; each of the others under the first rule that it breaks."""
+"""Rules that a row must keep to be learnt from; one that does not is filed under the first rule it breaks."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ RULES = {
     **contamination.RULES,
     DUPLICATE: "another row has the same language_code, inputs and targets",
 }
-"""What a row must not be, in the order in which rules are tried."""
+"""Faults of a row by their names, in the order in which rules are tried."""
 
 # Texts of white space of every kind, control characters, and format characters such as U+200F or U+FEFF.
 INVISIBLE = r"^[\s\p{Z}\p{Cc}\p{Cf}]*$"

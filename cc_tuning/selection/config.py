@@ -1,4 +1,4 @@
-"""What decides which rows of a source are learnt from."""
+"""The settings that decide which rows of a source are learnt from."""
 
 from typing import Literal
 

@@ -37,7 +37,7 @@ Hashes = NDArray[np.uint64]
 
 @dataclass(frozen=True)
 class Finding:
-    """What stands against one row."""
+    """The evidence against one row."""
 
     rule: str
     detail: str
@@ -111,7 +111,7 @@ def _texts_of_items(items: pl.DataFrame) -> pl.DataFrame:
 
 
 def _runs(texts: pl.Series, ngram: int) -> tuple[Hashes, NDArray[np.intp], NDArray[np.intp]]:
-    """Of every run of `ngram` words within one text: its hash, the text's number, and the number of its first word.
+    """For each run of `ngram` words within one text: its hash, the text's number, and the number of its first word.
 
     hash = sum over k of hash(word k) * multiplier^(ngram - 1 - k), modulo 2^64.
     """

@@ -1,4 +1,4 @@
-"""Which of the sound rows are chosen: a draw by hash, in proportions that the recipe may temper and cap.
+"""The choice among sound rows: a draw by hash, in proportions that the recipe may temper and cap.
 
 A row's place in the draw is the hash of the seed and the row's id, so it depends on neither the source's order nor the
 rows around it. With temperature 1 the rows with the lowest places are chosen, whatever their language; with less, each

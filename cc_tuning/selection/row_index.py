@@ -22,7 +22,7 @@ from data_contracts.errors import ArtifactMismatch
 from data_contracts.quarantine import quarantine_judged
 
 UNKNOWN = "unknown"
-"""Stands for an annotation type or a user that a source does not give."""
+"""The annotation type or user of a row whose source gives none."""
 
 _TEXTS = ("inputs", "targets", "inputs_en", "targets_en")
 _SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
@@ -38,7 +38,7 @@ _SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
 
 @dataclass(frozen=True)
 class RowIndex:
-    """What is known of a source's rows after reading them once."""
+    """All that is known of a source's rows after reading them once."""
 
     lines: pl.DataFrame
     """One line per row, in the source's order."""

@@ -1,4 +1,4 @@
-"""What became of a source's rows, language by language: `selection.json`, for data cards and reports."""
+"""The fates of a source's rows, language by language: `selection.json`, for data cards and reports."""
 
 from collections.abc import Iterator
 
@@ -15,7 +15,7 @@ _KEPT = "kept"
 
 
 class RowFates(BaseModel):
-    """What became of some rows; the parts add up to the whole."""
+    """The fates of some rows; the parts add up to the whole."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +39,7 @@ class RowFates(BaseModel):
 
 
 class LanguageFates(RowFates):
-    """What became of the rows of one language."""
+    """The fates of the rows of one language."""
 
     name: str = Field(description="The language's name in the table.")
 

@@ -25,7 +25,7 @@ _LETTER_NAMES = {
     "Knda": ("KANNADA",), "Latn": ("LATIN",), "Mlym": ("MALAYALAM",), "Mymr": ("MYANMAR",), "Sinh": ("SINHALA",),
     "Taml": ("TAMIL",), "Telu": ("TELUGU",), "Thai": ("THAI",),
 }  # fmt: skip
-"""What stands in the names of a script's letters, by ISO 15924 code: every script of `languages.csv`."""
+"""Words in the Unicode names of a script's letters, by ISO 15924 code: every script of `languages.csv`."""
 
 
 class UnknownLanguage(CcTuningError):

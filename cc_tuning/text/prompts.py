@@ -43,7 +43,7 @@ class Example:
 
 @dataclass(frozen=True)
 class _Turns:
-    """What a chat template writes around the user's text and the answer."""
+    """The text that a chat template writes around the user's text and the answer."""
 
     before_text: str
     before_answer: str

@@ -1,4 +1,4 @@
-"""What is fitted, and on which pairs: the choices of the stage `transform`. Part of a run's identity."""
+"""The settings of the stage `transform`: what is fitted, and on which pairs. Part of a run's identity."""
 
 from typing import Annotated, Literal
 

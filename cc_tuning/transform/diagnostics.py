@@ -1,4 +1,4 @@
-"""What the Transform Matrix is worth, measured on rows: train and held-out, per layer, beside two baselines.
+"""The worth of the Transform Matrix, measured on rows: train and held-out, per layer, beside two baselines.
 
 Errors are summed over the rows themselves in a second look, not derived from the moments, where a small error would
 drown in the rounding of large sums. All three predictors are read on one scale:

@@ -1,4 +1,4 @@
-"""From sampled rows to the Transform Matrix in the form that was asked for: shared or one per layer.
+"""The Transform Matrix from sampled rows, in the form that was asked for: shared or one per layer.
 
 A matrix per layer is fitted on that layer's rows alone, one layer after the other, so that moments take O(D²) memory
 whatever the number of layers; only the matrices themselves are held, in the float32 they are stored in.
@@ -28,7 +28,7 @@ class FittedTransform:
     fits: Sequence[TransformFit]
     """One for a shared matrix, otherwise one per layer; their matrices are float32."""
     english_mean: Tensor
-    """Of the fitted rows of B over all layers, `[D]` float64."""
+    """The mean of the fitted rows of B over all layers, `[D]` float64."""
 
     def summary(self) -> dict[str, Any]:
         """Figures of the fit, flat. With a matrix per layer, `layer_…` holds each, and the plain name what is worst:

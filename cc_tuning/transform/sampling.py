@@ -1,4 +1,4 @@
-"""Which pairs the Transform Matrix is fitted on.
+"""The pairs that the Transform Matrix is fitted on.
 
 Pairs are drawn by the hash of seed and `pair_id`, so the same pairs are drawn whatever their order or number of
 workers, and adding rows to the data set moves only few of them. English rows are left out: there `x_en = x`, the two
@@ -24,7 +24,7 @@ class Sample:
     fit: list[SampledPair]
     held_out: list[SampledPair]
     quarantined: pl.DataFrame
-    """In the form of `QuarantinedRow`."""
+    """Rows in the form of `QuarantinedRow`."""
 
 
 def draw_pairs(

@@ -61,7 +61,7 @@ class _Equations:
 
     @property
     def unit(self) -> float:
-        """What a relative ridge is relative to."""
+        """The unit of a relative ridge."""
         return float(self.gram.diagonal().mean())
 
 
@@ -161,7 +161,7 @@ def _truncated(eigenvalues: Tensor, V: Tensor, coefficients: Tensor, penalty: fl
 
 
 def _rank(equations: _Equations) -> int:
-    """How many eigenvalues are above rounding.
+    """The number of eigenvalues above rounding.
 
     All of them are exactly when `AᵀA − noise·I` is positive definite (Sylvester's law of inertia), which one Cholesky
     factorisation tells, ten times cheaper than the eigenvalues (D = 2,048); those are needed only when it is not.

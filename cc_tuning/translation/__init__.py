@@ -1,1 +1,1 @@
-"""From rows in many languages to rows beside their English."""
+"""Rows in many languages, put beside their English."""

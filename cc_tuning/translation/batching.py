@@ -1,4 +1,4 @@
-"""Which segments are decoded together, and how long each of their answers may become.
+"""Batches of segments that are cheap to decode together, and the length that each answer may have.
 
 A batch takes as many decoder steps as its longest segment needs, and a row that has ended still costs its share of
 every step. So segments of similar length go together. How similar is a matter of cost: a step has a price of its own,
@@ -67,6 +67,6 @@ def _cheapest_cuts(
 
 
 def _pieces(rows: int, longest: int, batch_tokens: int) -> int:
-    """How many batches `rows` segments of up to `longest` tokens need."""
+    """The number of batches that `rows` segments of up to `longest` tokens need."""
     rows_within = max(batch_tokens // max(longest, 1), 1)
     return -(-rows // rows_within)

@@ -1,4 +1,4 @@
-"""What decides a translation, beside the text and the model."""
+"""The settings that decide a translation, beside the text and the model."""
 
 from typing import Literal
 

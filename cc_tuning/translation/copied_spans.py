@@ -1,4 +1,4 @@
-"""What is no prose: code, addresses, markup, formulas and the lines of tables; in a line, or over whole lines.
+"""The parts of a text that are no prose: code, addresses, markup, formulas, table lines; in a line or over whole lines.
 
 The patterns are conservative: what might be a sentence is left to the translator. Each is tried from a start that is
 rare, runs over bounded or possessive repeats, and so takes time in proportion to the line's length.
@@ -49,7 +49,7 @@ _BLOCK_START = re.compile(
 
 
 def copied_spans(line: str) -> re.Pattern[str]:
-    """The pattern of what is copied in `line`."""
+    """The pattern of the spans that are copied in `line`."""
     return COPIED_IN_TABLE_ROW if _TABLE_ROW.fullmatch(line) else COPIED
 
 

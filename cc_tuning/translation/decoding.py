@@ -15,7 +15,7 @@ from cc_tuning.translation.segmentation import Piece, Segmenter, join_pieces
 
 
 class Vocabulary(Protocol):
-    """What segments are planned with: no model is needed for it."""
+    """The part of a translator that plans need: languages and tokens, no model."""
 
     def knows(self, language: Language) -> bool:
         """Whether it was made for this language, as source and as target."""
@@ -54,7 +54,7 @@ class CheckedSegment:
 
 @dataclass
 class DecodingCounts:
-    """What was decoded, counted by different segments; those known from before are not among them."""
+    """Counts of what was decoded, by different segments; those known from before are not among them."""
 
     segments: int = 0
     tokens: int = 0

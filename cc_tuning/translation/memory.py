@@ -42,7 +42,7 @@ class DecodedSegment(dy.Schema):
 
 
 class TranslatedRow(dy.Schema):
-    """What the translator made of one row."""
+    """One row in English, as the translator made it."""
 
     pair_id = dy.String(primary_key=True, nullable=False, min_length=1)
     inputs_en = dy.String(nullable=False)
@@ -62,7 +62,7 @@ def keep_segments(decoded: Mapping[str, CheckedSegment], shards: Shards, name: s
 
 
 def recall_segments(shards: Shards, name: str) -> dict[str, CheckedSegment]:
-    """What a finished shard had decoded, by source."""
+    """The segments that a finished shard had decoded, by source."""
     rows = read_parquet(shards.path(name), DecodedSegment).iter_rows()
     return {source: CheckedSegment(source, english, tuple(flags)) for source, english, flags in rows}
 

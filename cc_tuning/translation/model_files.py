@@ -89,7 +89,7 @@ def _loading(location: Location) -> Iterator[None]:
 
 
 def _family(location: Location, place: dict[str, Any]) -> type[Family]:
-    """By the class that `tokenizer_config.json` names, or, where it names none, by the tokenizer's files."""
+    """The family by the class that `tokenizer_config.json` names or, where it names none, by the tokenizer's files."""
     named = str(get_tokenizer_config(**place).get("tokenizer_class") or "")
     if named:
         of_class = {family.tokenizer_class.__name__: family for family in FAMILIES}

@@ -1,4 +1,4 @@
-"""What can be seen to be wrong with a segment's translation without knowing either language well.
+"""Faults of a segment's translation that can be seen without knowing either language well.
 
 Each flag is one function with its rule; a flag is a suspicion, never a proof. The bounds were set on 6,680 professional
 translations in 62 languages, of which well under one in a hundred is flagged by any rule but `numbers`. No reference,
@@ -24,7 +24,7 @@ COPIED_WORDS = 4
 JUDGED_LETTERS = 30
 """Letters below which a language identifier guesses."""
 SURE_PROBABILITY = 0.6
-"""From where on its answer counts."""
+"""The probability from which on its answer counts."""
 LONGEST_LOOP_WORDS = 20
 LOOP_TIMES = 3
 LOOP_WORDS = 6
@@ -41,7 +41,7 @@ PENALTIES = {
     "empty": 1.0, "copied": 1.0, "not_english": 0.75, "wrong_language": 0.75, "repetition": 0.75, "length_ratio": 0.5,
     "numbers": 0.25,
 }  # fmt: skip
-"""What a flag takes from a segment's score."""
+"""The part of a segment's score that a flag takes."""
 
 _NEAR_LABELS = {
     "ar": {"ary", "arz"}, "en": {"pcm", "sco"}, "id": {"ms"}, "ku": {"sdh"}, "ms": {"id"}, "xh": {"zu"},
@@ -176,14 +176,14 @@ def identified_language(text: str) -> str:
 
 @cache
 def _labels(language: Language) -> frozenset[str]:
-    """What the identifier may call a text of this language; nothing where it does not know the language."""
+    """The codes that the identifier may give to a text of this language; none where it does not know the language."""
     code = language.iso639_1
     return frozenset({code, *_NEAR_LABELS.get(code, ())}) if code in _identifier().nb_classes else frozenset()
 
 
 @cache
 def _identifier() -> LanguageIdentifier:
-    """Read once (half a second), and only where segments are checked."""
+    """The language identifier, read once (half a second), and only where segments are checked."""
     return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 

@@ -1,4 +1,4 @@
-"""What of a text the translator sees, and how its answers go back into the text.
+"""The segments of a text that the translator sees, and the way of its answers back into the text.
 
 A text becomes pieces that, joined, are the text byte for byte. Prose pieces are single sentences without surrounding
 whitespace; everything else is copied and never shown to the translator: line ends, blank lines, indentation, list

@@ -51,7 +51,7 @@ class Meter:
 
     @property
     def speed(self) -> str:
-        """Of decoding, since the start of this run."""
+        """The speed of decoding since the start of this run."""
         seconds = max(time.monotonic() - self._started, 1e-9)
         return f"{self.counts.segments / seconds:,.1f} segments/s | {self.counts.tokens / seconds:,.0f} source tokens/s"
 

@@ -20,7 +20,7 @@ class Family(ABC):
     name: ClassVar[str]
     tokenizer_class: ClassVar[type]
     tokenizer_files: ClassVar[tuple[tuple[str, ...], ...]]
-    """Of each group one file is enough."""
+    """Groups of files, of each of which one file is enough."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -36,7 +36,7 @@ class Family(ABC):
 
     @abstractmethod
     def code(self, language: Language) -> str:
-        """What the family calls a language; empty where the table has no code for it."""
+        """The family's code for a language; empty where the table has no code for it."""
 
     @abstractmethod
     def knows(self, language: Language) -> bool:

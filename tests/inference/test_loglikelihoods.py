@@ -1,45 +1,35 @@
 """Log-likelihoods: those of a plain forward pass, with the connection those of the method written out row by row."""
 
 import itertools
-from pathlib import Path
+from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, PromptNotFound
 from cc_tuning.inference.loglikelihoods import ContinuationScore, score_continuations
 from cc_tuning.inference.prompts import Prompt
-from cc_tuning.model import ConnectionConfig, ConnectionMode, CrossLingualModel, load_checkpoint
-from tests.checkpoints import save_connected_checkpoint, save_plain_checkpoint
+from cc_tuning.model import ConnectionConfig, ConnectionMode, CrossLingualModel
+from tests.model.tiny_connected import FAMILIES, VOCABULARY, tiny_model
 from tests.reference.connection import choose_layer, connection_vector, run_row
 
 GENERATOR = torch.Generator().manual_seed(3)
 PROMPTS = [
     Prompt(
         str(row),
-        torch.randint(5, 300, (length,), generator=GENERATOR).tolist(),
-        torch.randint(5, 300, (english,), generator=GENERATOR).tolist(),
+        torch.randint(5, VOCABULARY, (length,), generator=GENERATOR).tolist(),
+        torch.randint(5, VOCABULARY, (english,), generator=GENERATOR).tolist(),
     )
     for row, (length, english) in enumerate([(9, 4), (5, 11), (14, 6), (3, 3)])
 ]
-CONTINUATIONS = [torch.randint(5, 300, (length,), generator=GENERATOR).tolist() for length in (1, 6, 3, 2)]
-MATRIX = torch.eye(32) + 0.3 * torch.randn(32, 32, generator=GENERATOR)
+CONTINUATIONS = [torch.randint(5, VOCABULARY, (length,), generator=GENERATOR).tolist() for length in (1, 6, 3, 2)]
+MODELS = [(family, 0) for family in FAMILIES] + [("llama", 1)]
 
 
-@pytest.fixture(scope="module", params=[0, 1], ids=["offset-0", "offset-1"])
-def model(
-    request: pytest.FixtureRequest,
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_llama_directory: Path,
-    tiny_tokenizer: PreTrainedTokenizerBase,
-) -> CrossLingualModel:
-    folder = tmp_path_factory.mktemp("connected")
-    connection = ConnectionConfig(offset=request.param)
-    loaded = load_checkpoint(save_connected_checkpoint(folder, tiny_llama_directory, tiny_tokenizer, connection))
-    assert isinstance(loaded, CrossLingualModel)
-    loaded.set_transform_matrix(MATRIX)
-    return loaded
+@pytest.fixture(scope="module", params=MODELS, ids=lambda model: f"{model[0]}-offset-{model[1]}")
+def model(request: pytest.FixtureRequest) -> CrossLingualModel:
+    family, offset = request.param
+    return tiny_model(family, ConnectionConfig(offset=offset))
 
 
 def summed(logits: torch.Tensor, prompt: list[int], continuation: list[int]) -> tuple[float, bool]:
@@ -61,7 +51,8 @@ def slow_vector(
     weight = model.decision_maker.weight
     assert isinstance(weight, torch.Tensor)
     if connection == "transform":
-        return connection_vector(model.base, weight, MATRIX, ids, offset)
+        assert isinstance(model.transform_matrix, torch.Tensor)
+        return connection_vector(model.base, weight, model.transform_matrix, ids, offset)
     if connection == "parallel":
         english = torch.tensor(prompt.english_input_ids)
         _, source = run_row(model.base, english, len(english) - 1 - offset)
@@ -107,15 +98,21 @@ def test_a_batch_gives_what_each_row_gives_alone(model: CrossLingualModel, conne
     assert_close(together, alone)
 
 
-def test_off_is_the_base_model_itself(
-    model: CrossLingualModel, tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerBase
-) -> None:
-    model.base.save_pretrained(tmp_path / "base")
-    base = AutoModelForCausalLM.from_pretrained(tmp_path / "base")
-    assert isinstance(base, PreTrainedModel)
-    assert score_continuations(base, PROMPTS, CONTINUATIONS, "off") == score_continuations(
-        model, PROMPTS, CONTINUATIONS, "off"
+def test_off_is_the_base_model_itself(model: CrossLingualModel) -> None:
+    base = score_continuations(model.base, PROMPTS, CONTINUATIONS, "off")
+    assert score_continuations(model, PROMPTS, CONTINUATIONS, "off") == base
+
+
+def test_an_english_prompt_is_connected_with_itself_where_the_checkpoint_says_so() -> None:
+    model = tiny_model("llama", ConnectionConfig(english="identity"))
+    own = [replace(prompt, english_input_ids=prompt.input_ids) for prompt in PROMPTS]
+    expected = score_continuations(model, own, CONTINUATIONS, "parallel")
+    assert_close(
+        score_continuations(model, [replace(prompt, is_english=True) for prompt in own], CONTINUATIONS, "transform"),
+        expected,
     )
+    others = score_continuations(model, own, CONTINUATIONS, "transform")
+    assert all(abs(a.log_likelihood - b.log_likelihood) > 1e-3 for a, b in zip(others, expected, strict=True))
 
 
 @pytest.mark.parametrize("connection", ["off", "transform", "parallel"])
@@ -133,7 +130,7 @@ def test_what_greedy_decoding_writes_is_the_greedy_continuation(
         written = output[0, ids.shape[1] :].tolist()
         (score,) = score_continuations(model, [prompt], [written], connection)
         assert score.is_greedy
-        (other,) = score_continuations(model, [prompt], [[*written[:-1], (written[-1] + 1) % 300]], connection)
+        (other,) = score_continuations(model, [prompt], [[*written[:-1], (written[-1] + 1) % VOCABULARY]], connection)
         assert not other.is_greedy
 
 
@@ -144,19 +141,16 @@ def test_the_probabilities_of_all_single_tokens_add_up_to_one(model: CrossLingua
     assert sum(score.is_greedy for score in scores) == 1
 
 
-def test_what_cannot_be_scored_is_named(
-    model: CrossLingualModel, tmp_path: Path, tiny_llama_directory: Path, tiny_tokenizer: PreTrainedTokenizerBase
-) -> None:
+def test_what_cannot_be_scored_is_named() -> None:
+    model = tiny_model("llama", ConnectionConfig(offset=1))
     with pytest.raises(ConfigError, match=r"1 continuations have no token, first \['0'\]"):
         score_continuations(model, PROMPTS[:1], [[]], "off")
     with pytest.raises(ConfigError, match=r"'parallel' needs an English prompt .*1 of 2 have none, first \['x'\]"):
         score_continuations(model, [PROMPTS[0], Prompt("x", [5, 6, 7])], [[5], [6]], "parallel")
-    if model.connection.offset:
-        with pytest.raises(PromptNotFound):
-            score_continuations(model, [Prompt("x", [5])], [[5]], "transform")
-    plain = load_checkpoint(save_plain_checkpoint(tmp_path / "plain", tiny_llama_directory, tiny_tokenizer))
+    with pytest.raises(PromptNotFound):
+        score_continuations(model, [Prompt("x", [5])], [[5]], "transform")
     with pytest.raises(ConfigError, match="has no connection"):
-        score_continuations(plain, PROMPTS, CONTINUATIONS, "transform")
+        score_continuations(model.base, PROMPTS, CONTINUATIONS, "transform")
 
 
 def assert_close(scores: list[ContinuationScore], expected: list[ContinuationScore]) -> None:

@@ -1,4 +1,4 @@
-"""What decides the training rows, beside the pairs and the tokenizer."""
+"""The settings that decide the training rows, beside the pairs and the tokenizer."""
 
 from typing import Literal
 

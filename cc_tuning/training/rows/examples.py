@@ -62,7 +62,7 @@ def encode(texts: pl.DataFrame, prompts: ChatPrompts, offset: int) -> pl.DataFra
 
 
 def split_by_quality(judged: pl.DataFrame, min_quality: float) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Of texts with `quality` and `flags`, those that are good enough, and the others as QuarantinedRow."""
+    """The texts (with `quality` and `flags`) that are good enough, and the others as QuarantinedRow."""
     is_below = pl.col("quality") < min_quality
     detail = f"the translation's quality must be at least {min_quality}"
     below = quarantine_rows(judged.filter(is_below), "row_id", BELOW_MIN_QUALITY, detail)

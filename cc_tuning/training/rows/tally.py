@@ -1,4 +1,4 @@
-"""What the training rows of a `materialize` artifact amount to, counted while they stream by."""
+"""Counts of the training rows of a `materialize` artifact, taken while they stream by."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import polars as pl
 
 @dataclass
 class RowTally:
-    """What the rows amount to so far; tokens are without padding."""
+    """The counts of the rows so far; tokens are without padding."""
 
     pairs: int = 0
     english_pairs: int = 0
@@ -18,7 +18,7 @@ class RowTally:
     quarantined: Counter[str] = field(default_factory=Counter)
     """Rows by rule."""
     best_quality: float = 0.0
-    """Of a pair's translation."""
+    """The best quality of a pair's translation."""
 
     def add_pairs(self, pairs: pl.DataFrame) -> None:
         """Count one batch of pairs."""
