@@ -1,7 +1,7 @@
 """The scores of all families, ready to be looked up.
 
 Averages and intervals of a run are those of the evaluation stage. What one run's artifact cannot hold is computed from
-the scores of items (`item_scores`): means over seeds, differences between families, and the scores of groups of items.
+the scores of items: means over seeds, differences between families, and the scores of groups of items.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +12,9 @@ from typing import Any
 import polars as pl
 
 from cc_tuning.report.config import Family
-from cc_tuning.report.item_scores import ItemScores
 from cc_tuning.report.names import AVERAGE, CONNECTION_LABELS, OFF, benchmark_place, metric_place
 from cc_tuning.report.run_evidence import RunEvidence
-from cc_tuning.report.scores import Bootstrap, Difference, Estimate, Measure, Variant
+from cc_tuning.report.scores import Bootstrap, Difference, Estimate, ItemScores, Measure, Variant
 from data_contracts.schemas import ItemScore, Score
 
 

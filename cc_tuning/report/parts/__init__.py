@@ -9,9 +9,8 @@ from collections.abc import Callable
 from cc_tuning.document.blocks import Section
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.parts.breakdowns import group_part, language_part, seed_part
-from cc_tuning.report.parts.data import data_part, rows_part
-from cc_tuning.report.parts.making import making_part
 from cc_tuning.report.parts.paper import paper_part
+from cc_tuning.report.parts.records import data_part, making_part, rows_part
 from cc_tuning.report.parts.results import results_part
 from cc_tuning.report.parts.samples import sample_part
 from cc_tuning.report.parts.training import training_part

@@ -1,13 +1,17 @@
-"""The data of the recipe in short (its data card has it in full), and what became of the rows of each stage."""
+"""What the results rest on: the data in short, the rows of each stage, and how it was all made."""
 
 from collections.abc import Sequence
 
-from cc_tuning.document.blocks import Cell, Section, Table, count, numeric
+import yaml
+
+from cc_tuning.document.blocks import MISSING, Cell, Listing, Section, Table, count, numeric
 from cc_tuning.report.config import Family
 from cc_tuning.report.data_card.card import EXAMPLES_TEXT, blocks_of, examples_of, kinds_set_aside
 from cc_tuning.report.data_card.tables import language_table, length_table, task_table
 from cc_tuning.report.evidence import Evidence, StageRecord, titles_of
 
+_MEBIBYTE = 1 << 20
+_FINGERPRINT_DIGITS = 12
 _LONGEST = 500
 """Characters of an example before it is cut."""
 
@@ -63,3 +67,40 @@ def _quarantine_table(stages: Sequence[StageRecord], families: Sequence[Family])
         if rows_aside
     ]
     return Table("quarantine", "Set aside, by rule", ["stage", "rule", "rows"], rows) if rows else None
+
+
+def making_part(evidence: Evidence) -> Section:
+    """Time, memory and versions as far as manifests tell, and the recipe as YAML."""
+    recipe = yaml.safe_dump(dict(evidence.config.recipe), sort_keys=False, allow_unicode=True, width=100)
+    stages = evidence.stages
+    tables = [_cost_table(stages, evidence.families), _versions_table(stages)] if stages else []
+    return Section("making", "How it was made", [], [*tables, Listing("Recipe", recipe, "yaml")])
+
+
+def _cost_table(stages: Sequence[StageRecord], families: Sequence[Family]) -> Table:
+    """Seconds, peak memory and identity of each stage, as its manifest records them."""
+    rows = [
+        [
+            Cell(stage.manifest.stage, titles_of(stage.runs, families)),
+            numeric(f"{stage.manifest.seconds:,.1f}"),
+            numeric(f"{stage.manifest.peak_memory_bytes / _MEBIBYTE:,.0f}"),
+            Cell(stage.manifest.fingerprint[:_FINGERPRINT_DIGITS]),
+        ]
+        for stage in stages
+    ]
+    total = sum(stage.manifest.seconds for stage in stages)
+    rows.append([Cell("together"), numeric(f"{total:,.1f}"), numeric(MISSING), Cell("")])
+    note = "Wall-clock of the process that finished the stage; a resumed stage counts its last part."
+    return Table("cost", "Time and memory", ["stage", "seconds", "peak memory, MiB", "fingerprint"], rows, note)
+
+
+def _versions_table(stages: Sequence[StageRecord]) -> Table:
+    """Commit and library versions; where stages were made with different ones, all of them."""
+    values: dict[str, list[str]] = {}
+    for stage in stages:
+        for name, version in (("source commit", stage.manifest.commit), *sorted(stage.manifest.versions.items())):
+            seen = values.setdefault(name, [])
+            if version not in seen:
+                seen.append(version)
+    rows = [[Cell(name), Cell(", ".join(versions))] for name, versions in values.items()]
+    return Table("versions", "Commit and library versions", ["name", "version"], rows, is_folded=True)
