@@ -111,8 +111,9 @@ def read_answers(job: InferenceJob, shard: InferenceShard, asked: Sequence[str])
     if not job.finished.is_done(shard.name):
         raise EvaluationFailed(f"{path}: the engine ended and left this shard open; run the stage again")
     answers = read_parquet(path, _ANSWERED[shard.request.kind])
-    missing = [item_id for item_id in asked if item_id not in set(answers["item_id"])]
-    extra = [item_id for item_id in answers["item_id"] if item_id not in set(asked)]
+    wanted, found = set(asked), set(answers["item_id"])
+    missing = [item_id for item_id in asked if item_id not in found]
+    extra = [item_id for item_id in answers["item_id"] if item_id not in wanted]
     if missing or extra:
         raise EvaluationFailed(
             f"{path}: {answers.height} answers to {len(asked)} prompts; {len(missing)} prompts have none (first "
