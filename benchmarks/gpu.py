@@ -34,7 +34,7 @@ def run_part(part: Part, options: Options, limit: float) -> str:
     # -P: modules of the working directory stay out of the way.
     command = [sys.executable, "-P", "-m", "gpu_parts", part.name, *options.as_arguments()]
     command += ["--until", str(time.time() + limit)]
-    child = subprocess.Popen(command, env=environment(), start_new_session=True)
+    child = subprocess.Popen(command, env=environment(), process_group=0)
     try:
         code = child.wait(limit)
     except subprocess.TimeoutExpired:
@@ -45,7 +45,7 @@ def run_part(part: Part, options: Options, limit: float) -> str:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill what is left of the child and of its own children."""
+    """Kill the child if it still runs, together with what it has started."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
@@ -64,6 +64,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], default=[], metavar="PART")
     arguments: Any = parser.parse_args()
     options = Options.of(arguments)
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM)
+    )  # by way of `finally`, which ends the child
     deadline = time.monotonic() + 60 * arguments.minutes
     parts, ended = parts_of(options, arguments.only), {}
     if not parts:

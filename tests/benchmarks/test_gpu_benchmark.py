@@ -2,10 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "gpu.py"
@@ -13,12 +17,19 @@ PARTS = ("parity", "training", "generation", "translation", "fit", "likelihood")
 CAPITALS = {"Kenya": "Nairobi", "Ghana": "Accra", "Peru": "Lima", "Mali": "Bamako"}
 
 
-def run(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """`python benchmarks/gpu.py --shape tiny` with more arguments, on the CPU, without this test's import path."""
-    command = [sys.executable, str(SCRIPT), "--shape", "tiny", *map(str, arguments)]
+def command(*arguments: object) -> dict[str, Any]:
+    """How `subprocess` runs the script in miniature, on the CPU, without this test's import path."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
+    return {
+        "args": [sys.executable, str(SCRIPT), "--shape", "tiny", *map(str, arguments)],
+        "env": {**environment, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        "text": True,
+    }
+
+
+def run(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """The script to its end."""
+    return subprocess.run(**command(*arguments), capture_output=True, cwd=folder)
 
 
 def written_rows(path: Path) -> Path:
@@ -54,6 +65,16 @@ def test_part_at_its_limit_is_killed_and_the_next_one_has_its_turn(tmp_path: Pat
     done = run("--only", "training", "fit", "--minutes", "0.002", "--output", tmp_path)
     assert done.returncode == 1
     assert done.stdout.count("killed at its limit") == 4  # each when it happens, and in the list at the end
+
+
+def test_ended_runner_leaves_no_part_behind(tmp_path: Path) -> None:
+    with subprocess.Popen(**command("--only", "fit", "--output", tmp_path), stdout=subprocess.PIPE) as runner:
+        assert runner.stdout is not None and runner.stdout.readline().startswith("== fit")
+        while not (parts := psutil.Process(runner.pid).children()):
+            time.sleep(0.02)
+        runner.terminate()
+        assert runner.wait() == 128 + signal.SIGTERM
+    assert not any(part.is_running() for part in parts)
 
 
 def test_model_without_rows_is_refused(tmp_path: Path) -> None:
