@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -115,7 +116,7 @@ def test_adapters_and_an_objective_that_chooses_weights_exclude_each_other() -> 
 
 
 def test_an_unknown_objective_is_named_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="unknown objective 'dpo'; known: sft, sft-attention"):
+    with pytest.raises(ValidationError, match="unknown objective 'dpo'; known: sft, sft-attention"):
         TrainConfig(objective="dpo")
 
 
