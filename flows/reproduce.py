@@ -32,15 +32,17 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
     plan = plan_recipe(settings)
     execution = fresh_store(settings.execution) if fresh else settings.execution
 
-    for part in plan.miniature:  # only when the recipe asks for the embedded default
+    for part in plan.embedded:  # only when the recipe asks for the embedded default
         make_miniature(part, execution)
-    select_rows(plan.select, execution)  # x, y
-    translate_rows(plan.translate, execution)  # x_en, y_en
-    if plan.distill:  # for +SDRRL: the base model's own English answers
-        distill_answers(plan.distill, execution)
+    for data in plan.data:
+        select_rows(data.select, execution)  # x, y
+        translate_rows(data.translate, execution)  # x_en, y_en
+        if data.distill:  # for +SDRRL: the base model's own English answers
+            distill_answers(data.distill, execution)
     for run in plan.runs:
-        materialize_rows(run.materialize, execution)
-        train_model(run.train, execution)  # English pass, Decision Maker, connection
+        if run.materialize and run.train:  # not of the base model as it is
+            materialize_rows(run.materialize, execution)
+            train_model(run.train, execution)  # English pass, Decision Maker, connection
         if run.transform:
             fit_transform_matrix(run.transform, execution)  # W_T stands in for the English prompt
         evaluate_run(run.evaluate, execution)

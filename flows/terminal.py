@@ -11,7 +11,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from cc_tuning.errors import CcTuningError
 from cc_tuning.pipeline.estimates import Estimate, readable_bytes
-from cc_tuning.pipeline.plan import MISSING, Plan
+from cc_tuning.pipeline.places import MISSING
+from cc_tuning.pipeline.plan import Plan
 from cc_tuning.runtime.sources import LocalSource, Source
 from cc_tuning.runtime.step import find_cached
 from data_contracts.errors import ArtifactMismatch, DataContractError

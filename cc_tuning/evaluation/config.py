@@ -4,6 +4,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.statistics import CONFIDENCE, SAMPLES
+from cc_tuning.text.prompts import ChatTemplate
 
 
 class EvaluationConfig(BaseModel):
@@ -39,4 +40,7 @@ class RunEvaluation(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     run: str = Field(min_length=1)
+    chat_template: ChatTemplate = Field(
+        default="tokenizer", description="Of a model that was not tuned here; a run's checkpoint has its own."
+    )
     evaluation: EvaluationConfig

@@ -9,7 +9,7 @@ from cc_tuning.document.blocks import Document, count
 from cc_tuning.document.markdown import render_markdown
 from cc_tuning.document.page import render_page
 from cc_tuning.errors import ConfigError
-from cc_tuning.pipeline.plan import Plan
+from cc_tuning.pipeline.plan import DataPlan, Plan
 from cc_tuning.report.data_card.collecting import collect_figures
 from cc_tuning.report.data_card.counts import ALL, DataFigures
 from cc_tuning.report.data_card.examples import draw_examples
@@ -50,17 +50,24 @@ def write_data_card(plan: Plan, store: ArtifactStore, references: Path | None, o
 
 def _finished(plan: Plan, store: ArtifactStore) -> dict[str, Location]:
     """The artifacts of the data stages, verified; those of `distill` and `materialize` only when they are there."""
-    required = {"select": plan.select, "translate": plan.translate}
+    data = _data_of(plan)
+    required = {"select": data.select, "translate": data.translate}
     missing = [name for name, step in required.items() if not find_cached(step, store)]
     if missing:
         raise ConfigError(
             f"the data card of {plan.recipe.name} needs the finished stages select and translate; {store.root} lacks "
             f"{' and '.join(missing)}. Make them with `cc-tuning translate RECIPE`, with the same recipe and --set"
         )
-    optional = {f"materialize/{run.name}": run.materialize for run in plan.runs}
-    optional |= {"distill": plan.distill} if plan.distill else {}
+    optional = {f"materialize/{run.name}": run.materialize for run in plan.runs if run.materialize}
+    optional |= {"distill": data.distill} if data.distill else {}
     there = {name: step for name, step in optional.items() if find_cached(step, store)}
     return {name: _location(step, store) for name, step in (required | there).items()}
+
+
+def _data_of(plan: Plan) -> DataPlan:
+    if not plan.data:
+        raise ConfigError(f"the recipe {plan.recipe.name} trains no run, so it has no data to describe")
+    return plan.data[0]
 
 
 def _location(step: Step, store: ArtifactStore) -> Location:
@@ -83,6 +90,6 @@ def _facts(plan: Plan, figures: DataFigures) -> list[tuple[str, str]]:
         ("chosen rows", count(figures.chosen.get(ALL, 0))),
         ("pairs", count(figures.pairs.get(ALL, 0))),
         ("set aside", count(sum(part.rows for part in figures.set_aside))),
-        ("select", plan.select.fingerprint[:12]),
-        ("translate", plan.translate.fingerprint[:12]),
+        ("select", _data_of(plan).select.fingerprint[:12]),
+        ("translate", _data_of(plan).translate.fingerprint[:12]),
     ]

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from cc_tuning.distillation.task_shares import ANSWERED
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.pipeline.plan import Plan, RunPlan
-from cc_tuning.pipeline.recipe import MINIATURE, Recipe, added_data
+from cc_tuning.pipeline.recipe import MINIATURE, Recipe
 
 TOKENS_PER_TEXT = 100  # an assumption: a prompt or a response of a few sentences
 BYTES_PER_TOKEN = 4  # of UTF-8 text; token ids take as much
@@ -48,18 +48,10 @@ class Estimate:
 
 def estimate_steps(plan: Plan) -> dict[str, Estimate]:
     """An estimate for each step, by fingerprint."""
-    recipe = plan.recipe
-    rows = _source_rows(recipe)
-    chosen = min(recipe.data.rows, rows) if rows is not None else recipe.data.rows
-    texts = chosen * 2  # a prompt and a response
-    text_bytes = texts * TOKENS_PER_TEXT * BYTES_PER_TOKEN
     estimates = {step.fingerprint: Estimate(None, None, None) for step in plan}
-    estimates[plan.select.fingerprint] = Estimate(chosen, None, text_bytes)
-    estimates[plan.translate.fingerprint] = Estimate(chosen, texts * TOKENS_PER_TEXT, 2 * text_bytes)
-    if plan.distill:
-        estimates[plan.distill.fingerprint] = _estimate_distillation(recipe, chosen)
     for run in plan.runs:
-        estimates |= _estimate_run(run, recipe, chosen)
+        rows = _chosen_rows(run.recipe)
+        estimates |= _estimate_data(run, rows) | _estimate_run(run, rows)
     estimates[plan.report.fingerprint] = Estimate(None, None, 2 << 20)
     return estimates
 
@@ -83,7 +75,27 @@ def readable_bytes(size: int) -> str:
     return f"{size / 1e3:.0f} kB"
 
 
-def _estimate_run(run: RunPlan, recipe: Recipe, rows: int) -> dict[str, Estimate]:
+def _chosen_rows(recipe: Recipe) -> int:
+    rows = _source_rows(recipe)
+    return recipe.data.rows if rows is None else min(recipe.data.rows, rows)
+
+
+def _estimate_data(run: RunPlan, rows: int) -> dict[str, Estimate]:
+    if run.data is None:
+        return {}
+    texts = rows * 2  # a prompt and a response
+    text_bytes = texts * TOKENS_PER_TEXT * BYTES_PER_TOKEN
+    estimates = {
+        run.data.select.fingerprint: Estimate(rows, None, text_bytes),
+        run.data.translate.fingerprint: Estimate(rows, texts * TOKENS_PER_TEXT, 2 * text_bytes),
+    }
+    if run.data.distill:
+        estimates[run.data.distill.fingerprint] = _estimate_distillation(run.recipe, rows)
+    return estimates
+
+
+def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
+    recipe = run.recipe
     examples = rows + _added_rows(run, recipe, rows)
     sequence = min(2 * TOKENS_PER_TEXT, recipe.materialization.cutoff_tokens)
     english = TOKENS_PER_TEXT if run.transform else 0  # the English pass reads prompts only
@@ -95,12 +107,14 @@ def _estimate_run(run: RunPlan, recipe: Recipe, rows: int) -> dict[str, Estimate
     connections = 3 if run.transform else 1
     answers = items * connections
     estimates = {
-        run.materialize.fingerprint: Estimate(examples, examples * sequence, materialized),
-        run.train.fingerprint: Estimate(examples, tokens, model_bytes),
         run.evaluate.fingerprint: Estimate(
             answers, answers * recipe.evaluation.max_new_tokens, answers * _BYTES_PER_ANSWER
         ),
     }
+    if run.materialize:
+        estimates[run.materialize.fingerprint] = Estimate(examples, examples * sequence, materialized)
+    if run.train:
+        estimates[run.train.fingerprint] = Estimate(examples, tokens, model_bytes)
     if run.transform:
         pairs = recipe.transform.pairs
         matrices = _MOST_LAYERS if recipe.transform.matrix == "per_layer" else 1
@@ -110,10 +124,9 @@ def _estimate_run(run: RunPlan, recipe: Recipe, rows: int) -> dict[str, Estimate
 
 
 def _added_rows(run: RunPlan, recipe: Recipe, rows: int) -> int:
-    added = added_data(run.name)
-    if added == "sdrrl":
+    if run.spec.data == "sdrrl":
         return sum(round(share * rows) for share in recipe.distillation.shares.values())
-    return rows if added else 0  # +EN and +MT add up to one row for each
+    return 0 if run.spec.data == "plain" else rows  # +EN and +MT add up to one row for each
 
 
 def _estimate_distillation(recipe: Recipe, rows: int) -> Estimate:

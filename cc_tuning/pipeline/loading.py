@@ -1,15 +1,14 @@
 """From a YAML file and `--set` overrides to a frozen recipe, with errors that name the nearest right key."""
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from cc_tuning.errors import ConfigError
+from cc_tuning.pipeline.overrides import check_runs, explained, lay_over
 from cc_tuning.pipeline.recipe import Recipe
 
 
@@ -23,10 +22,13 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _apply(values, override)
     try:
-        return Recipe.model_validate(values)
+        recipe = Recipe.model_validate(values)
+        check_runs(recipe)
     except ValidationError as error:
-        lines = [_explain(details) for details in error.errors()]
-        raise ConfigError(f"{path}: " + "; ".join(lines)) from error
+        raise ConfigError(f"{path}: {explained(error)}") from error
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return recipe
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
@@ -49,30 +51,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not YAML: {error}") from error
-    *parents, last = key.strip().split(".")
-    section = values
-    for parent in parents:
-        child = section.setdefault(parent, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"override {override!r}: {parent!r} is a value, not a section")
-        section = child
-    section[last] = "" if value is None else value
-
-
-def _explain(details: ErrorDetails) -> str:
-    location = list(details["loc"])
-    key = ".".join(map(str, location))
-    if details["type"] != "extra_forbidden":
-        return f"{key}: {details['msg']}, got {details['input']!r}"
-    known = sorted(_fields_at(Recipe, location[:-1]))
-    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
-    hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
-    return f"unknown key `{key}`; {hint}"
-
-
-def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> Mapping[str, Any]:
-    for part in path:
-        annotation = model.model_fields[str(part)].annotation
-        candidates = [annotation, *get_args(annotation)]
-        model = next(item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel))
-    return model.model_fields
+    try:
+        lay_over(values, key.strip(), "" if value is None else value)
+    except ValueError as error:
+        raise ConfigError(f"override {override!r}: {error}") from error

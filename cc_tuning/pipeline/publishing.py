@@ -17,6 +17,7 @@ from cc_tuning.pipeline.plan import Plan, RunPlan
 from cc_tuning.runtime.execution import Execution
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json, written_atomically
+from data_contracts.layout import CHECKPOINT, TRANSFORM_MATRIX
 from data_contracts.store import MANIFEST, ArtifactRef, ArtifactStore
 
 _RECORD = "published.json"
@@ -38,11 +39,13 @@ def publish(plan: Plan, execution: Execution) -> Path:
 
 
 def _publish_checkpoint(store: ArtifactStore, run: RunPlan, target: Path) -> None:
-    checkpoint = store.path(run.train.ref) / "checkpoint"
+    if run.train is None:
+        return  # nothing was trained: the model is where it was
+    checkpoint = store.path(run.train.ref) / CHECKPOINT
     if run.transform is None:
         _publish_folder(store, [run.train.ref], checkpoint, target)
         return
-    matrix = store.path(run.transform.ref) / "transform_matrix.safetensors"
+    matrix = store.path(run.transform.ref) / TRANSFORM_MATRIX
     _publish_folder(store, [run.train.ref, run.transform.ref], checkpoint, target, matrix)
 
 

@@ -1,31 +1,28 @@
 """The recipe: one YAML file that says what to do, with the paper's values as defaults.
 
-Each section adds places (a file, a hub id) to the config that the stage itself declares, so a field is described once,
-beside the code that reads it. `miniature` as a place means the embedded default: the small world of
-`cc_tuning/miniature` and the tiny models that live in it.
+A section is the config that a library declares beside the code that reads it, with the places it needs (a file, a hub
+id) added; `identities.py` makes each stage's identity of them. `miniature` as a place means the embedded default: the
+small world of `cc_tuning/miniature` and the tiny models that live in it.
 """
 
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
 
 from cc_tuning.distillation.config import DistillationConfig
 from cc_tuning.evaluation.config import EvaluationConfig
 from cc_tuning.miniature.config import BaseModelConfig, TranslatorConfig, WorldConfig
 from cc_tuning.model.config import ConnectionConfig
+from cc_tuning.pipeline.runs import KNOWN_RUNS, RunSpec, as_written, read_runs
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.training.config import TrainingConfig
-from cc_tuning.training.rows.config import MaterializationConfig
+from cc_tuning.training.rows.config import MaterializationConfig, RenderingConfig
 from cc_tuning.transform.config import TransformConfig
 from cc_tuning.translation.config import TranslationConfig
 
 MINIATURE = "miniature"
-METHODS, ADDED_DATA = ("ml-sft", "cc-tuning"), ("", "+en", "+mt", "+sdrrl")
-RUNS = tuple(f"{method}{added}" for method in METHODS for added in ADDED_DATA)
-
-ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -85,36 +82,22 @@ class MiniatureSection(Section):
     translator: TranslatorConfig = Field(default_factory=TranslatorConfig)
 
 
-class MaterializationSection(Section):
-    """How rows become token ids."""
-
-    chat_template: Literal["llama3", "qwen25", "tokenizer"] = Field(
-        default="tokenizer",
-        description="`tokenizer` keeps the model's own; base models without one need a shipped one.",
-    )
-    cutoff_tokens: int = Field(
-        default=MaterializationConfig.model_fields["cutoff_tokens"].default,
-        ge=8,
-        description="Tokens of prompt and response together (paper: 1,024).",
-    )
-    english_cutoff_tokens: int = Field(
-        default=MaterializationConfig.model_fields["english_cutoff_tokens"].default,
-        ge=8,
-        description="Tokens of the English prompt; its own budget (docs/deviations.md).",
-    )
-
-
 class Recipe(Section):
     """Everything that decides a reproduction, and where it runs."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="Folder name of the results.")
-    runs: tuple[str, ...] = Field(
-        default=("ml-sft", "cc-tuning"), min_length=1, description="Rows of the paper's Table 1 to train and evaluate."
+    runs: tuple[RunSpec, ...] = Field(
+        default=(KNOWN_RUNS["ml-sft"], KNOWN_RUNS["cc-tuning"]),
+        min_length=1,
+        description="What to train and evaluate: rows of the paper's Table 1 by name, `base`, or runs of your own.",
+    )
+    seeds: tuple[int, ...] = Field(
+        default=(), description="Each trained run once per seed, which takes `training.seed`'s place; none: once."
     )
     model: ModelSection
     data: DataSection = Field(default_factory=DataSection)
     translation: TranslationSection = Field(default_factory=TranslationSection)
-    materialization: MaterializationSection = Field(default_factory=MaterializationSection)
+    materialization: RenderingConfig = Field(default_factory=RenderingConfig)
     distillation: DistillationConfig = Field(default_factory=DistillationConfig)
     connection: ConnectionConfig = Field(default_factory=ConnectionConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
@@ -123,15 +106,25 @@ class Recipe(Section):
     miniature: MiniatureSection = Field(default_factory=MiniatureSection)
     execution: Execution = Field(default_factory=Execution)
 
-    @field_validator("runs")
+    @field_validator("runs", mode="before")
     @classmethod
-    def _runs_are_known(cls, runs: tuple[str, ...]) -> tuple[str, ...]:
-        for run in runs:
-            if run not in RUNS:
-                raise ValueError(f"unknown run {run}; known: {', '.join(RUNS)}")
-        if len(set(runs)) != len(runs):
-            raise ValueError("a run stands twice")
-        return runs
+    def _read_runs(cls, written: object) -> tuple[RunSpec, ...]:
+        return read_runs(written)
+
+    @field_serializer("runs")
+    def _write_runs(self, runs: tuple[RunSpec, ...]) -> list[Any]:
+        return [as_written(run) for run in runs]
+
+    @model_validator(mode="after")
+    def _seeds_are_of_trained_runs(self) -> "Recipe":
+        if len(set(self.seeds)) != len(self.seeds) or any(seed < 0 for seed in self.seeds):
+            raise ValueError(f"seeds are {list(self.seeds)}; expected different numbers from 0 on")
+        if self.seeds and not any(run.is_trained for run in self.runs):
+            raise ValueError("seeds are of trained runs, and no run of this recipe is trained; leave them out")
+        for run in self.runs:
+            if self.seeds and "training.seed" in run.set:
+                raise ValueError(f"run {run.name} sets training.seed, and so do `seeds`; leave one of them out")
+        return self
 
     @model_validator(mode="after")
     def _decision_maker_has_a_rate_where_there_is_one(self) -> "Recipe":
@@ -146,6 +139,7 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _hub_ids_are_pinned(self) -> "Recipe":
         places = {
+            **{f"run {run.name}: revision": (run.checkpoint, run.revision) for run in self.runs},
             "data.revision": (self.data.source, self.data.revision),
             "translation.revision": (self.translation.model, self.translation.revision),
             "model.revision": (self.model.base, self.model.revision),
@@ -156,18 +150,7 @@ class Recipe(Section):
         return self
 
 
-def added_data(run: str) -> str:
-    """What a run adds to the pairs: `en`, `mt`, `sdrrl`, or nothing."""
-    return run.partition("+")[2]
-
-
 def is_hub_id(place: str) -> bool:
     """Whether a place is `owner/name` on the hub rather than a path or the embedded default."""
     looks_like_path = place.startswith((".", "/", "~")) or place.endswith((".parquet", ".jsonl", ".json", ".csv"))
     return place.count("/") == 1 and not looks_like_path and not Path(place).exists()
-
-
-def identity_of(section: BaseModel, config: type[ConfigT], **more: Any) -> ConfigT:
-    """The stage's own config out of a recipe section: what is identity, without the places."""
-    values = {name: getattr(section, name) for name in config.model_fields if hasattr(section, name)}
-    return config(**{**values, **more})

@@ -1,7 +1,7 @@
 """docs/recipe.md, made from the recipe's own fields, so that no key is described twice or forgotten."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from cc_tuning.pipeline.recipe import Recipe
+from cc_tuning.pipeline.runs import RunSpec
 
 _INTRODUCTION = """# The recipe
 
@@ -30,17 +31,43 @@ and then the translator is not called for those rows.
 XQuAD, XLSum), `language` (ISO 639-1), `item_id` (equal for the same item in every language), `prompt`, `prompt_en`
 (may be null), `answers` (list of text), `choices_kind`, and optionally `group`.
 
+## Runs
+
+`runs` names rows of the paper's Table 1 (`ml-sft`, `cc-tuning`, each also with `+en`, `+mt` or `+sdrrl`), `base` (the
+base model as it is, only evaluated), or spells runs of your own:
+
+```yaml
+runs:
+  - base
+  - ml-sft
+  - cc-tuning
+  - {name: cc-mean, like: cc-tuning, set: {connection.selector: mean}}
+  - {name: cc-ridge, like: cc-tuning, set: {transform.ridge: 0.1}}   # shares the training of cc-tuning
+  - {name: theirs, checkpoint: path/to/model}                        # trained elsewhere, evaluated like the others
+seeds: [0, 1, 2]                                                     # each trained run once per seed
+```
+
+`like` starts from another run, `set` changes keys of the recipe for this run alone. Runs share every stage that their
+keys do not touch. With `seeds`, a run `cc-tuning` becomes `cc-tuning-seed0` and so on; commands take either name, and
+the report shows one row for all seeds, with their spread.
+
 <!-- The rest is made by `make docs` from the code. -->
 """
 _PLAIN_TYPES = {
     "str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path",
-    "NoneType": "null",
+    "NoneType": "null", "RunSpec": "runs",
 }  # fmt: skip
 
 
 def recipe_reference() -> str:
     """The text of docs/recipe.md."""
-    return "\n".join([_INTRODUCTION, *_sections(Recipe, "")]) + "\n"
+    return "\n".join([_INTRODUCTION, *_sections(Recipe, ""), *_run_fields()]) + "\n"
+
+
+def _run_fields() -> Iterator[str]:
+    yield "## A run of your own\n"
+    yield f"{_summary(RunSpec)} `like` names the run it starts from.\n"
+    yield from _table(RunSpec.model_fields, "")
 
 
 def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
@@ -48,14 +75,18 @@ def _sections(model: type[BaseModel], prefix: str) -> Iterator[str]:
     if plain:
         yield f"## `{prefix.rstrip('.')}`\n" if prefix else "## At the top\n"
         yield f"{_summary(model)}\n"
-        yield "| key | type | default | meaning |\n|---|---|---|---|"
-        for name, field in plain.items():
-            yield f"| `{prefix}{name}` | {_type_text(field.annotation)} | {_default_text(field)} | {_cell(field)} |"
-        yield ""
+        yield from _table(plain, prefix)
     for name, field in model.model_fields.items():
         if _is_section(field):
             assert isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
             yield from _sections(field.annotation, f"{prefix}{name}.")
+
+
+def _table(fields: Mapping[str, FieldInfo], prefix: str) -> Iterator[str]:
+    yield "| key | type | default | meaning |\n|---|---|---|---|"
+    for name, field in fields.items():
+        yield f"| `{prefix}{name}` | {_type_text(field.annotation)} | {_default_text(field)} | {_cell(field)} |"
+    yield ""
 
 
 def _is_section(field: FieldInfo) -> bool:
@@ -71,6 +102,8 @@ def _type_text(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in get_args(annotation))
     if get_origin(annotation) is tuple:
         return f"list of {_type_text(get_args(annotation)[0])}"
+    if get_origin(annotation) is dict:
+        return "mapping"
     if get_origin(annotation) is Annotated:
         return _type_text(get_args(annotation)[0])
     if get_origin(annotation) in (UnionType, Union):
@@ -82,10 +115,10 @@ def _default_text(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
     if field.default_factory is not None:
-        return "this machine's"
+        return "none" if field.default_factory is dict else "this machine's"
     value = field.default
     if isinstance(value, tuple):
-        value = ", ".join(map(str, value))
+        value = ", ".join(item.name if isinstance(item, RunSpec) else str(item) for item in value)
     return f"`{value}`" if value not in ("", (), None) else "none"
 
 

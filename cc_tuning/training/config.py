@@ -1,22 +1,12 @@
 """What a training run is, apart from where and how fast it runs."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.model.config import ConnectionConfig
-from cc_tuning.training.objectives.table import OBJECTIVES
-
-
-def _known(objective: str) -> str:
-    if objective not in OBJECTIVES:
-        raise ValueError(f"unknown objective {objective!r}; known: {', '.join(OBJECTIVES)}")
-    return objective
-
-
-ObjectiveName = Annotated[str, AfterValidator(_known)]
-"""A name in the table of objectives."""
+from cc_tuning.training.objectives.table import OBJECTIVES, ObjectiveName
 
 
 class LoraConfig(BaseModel):

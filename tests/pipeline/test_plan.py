@@ -75,7 +75,7 @@ SDRRL = "runs=[ml-sft, ml-sft+sdrrl, cc-tuning+sdrrl]"
 
 
 def test_only_runs_with_self_distillation_need_its_stage() -> None:
-    assert plan().distill is None
+    assert plan().data[0].distill is None
     planned = plan(SDRRL)
     labels = [step.label for step in planned]
     assert labels.count("distill") == labels.count("materialize sdrrl") == 1
@@ -110,10 +110,13 @@ def test_settings_of_self_distillation_move_its_rows_and_nothing_else() -> None:
 def test_self_distillation_makes_the_papers_number_of_rows(name: str, size: float) -> None:
     planned = plan("runs=[ml-sft+sdrrl]", recipe=ROOT / "recipes" / f"{name}.yaml")
     estimates = estimate_steps(planned)
-    rows = estimates[planned.runs[0].materialize.fingerprint].rows
+    materialize = planned.runs[0].materialize
+    assert materialize is not None
+    rows = estimates[materialize.fingerprint].rows
     assert rows is not None and abs(rows / 20_236 - size) < 0.001
-    assert planned.distill is not None
-    assert estimates[planned.distill.fingerprint].rows == rows - 20_236
+    distill = planned.data[0].distill
+    assert distill is not None
+    assert estimates[distill.fingerprint].rows == rows - 20_236
 
 
 def test_a_stage_of_one_run_needs_only_its_own_inputs() -> None:
@@ -134,9 +137,11 @@ def test_the_papers_recipes_are_planned_without_a_network(name: str) -> None:
     planned = plan(recipe=ROOT / "recipes" / f"{name}.yaml")
     estimates = estimate_steps(planned)
     assert len(planned.runs) == 6
-    assert estimates[planned.select.fingerprint].rows == 20_236
+    assert estimates[planned.data[0].select.fingerprint].rows == 20_236
     # 8.03 and 7.62 billion parameters by their cards, 2 bytes each; the name says 8 and 7.
-    disk = estimates[planned.runs[0].train.fingerprint].disk_bytes
+    train = planned.runs[0].train
+    assert train is not None
+    disk = estimates[train.fingerprint].disk_bytes
     assert disk is not None and 14e9 <= disk <= 17e9
 
 
@@ -162,6 +167,6 @@ def test_a_local_source_that_is_missing_is_refused_when_it_matters(tmp_path: Pat
 def test_a_local_source_moves_fingerprints_by_its_contents(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("{}\n")
-    first = plan(f"data.source={path}").select.fingerprint
+    first = plan(f"data.source={path}").data[0].select.fingerprint
     path.write_text("{} \n")
-    assert plan(f"data.source={path}").select.fingerprint != first
+    assert plan(f"data.source={path}").data[0].select.fingerprint != first

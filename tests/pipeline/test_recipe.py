@@ -29,7 +29,7 @@ def recipe_file(tmp_path: Path) -> Path:
         ("miniature: {world: {itemz: 1}}", r"unknown key `miniature\.world\.itemz`; did you mean `items`\?"),
         ("evaluation: {zzzzqq: 1}", r"unknown key `evaluation\.zzzzqq`; known here: .*max_new_tokens"),
         ("connection: {selector: loudest}", r"connection\.selector.*decision_maker.*got 'loudest'"),
-        ("runs: [cc-tunning]", "unknown run cc-tunning; known: ml-sft"),
+        ("runs: [cc-tunning]", "unknown run cc-tunning; known: base, ml-sft"),
         ("runs: [ml-sft, ml-sft]", "stands twice"),
         ("data: {source: CohereLabs/aya_dataset}", r"data\.revision is missing: pin the commit"),
         ("training: {epochs: many}", r"training\.epochs.*got 'many'"),
@@ -62,7 +62,7 @@ def test_overrides_reach_every_depth_and_keep_their_yaml_type(recipe_file: Path)
     )
     assert recipe.training.epochs == 1
     assert recipe.training.learning_rate == 3e-4
-    assert recipe.runs == ("cc-tuning",)
+    assert [run.name for run in recipe.runs] == ["cc-tuning"]
     assert recipe.execution.store == Path("elsewhere")
 
 

@@ -167,3 +167,18 @@ def test_progress_is_told_at_the_end_and_not_for_every_row() -> None:
         progress(done, 100, "rows")
     assert len(lines) == 1
     assert lines[0].startswith("100/100 rows")
+
+
+def test_an_artifact_of_an_earlier_version_is_left_alone_and_found_where_it_still_fits(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    earlier = run(first(), tmp_path)
+    later = Stage("first", 2, "", build_words).step(Words())
+    assert not run(later, tmp_path).was_cached
+    assert store.verify(earlier.ref).fingerprint == earlier.ref.fingerprint
+    assert run(first(), tmp_path).was_cached
+
+
+def test_a_stage_named_by_a_string_is_imported_when_it_runs(tmp_path: Path) -> None:
+    named = Stage("first", 1, "", f"{__name__}:build_words").step(Words())
+    assert named.fingerprint == first().fingerprint
+    assert run(named, tmp_path).manifest.rows.kept == 1

@@ -9,25 +9,30 @@ from cc_tuning.text.prompts import ChatTemplate
 Setting = Literal["plain", "en", "mt", "sdrrl"]
 
 
-class MaterializationConfig(BaseModel):
-    """Which rows are made of the pairs, and how they are rendered and cut."""
+class RenderingConfig(BaseModel):
+    """How rows become token ids."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    setting: Setting = Field(
-        default="plain",
-        description="Rows beside the pairs themselves: none, the English versions, translation tasks, or those of "
-        "self-distillation.",
-    )
     chat_template: ChatTemplate = Field(
         default="tokenizer",
-        description="The chat template: one of the project's, for base models, or the tokenizer's own.",
+        description="`tokenizer` keeps the model's own; base models without one need a shipped one.",
     )
     cutoff_tokens: int = Field(
         default=1024, ge=8, description="Tokens of prompt and response together (paper, Appendix A.1: 1,024)."
     )
     english_cutoff_tokens: int = Field(
-        default=1024, ge=8, description="Tokens of the English prompt; a budget of its own, unlike the authors' code."
+        default=1024, ge=8, description="Tokens of the English prompt; its own budget (docs/deviations.md)."
+    )
+
+
+class MaterializationConfig(RenderingConfig):
+    """Which rows are made of the pairs, and how they are rendered and cut."""
+
+    setting: Setting = Field(
+        default="plain",
+        description="Rows beside the pairs themselves: none, the English versions, translation tasks, or those of "
+        "self-distillation.",
     )
     min_quality: float = Field(
         default=0.0, ge=0, le=1, description="Quality that a translated pair needs to be used; 0 keeps all."

@@ -1,0 +1,104 @@
+"""From a recipe to what decides each stage's output: one function a stage, and the only way there.
+
+A stage's identity is the config of its own section, with what it needs of other sections beside it by name. Places are
+not in it: what they hold is an input.
+"""
+
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from cc_tuning.distillation.config import DistillConfig
+from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
+from cc_tuning.miniature.config import TranslatorConfig
+from cc_tuning.pipeline.recipe import Recipe
+from cc_tuning.pipeline.runs import RunSpec
+from cc_tuning.report.config import ReportConfig
+from cc_tuning.selection.config import SelectionConfig
+from cc_tuning.training.config import TrainConfig
+from cc_tuning.training.rows.config import MaterializationConfig
+from cc_tuning.transform.config import TransformConfig
+from cc_tuning.translation.config import TranslationConfig
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+def translator(recipe: Recipe) -> TranslatorConfig:
+    """The tiny translator's; +SDRRL translates from English, which takes it twice the time to learn."""
+    both_ways = any(run.data == "sdrrl" for run in recipe.runs)
+    return recipe.miniature.translator.model_copy(update={"both_ways": True} if both_ways else {})
+
+
+def select(recipe: Recipe) -> SelectionConfig:
+    """Which rows are chosen."""
+    return _of_section(recipe.data, SelectionConfig)
+
+
+def translate(recipe: Recipe) -> TranslationConfig:
+    """How segments are decoded."""
+    return _of_section(recipe.translation, TranslationConfig)
+
+
+def distill(recipe: Recipe) -> DistillConfig:
+    """How the rows of +SDRRL are made."""
+    return DistillConfig(
+        distillation=recipe.distillation,
+        translation=translate(recipe),
+        chat_template=recipe.materialization.chat_template,
+    )
+
+
+def materialize(recipe: Recipe, run: RunSpec) -> MaterializationConfig:
+    """Which training rows a run reads; one with a connection and one without read the same."""
+    return MaterializationConfig(
+        **dict(recipe.materialization),
+        setting=run.data,
+        min_quality=recipe.data.min_quality,
+        offset=recipe.connection.offset,
+    )
+
+
+def train(recipe: Recipe, run: RunSpec) -> TrainConfig:
+    """How a run is trained. A rate of a Decision Maker that it does not have is no part of it."""
+    has_decision_maker = run.connected and recipe.connection.selector == "decision_maker"
+    without = {} if has_decision_maker else {"decision_maker_learning_rate": None}
+    return TrainConfig(
+        objective=run.objective,
+        training=recipe.training.model_copy(update=without),
+        connection=recipe.connection if run.connected else None,
+    )
+
+
+def transform(recipe: Recipe) -> TransformConfig:
+    """How the matrix is fitted; its pairs are as good as the training rows unless the recipe says otherwise."""
+    if recipe.transform.min_quality is not None:
+        return recipe.transform
+    return recipe.transform.model_copy(update={"min_quality": recipe.data.min_quality})
+
+
+def evaluate(recipe: Recipe, run: RunSpec, name: str) -> RunEvaluation:
+    """What a run is asked; `name` stands in every row it writes. A trained checkpoint brings its own template."""
+    asks_recipe = not run.is_trained and (not run.checkpoint or "materialization.chat_template" in run.set)
+    return RunEvaluation(
+        run=name,
+        chat_template=recipe.materialization.chat_template if asks_recipe else "tokenizer",
+        evaluation=_of_section(recipe.evaluation, EvaluationConfig),
+    )
+
+
+def report(recipe: Recipe, names: tuple[str, ...]) -> ReportConfig:
+    """What the page says about the recipe, and of which runs."""
+    return ReportConfig(
+        name=recipe.name,
+        runs=names,
+        base_model=recipe.model.base,
+        bootstrap_samples=recipe.evaluation.bootstrap_samples,
+        confidence=recipe.evaluation.confidence,
+        seed=recipe.evaluation.seed,
+        recipe=recipe.model_dump(mode="json", exclude={"execution"}),
+    )
+
+
+def _of_section(section: BaseModel, config: type[ConfigT]) -> ConfigT:
+    """The library's own config out of a section, without the places."""
+    return config(**{name: getattr(section, name) for name in config.model_fields})

@@ -1,0 +1,135 @@
+"""Keys laid over a recipe: by `--set` for one command, by `set` for one run; and what is wrong with a key, in words."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from cc_tuning.errors import ConfigError
+from cc_tuning.pipeline.recipe import Recipe
+from cc_tuning.pipeline.runs import RunSpec
+
+_OF_THE_WHOLE = {"name", "runs", "seeds"}
+
+
+def lay_over(values: dict[str, Any], key: str, value: Any) -> None:
+    """Put `value` at the dotted `key` of `values`, whose sections are mappings.
+
+    Raises:
+        ValueError: a part of the key is a value and not a section.
+    """
+    *parents, last = key.split(".")
+    section = values
+    for parent in parents:
+        section = section.setdefault(parent, {})
+        if not isinstance(section, dict):
+            raise ValueError(f"{parent!r} is a value, not a section")
+    section[last] = value
+
+
+def recipe_of_run(recipe: Recipe, run: RunSpec, seed: int | None = None) -> Recipe:
+    """The recipe with what `run` sets laid over it, and `seed` in the place of `training.seed`.
+
+    Raises:
+        ConfigError: a key is unknown, a value does not fit, or the run reads no such key.
+    """
+    for key in run.set:
+        if reason := _unread(run, key, recipe):
+            raise ConfigError(f"run {run.name}: `set` has {key}, but {reason}")
+    changes = dict(run.set) if seed is None else {**run.set, "training.seed": seed}
+    if not changes:
+        return recipe
+    values = recipe.model_dump()
+    try:
+        for key, value in changes.items():
+            lay_over(values, key, value)
+        _drop_rate_without_decision_maker(values, run)
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(f"run {run.name}: {explained(error)}") from error
+    except ValueError as error:
+        raise ConfigError(f"run {run.name}: `set` cannot be read: {error}") from error
+
+
+def check_runs(recipe: Recipe) -> None:
+    """Refuse a recipe one of whose runs cannot be planned.
+
+    Raises:
+        ConfigError: as of `recipe_of_run`; or two runs would have one name, a seed's included.
+    """
+    names: dict[str, str] = {}
+    for run in recipe.runs:
+        recipe_of_run(recipe, run)
+        for name in names_of(run, recipe.seeds):
+            if name in names:
+                raise ConfigError(f"run {run.name} and run {names[name]} would both be called {name}; rename one")
+            names[name] = run.name
+
+
+def names_of(run: RunSpec, seeds: Sequence[int]) -> dict[str, int | None]:
+    """The seed of each time that `run` is planned, by the name it then has; None is the recipe's own."""
+    if not seeds or not run.is_trained:
+        return {run.name: None}
+    return {f"{run.name}-seed{seed}": seed for seed in seeds}
+
+
+def explained(error: ValidationError) -> str:
+    """What is wrong with a recipe: each key, what was found, and the nearest right key."""
+    return "; ".join(_explained(details) for details in error.errors())
+
+
+def _unread(run: RunSpec, key: str, recipe: Recipe) -> str:
+    """Why `run` does not read `key`; empty when it does, or when nothing has such a key."""
+    section = key.partition(".")[0]
+    if section == "execution":
+        return "where and how fast a recipe runs is the same for all of its runs; set it in `execution`"
+    if section in _OF_THE_WHOLE:
+        return "that key is of the whole recipe"
+    if section not in Recipe.model_fields:
+        return ""
+    if not run.is_trained:
+        read = {"evaluation"} if run.checkpoint else {"evaluation", "model", "miniature"}
+        is_read = section in read or key == "materialization.chat_template"
+        return "" if is_read else "it is not trained here, so it reads `evaluation` only"
+    if section in ("connection", "transform") and not run.connected and key != "connection.offset":
+        return "it has no connection; make it like cc-tuning, or set `connected: true`"
+    if section == "distillation" and run.data != "sdrrl":
+        return f"its rows are those of {run.data!r}; only `sdrrl` has distilled ones"
+    if key == "training.decision_maker_learning_rate" and not _has_decision_maker(run, recipe):
+        return "it has no Decision Maker to train"
+    return ""
+
+
+def _has_decision_maker(run: RunSpec, recipe: Recipe) -> bool:
+    return run.connected and run.set.get("connection.selector", recipe.connection.selector) == "decision_maker"
+
+
+def _drop_rate_without_decision_maker(values: dict[str, Any], run: RunSpec) -> None:
+    """A run with another selector than the recipe's does not have the rate that the recipe gives its own."""
+    selector = values["connection"].get("selector")
+    if selector != "decision_maker" and "training.decision_maker_learning_rate" not in run.set:
+        values["training"]["decision_maker_learning_rate"] = None
+
+
+def _explained(details: ErrorDetails) -> str:
+    location = list(details["loc"])
+    key = ".".join(map(str, location))
+    if details["type"] != "extra_forbidden":
+        message = details["msg"].removeprefix("Value error, ")
+        return f"{key}: {message}, got {details['input']!r}" if details["type"] != "value_error" else (
+            f"{key}: {message}" if key else message
+        )  # fmt: skip
+    known = sorted(_fields_at(Recipe, location[:-1]))
+    near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+    hint = f"did you mean `{near[0]}`?" if near else f"known here: {', '.join(known)}"
+    return f"unknown key `{key}`; {hint}"
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> Mapping[str, Any]:
+    for part in path:
+        annotation = model.model_fields[str(part)].annotation
+        candidates = [annotation, *get_args(annotation)]
+        model = next(item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel))
+    return model.model_fields

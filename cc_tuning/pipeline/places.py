@@ -1,0 +1,106 @@
+"""Where a recipe's rows, models and items come from, and what the embedded default must make for them."""
+
+from functools import cached_property
+from pathlib import Path
+
+from cc_tuning.pipeline import identities
+from cc_tuning.pipeline.recipe import MINIATURE, Recipe, is_hub_id
+from cc_tuning.runtime.sources import HubSource, LocalSource, Source
+from cc_tuning.runtime.stage_table import BASE_MODEL, TRANSLATOR, WORLD
+from cc_tuning.runtime.step import Step
+from data_contracts.layout import WORLD_ITEMS, WORLD_ROWS
+
+MISSING = "missing"
+"""Stands for the sha256 of a local source that is not there yet."""
+
+
+class LocalSources:
+    """Files and folders of the user's, each hashed once.
+
+    `may_be_missing` gives a stand-in for one that is not there yet.
+
+    Raises:
+        ConfigError: a source does not exist or cannot be read.
+    """
+
+    def __init__(self, may_be_missing: bool) -> None:
+        self._may_be_missing = may_be_missing
+        self._known: dict[Path, LocalSource] = {}
+
+    def at(self, place: str) -> LocalSource:
+        """The source at the path `place`."""
+        path = Path(place).expanduser()
+        if path not in self._known:
+            is_missing = self._may_be_missing and not path.exists()
+            self._known[path] = LocalSource(path.absolute(), MISSING) if is_missing else LocalSource.of(path)
+        return self._known[path]
+
+
+class Places:
+    """The inputs of a recipe that no stage of the pipeline makes. A part of the embedded default is a step of its own,
+    planned when it is first asked for."""
+
+    def __init__(self, recipe: Recipe, local: LocalSources) -> None:
+        self._recipe, self._local = recipe, local
+        self._embedded: dict[str, Step] = {}
+
+    @property
+    def embedded(self) -> tuple[Step, ...]:
+        """The steps of the embedded default that were asked for, inputs first."""
+        order = [stage.name for stage in (WORLD, BASE_MODEL, TRANSLATOR)]
+        return tuple(self._embedded[name] for name in order if name in self._embedded)
+
+    @cached_property
+    def rows(self) -> Source:
+        """The rows to choose from."""
+        data = self._recipe.data
+        return self._world.ref.at(WORLD_ROWS) if data.source == MINIATURE else self._own(data.source, data.revision)
+
+    @cached_property
+    def items(self) -> Source:
+        """The directory of benchmark items."""
+        place = self._recipe.evaluation.items
+        return self._world.ref.at(WORLD_ITEMS) if place == MINIATURE else self._local.at(place)
+
+    @cached_property
+    def base(self) -> Source:
+        """The base model."""
+        model = self._recipe.model
+        if model.base != MINIATURE:
+            return self._own(model.base, model.revision)
+        config = self._recipe.miniature.base_model
+        return self._add(BASE_MODEL.step(config, world=self._world.ref, **self._texts)).ref
+
+    @cached_property
+    def translator(self) -> Source:
+        """The translator."""
+        section = self._recipe.translation
+        if section.model != MINIATURE:
+            return self._own(section.model, section.revision)
+        config = identities.translator(self._recipe)  # items are never translated, so they are not among its texts
+        return self._add(TRANSLATOR.step(config, world=self._world.ref, rows=self._texts.get("rows"))).ref
+
+    def checkpoint(self, place: str, revision: str) -> Source:
+        """A model that was trained elsewhere."""
+        return self._own(place, revision)
+
+    @cached_property
+    def _world(self) -> Step:
+        return self._add(WORLD.step(self._recipe.miniature.world))
+
+    @cached_property
+    def _texts(self) -> dict[str, Source]:
+        """Tiny models are made for the text they will meet, so real rows and items are inputs of their tokenizers."""
+        texts: dict[str, Source] = {}
+        if self._recipe.data.source != MINIATURE and not is_hub_id(self._recipe.data.source):
+            texts["rows"] = self.rows
+        if self._recipe.evaluation.items != MINIATURE:
+            texts["items"] = self.items
+        return texts
+
+    def _own(self, place: str, revision: str) -> Source:
+        return HubSource(place, revision) if is_hub_id(place) and revision else self._local.at(place)
+
+    def _add(self, step: Step) -> Step:
+        self._embedded[step.stage.name] = step
+        return step

@@ -1,0 +1,138 @@
+"""Runs as values: what is trained on what, against which baseline it is held, and which keys of the recipe it changes.
+
+The eight rows of the paper's Table 1 (Ye et al. 2025), and the base model they start from, are a table of such values.
+A recipe names them, or spells runs of its own: `{name: cc-mean, like: cc-tuning, set: {connection.selector: mean}}`.
+Nothing is ever read out of a run's name.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from cc_tuning.training.objectives.table import ObjectiveName
+from cc_tuning.training.rows.config import Setting
+
+
+class RunSpec(BaseModel):
+    """One run of a recipe. It is trained, or it is a checkpoint from elsewhere, or it is the base model as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.+-]*$", description="Its name in commands, files and tables.")
+    label: str = Field(default="", description="Its name on the report's page; unset, `name`.")
+    objective: ObjectiveName | None = Field(
+        default="sft", description="What training minimises, and which weights; none: it is not trained."
+    )
+    data: Setting = Field(default="plain", description="Its training rows: the pairs, and what is added to them.")
+    connected: bool = Field(default=False, description="Whether it is trained with the cross-lingual connection.")
+    baseline: str = Field(default="", description="The run that it is held against in the report; none: none.")
+    set: dict[str, Any] = Field(default_factory=dict, description="Keys of the recipe that differ in this run.")
+    checkpoint: str = Field(default="", description="Directory or hub id of a model that was trained elsewhere.")
+    revision: str = Field(default="", description="Commit of a hub id.")
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether this recipe trains it."""
+        return self.objective is not None
+
+    @property
+    def title(self) -> str:
+        """What it is called on a page."""
+        return self.label or self.name
+
+
+_SFT = ("ml-sft", "ML-SFT")
+_CC = ("cc-tuning", "CC-Tuning")
+
+
+def _row(method: tuple[str, str], data: Setting, baseline: str) -> RunSpec:
+    added = "" if data == "plain" else data
+    name, label = method
+    return RunSpec(
+        name=f"{name}+{added}" if added else name,
+        label=f"{label} +{added.upper()}" if added else label,
+        data=data,
+        connected=method is _CC,
+        baseline=baseline,
+    )
+
+
+KNOWN_RUNS: Mapping[str, RunSpec] = {
+    run.name: run
+    for run in (
+        RunSpec(name="base", label="Base model", objective=None),
+        _row(_SFT, "plain", baseline="base"),
+        _row(_SFT, "en", baseline="ml-sft"),
+        _row(_SFT, "mt", baseline="ml-sft"),
+        _row(_SFT, "sdrrl", baseline="ml-sft"),
+        _row(_CC, "plain", baseline="ml-sft"),
+        _row(_CC, "en", baseline="ml-sft+en"),
+        _row(_CC, "mt", baseline="ml-sft+mt"),
+        _row(_CC, "sdrrl", baseline="ml-sft+sdrrl"),
+    )
+}
+"""The base model, not tuned, and the paper's Table 1: CC-Tuning is held against ML-SFT on the same data."""
+
+
+def read_runs(written: object) -> tuple[RunSpec, ...]:
+    """The runs of a recipe as its author wrote them: names, and mappings with a `name`.
+
+    Raises:
+        ValueError: a run is unknown, stands twice, or is like itself or like one that is not known before it.
+    """
+    if isinstance(written, str) or not isinstance(written, Sequence):
+        raise ValueError(f"expected a list of runs, got {written!r}; as in `runs: [ml-sft, cc-tuning]`")
+    runs: dict[str, RunSpec] = {}
+    for each in written:
+        run = each if isinstance(each, RunSpec) else _read_run(each, {**KNOWN_RUNS, **runs})
+        if run.name in runs:
+            raise ValueError(f"run {run.name} stands twice; give the second another name")
+        runs[run.name] = run
+    for run in runs.values():
+        if run.baseline and run.baseline not in {**KNOWN_RUNS, **runs}:
+            raise ValueError(f"run {run.name} is held against {run.baseline!r}, which is no run; {_known(runs)}")
+    return tuple(runs.values())
+
+
+def _read_run(written: object, known: Mapping[str, RunSpec]) -> RunSpec:
+    if isinstance(written, str):
+        if written not in known:
+            raise ValueError(f"unknown run {written}; {_known(known)}")
+        return known[written]
+    if not isinstance(written, Mapping) or not isinstance(written.get("name"), str):
+        raise ValueError(f"a run is a name or a mapping with a `name`, got {written!r}")
+    values = dict(written)
+    name, like = values["name"], values.pop("like", None)
+    if like is None:
+        start: dict[str, Any] = {"objective": None} if values.get("checkpoint") else {}
+        return RunSpec(**start | values)
+    if like == name:
+        raise ValueError(f"run {name} is like itself; {_known(known)}")
+    if like not in known:
+        raise ValueError(f"run {name} is like {like!r}, which is not known before it; {_known(known)}")
+    start = known[like].model_dump(exclude={"name", "label"})
+    changes = start.pop("set") | dict(values.pop("set", None) or {})
+    return RunSpec(**start | values, set=changes)
+
+
+def _known(known: Mapping[str, RunSpec]) -> str:
+    return f"known: {', '.join({**KNOWN_RUNS, **known})}"
+
+
+def as_written(run: RunSpec) -> str | dict[str, Any]:
+    """The shortest form of a run that `read_runs` reads back to it."""
+    if KNOWN_RUNS.get(run.name) == run:
+        return run.name
+    return run.model_dump(exclude_defaults=True)
+
+
+def baseline_of(run: RunSpec, runs: Sequence[RunSpec]) -> str:
+    """The run among `runs` that `run` is held against: its baseline, or that one's own where it is not there; or ''."""
+    known = {**KNOWN_RUNS, **{each.name: each for each in runs}}
+    there = {each.name for each in runs} - {run.name}
+    name, seen = run.baseline, set[str]()
+    while name and name not in there and name not in seen:
+        seen.add(name)
+        name = known[name].baseline
+    return name if name in there else ""
