@@ -2,11 +2,11 @@
 
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.model.config import ConnectionConfig
-from cc_tuning.training.objectives.table import OBJECTIVES
+from cc_tuning.training.objectives.table import OBJECTIVES, ObjectiveName
 
 
 class LoraConfig(BaseModel):
@@ -70,25 +70,19 @@ class TrainConfig(BaseModel):
     """Identity of the stage `train`: an objective with its hyper-parameters, on a model with or without a connection.
 
     Raises:
-        ConfigError: there is no such objective, or settings that have nothing to act on.
+        ConfigError: adapters beside an objective that chooses what trains, or a rate of a Decision Maker that is not
+            there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    objective: str = Field(
+    objective: ObjectiveName = Field(
         description="What training minimises: " + "; ".join(f"`{n}`: {row.sentence}" for n, row in OBJECTIVES.items())
     )
     training: TrainingConfig = Field(default_factory=TrainingConfig, description="Hyper-parameters.")
     connection: ConnectionConfig | None = Field(
         default=None, description="The cross-lingual connection of the model (CC-Tuning); none trains it as it is."
     )
-
-    @field_validator("objective")
-    @classmethod
-    def _objective_is_known(cls, objective: str) -> str:
-        if objective not in OBJECTIVES:
-            raise ConfigError(f"unknown objective {objective!r}; known: {', '.join(OBJECTIVES)}")
-        return objective
 
     @model_validator(mode="after")
     def _one_thing_chooses_what_trains(self) -> Self:

@@ -1,6 +1,6 @@
 """The objectives by name, each declared once and imported when a run starts: a plan needs no torch.
 
-One more objective is a file beside this one and a row of the table.
+One more objective is a file beside this one, its name and its row here.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from cc_tuning.training.objectives.base import Objective
 
+ObjectiveName = Literal["sft", "sft-attention"]
 Trained = Literal["all weights", "attention"]
 
 
@@ -23,7 +24,7 @@ class ObjectiveEntry(NamedTuple):
     """The base model's weights that have a gradient. A connection's Decision Maker always trains."""
 
 
-OBJECTIVES: Mapping[str, ObjectiveEntry] = MappingProxyType(
+OBJECTIVES: Mapping[ObjectiveName, ObjectiveEntry] = MappingProxyType(
     {
         "sft": ObjectiveEntry(
             "the mean negative log-likelihood of the response (Ye et al. 2025, eq. 1)",
@@ -38,7 +39,7 @@ OBJECTIVES: Mapping[str, ObjectiveEntry] = MappingProxyType(
 )
 
 
-def load_objective(name: str) -> "Objective":
+def load_objective(name: ObjectiveName) -> "Objective":
     """The objective of a name in the table."""
     module, _, kind = OBJECTIVES[name].place.partition(":")
     objective: Objective = getattr(import_module(module), kind)()
