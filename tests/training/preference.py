@@ -1,8 +1,9 @@
 """An objective of another kind, for the tests of what an objective may be: two sequences a row, and a reference model.
 
-    L = - mean log sigmoid(beta [log pi(y)/ref(y) - log pi(y')/ref(y')])        (Rafailov et al. 2023, eq. 7)
+    L = lambda L_SFT(y) - (1 - lambda) mean log sigmoid(beta [log pi(y)/ref(y) - log pi(y')/ref(y')])
 
-`y` is preferred to `y'`. The log-probabilities of the reference model are in a file of another artifact, by row id.
+`y` is preferred to `y'` (Rafailov et al. 2023, eq. 7, beside fine-tuning on `y`): the first part is a mean over tokens,
+the second one over rows. The log-probabilities of the reference model are in a file of another artifact, by row id.
 """
 
 import json
@@ -17,7 +18,7 @@ from cc_tuning.training.collators import IGNORED_LABEL, Batch, Collator, Respons
 from cc_tuning.training.dataset import Row, RowContract, SequenceColumns
 from cc_tuning.training.objectives.base import Loss, Model, targets_of
 
-BETA = 0.1
+BETA, LAMBDA = 0.1, 0.5
 REFERENCE_FILE = "reference.json"
 
 
@@ -47,18 +48,19 @@ class Preference:
         return PreferenceCollator(ResponseCollator(pad_token_id, self.contract.sequences), reference)
 
     def count(self, batch: Batch) -> Tensor:
-        """Rows."""
-        reference = batch["reference"]
-        assert isinstance(reference, Tensor)
-        return torch.tensor(len(reference))
+        """Tokens of the preferred responses, and rows: `[2]`."""
+        tokens = targets_of(batch)[::2].ne(IGNORED_LABEL).sum()
+        return torch.stack([tokens, torch.tensor(len(targets_of(batch)) // 2)])
 
     def loss(self, model: Model, batch: Batch, normaliser: Tensor) -> Loss:
-        """The rows' losses, divided by how many rows there are in the step."""
+        """Both parts, each divided by what there is of it in the step."""
         inputs = {name: value for name, value in batch.items() if name not in ("labels", "reference")}
-        log_ratios = log_probabilities(model(**inputs).logits, targets_of(batch)).view(-1, 2) - batch["reference"]
+        of_policy = log_probabilities(model(**inputs).logits, targets_of(batch)).view(-1, 2)
+        log_ratios = of_policy - batch["reference"]
         margin = BETA * (log_ratios[:, 0] - log_ratios[:, 1])
-        loss = -nn.functional.logsigmoid(margin).sum() / normaliser
-        margin = margin.detach()
+        tokens, rows = normaliser
+        fine_tuning, preference = -of_policy[:, 0].sum() / tokens, -nn.functional.logsigmoid(margin).sum() / rows
+        loss, margin = LAMBDA * fine_tuning + (1 - LAMBDA) * preference, margin.detach()
         return Loss(loss, {"margin": margin, "is_preferred": (margin > 0).float()})
 
 

@@ -1,6 +1,7 @@
 """Rows of two sequences under an objective that no file of training knows: the seam holds for it."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.models import build_model
 from data_contracts.errors import ContractViolation
 from tests.training.jobs import MakeJob, column
-from tests.training.preference import BETA, REFERENCE_FILE, Preference
+from tests.training.preference import BETA, LAMBDA, REFERENCE_FILE, Preference
 
 PREFERENCES = [
     {
@@ -55,8 +56,8 @@ def trained(job: TrainingJob, reference: Path, monkeypatch: pytest.MonkeyPatch) 
     return job
 
 
-def slow_loss(model: Any, row: dict[str, Any], reference: list[float]) -> tuple[float, float]:
-    """The loss of one row and its margin, one token at a time."""
+def slow_parts(model: Any, row: dict[str, Any], reference: list[float]) -> tuple[float, float]:
+    """The log-probability of a row's preferred response, and the margin, one token at a time."""
     ratios = []
     for name, known in zip(("chosen", "other"), reference, strict=True):
         ids, prompt = row[f"{name}_ids"], row[f"{name}_prompt"]
@@ -64,8 +65,7 @@ def slow_loss(model: Any, row: dict[str, Any], reference: list[float]) -> tuple[
             log_probabilities = model(torch.tensor([ids])).logits[0].log_softmax(-1)
         own = sum(float(log_probabilities[place - 1, ids[place]]) for place in range(prompt, len(ids)))
         ratios.append(own - known)
-    margin = BETA * (ratios[0] - ratios[1])
-    return float(torch.log1p(torch.exp(torch.tensor(-margin)))), margin
+    return ratios[0] + reference[0], BETA * (ratios[0] - ratios[1])
 
 
 @pytest.mark.parametrize("device_rows", [6, 1])
@@ -77,8 +77,10 @@ def test_loss_and_metrics_are_those_of_one_row_at_a_time(
     trained(job, reference, monkeypatch)
     model = AutoModelForCausalLM.from_pretrained(job.base).eval()
     known = json.loads((reference / REFERENCE_FILE).read_text())
-    losses, margins = zip(*(slow_loss(model, row, known[row["row_id"]]) for row in PREFERENCES), strict=True)
-    assert column(job, "loss") == pytest.approx([sum(losses) / 6], rel=1e-4)
+    chosen, margins = zip(*(slow_parts(model, row, known[row["row_id"]]) for row in PREFERENCES), strict=True)
+    tokens = sum(len(row["chosen_ids"]) - row["chosen_prompt"] for row in PREFERENCES)
+    preference = sum(math.log1p(math.exp(-margin)) for margin in margins) / 6
+    assert column(job, "loss") == pytest.approx([-LAMBDA * sum(chosen) / tokens + (1 - LAMBDA) * preference], rel=1e-4)
     assert column(job, "margin") == pytest.approx([sum(margins) / 6], abs=1e-3)
     assert column(job, "is_preferred") == pytest.approx([sum(margin > 0 for margin in margins) / 6], abs=1e-4)
     real = sum(len(row["chosen_ids"]) + len(row["other_ids"]) for row in PREFERENCES)
