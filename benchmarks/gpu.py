@@ -31,7 +31,9 @@ def environment() -> dict[str, str]:
 
 def run_part(part: Part, options: Options, limit: float) -> str:
     """Run one part for at most `limit` seconds; how it ended, for people."""
-    command = [sys.executable, "-m", "gpu_parts", part.name, *options.as_arguments(), "--seconds", f"{limit:.0f}"]
+    # -P: modules of the working directory stay out of the way.
+    command = [sys.executable, "-P", "-m", "gpu_parts", part.name, *options.as_arguments()]
+    command += ["--until", str(time.time() + limit)]
     child = subprocess.Popen(command, env=environment(), start_new_session=True)
     try:
         code = child.wait(limit)

@@ -67,7 +67,7 @@ def in_turn(sides: Mapping[str, Callable[[], object]], rounds: int, seconds: flo
     """
     deadline = time.monotonic() + seconds
     for side in sides.values():
-        side()
+        seconds_of(side)  # which waits for a GPU's work
     names = list(sides)
     timings: Timings = {name: [] for name in names}
     for number in range(rounds):

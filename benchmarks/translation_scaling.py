@@ -27,6 +27,7 @@ from translation import build_model
 
 from cc_tuning.miniature.tokenizers import train_nllb_tokenizer
 from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.jobs import SHARDS
 from cc_tuning.runtime.progress import no_progress
 from cc_tuning.runtime.provenance import peak_memory_bytes
 from cc_tuning.runtime.sources import LocalSource, Location
@@ -35,7 +36,6 @@ from cc_tuning.runtime.step import run_step
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.text.languages import ENGLISH_FLORES_CODE, by_flores_code, find_language
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.job import SHARDS
 from cc_tuning.translation.memory import sources_of
 from cc_tuning.translation.model_files import load_family
 from data_contracts.shards import Shards

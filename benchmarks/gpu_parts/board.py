@@ -5,7 +5,7 @@ import platform
 import subprocess
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,11 +24,11 @@ DRIVER_FILE = Path("/proc/driver/nvidia/version")
 class Board:
     """Rows of named figures. `failures` names what went wrong, and `left` says how many seconds remain."""
 
-    def __init__(self, part: str, options: Options, seconds: float) -> None:
+    def __init__(self, part: str, options: Options, until: float) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         self.failures: list[str] = []
         self._path = options.file_of(part)
-        self._deadline = time.monotonic() + seconds
+        self._until = until
         settings = {name: str(value) for name, value in vars(options).items()}
         self._content: dict[str, Any] = {"part": part, "machine": machine(), "options": settings, "rows": []}
         self._write()
@@ -37,13 +37,14 @@ class Board:
     @property
     def left(self) -> float:
         """Seconds until this process is killed, less what ending takes."""
-        return self._deadline - time.monotonic() - 3
+        return self._until - time.time() - 3
 
     def add(self, name: str, **figures: Figure) -> None:
         """One more row."""
         self._content["rows"].append({"name": name, **figures})
         self._write()
-        print(f"{name:<66} " + "  ".join(f"{key} {_shown(value)}" for key, value in figures.items()))
+        known = {key: _shown(value) for key, value in figures.items() if value is not None}
+        print(f"{name:<66} " + "  ".join(f"{key} {shown}" for key, shown in known.items()))
 
     def compare(self, name: str, timings: timing.Timings, base: str, new: str, **figures: Figure) -> None:
         """A row with the median over rounds of the ratio of two sides, its quartiles, and more figures."""
@@ -73,6 +74,15 @@ class Board:
 
     def _write(self) -> None:
         write_json(self._path, self._content)
+
+
+def peak_memory_gib(action: Callable[[], object]) -> float | None:
+    """GiB that tensors on the card took at most during `action`; None on a CPU."""
+    if not torch.cuda.is_available():
+        return None
+    torch.cuda.reset_peak_memory_stats()
+    action()
+    return torch.cuda.max_memory_allocated() / 2**30
 
 
 def release_memory() -> None:

@@ -8,7 +8,7 @@ from timing import in_turn
 from torch import Tensor
 from transform import draw_rows, relative_difference, stream, streamed_fit
 
-from gpu_parts.board import Board
+from gpu_parts.board import Board, peak_memory_gib
 from gpu_parts.options import Options
 
 
@@ -28,6 +28,8 @@ def measure(options: Options, board: Board) -> None:
     with board.attempted("torch.linalg.lstsq"):
         A, B = (side.to(board.device) for side in draw_rows(rows, hidden))
         sides = {"lstsq": lambda: lstsq(A, B), "streamed fit": lambda: streamed_fit(A, B, board.device)}
+        for name, side in sides.items():
+            board.add(f"{name}, {rows:,} x {hidden:,}", peak_gib=peak_memory_gib(side))
         board.compare(f"{rows:,} x {hidden:,}", in_turn(sides, 3, board.left / 2), "lstsq", "streamed fit")
         expected = lstsq(A, B).cpu().numpy()
         for ridge in (0.0, 1e-6):

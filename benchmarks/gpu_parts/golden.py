@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
 from cc_tuning.runtime.padding import padded
 from gpu_parts.board import Board
+from gpu_parts.differences import absolute
 
 SELECTOR_KEY = "model.source_select.weight"  # [L, D]: the transpose of W_DM
 TOLERANCE = {"activations": 2e-5, "logits": 1e-4, "loss": 1e-5, "gradients": 1e-5}
@@ -59,7 +60,7 @@ class _Golden:
             *(batch[f"english_{name}"] for name in ("input_ids", "attention_mask", "positions"))
         )
         expected = self.training["f32.en_mlp_output"].transpose(0, 1)
-        board.check(f"{self.name}: activations", _error(got, expected), TOLERANCE["activations"])
+        board.check(f"{self.name}: activations", absolute(got, expected), TOLERANCE["activations"])
 
     def check_training(self, board: Board, mode: str) -> None:
         """Loss, logits and every recorded gradient of the authors' shipped configuration."""
@@ -71,13 +72,13 @@ class _Golden:
         prefix, real = f"f32.{mode}.", self.inputs["attention_mask"] == 1
         for name in ("loss", "logits"):
             where = real if name == "logits" else ...
-            difference = _error(output[name][where], self.training[prefix + name][where])
+            difference = absolute(output[name][where], self.training[prefix + name][where])
             board.check(f"{self.name}, {mode}: {name}", difference, TOLERANCE[name])
         gradients = {name: value.grad for name, value in self.model.base.named_parameters(remove_duplicate=False)}
         gradients[SELECTOR_KEY] = self.model.decision_maker.weight.grad.T
         prefix += "detached_en."
         recorded = {key.removeprefix(prefix): value for key, value in self.training.items() if key.startswith(prefix)}
-        difference = max(_error(gradients[name], value) for name, value in recorded.items())
+        difference = max(absolute(gradients[name], value) for name, value in recorded.items())
         board.check(f"{self.name}, {mode}: worst of {len(recorded)} gradients", difference, TOLERANCE["gradients"])
 
     def check_answers(self, board: Board, mode: str) -> None:
@@ -113,9 +114,3 @@ class _Golden:
         return {name: self.inputs[key] for name, key in recorded.items()} | {
             name: torch.tensor(self.meta[key], device=self.device) for name, key in positions.items()
         }
-
-
-def _error(got: Tensor, expected: Tensor) -> float:
-    """The largest absolute difference."""
-    assert got.shape == expected.shape
-    return float((got.detach().double() - expected.double()).abs().max())

@@ -14,6 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
 from cc_tuning.runtime.padding import padded
 from gpu_parts.board import Board
+from gpu_parts.differences import relative
 from gpu_parts.golden import check_golden
 from gpu_parts.options import Options
 from gpu_parts.sharded import check_sharded
@@ -76,17 +77,12 @@ def outcome(model: CrossLingualModel, batch: dict[str, Tensor]) -> dict[str, Ten
     return {name: value.detach().float().cpu() for name, value in found.items()}
 
 
-def relative_difference(got: Tensor, expected: Tensor) -> float:
-    """Largest difference of an element, relative to the largest element."""
-    return float((got - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
-
-
 def check_training_pass(family: str, board: Board) -> None:
     """A training step's numbers here against the CPU's, and in bfloat16 against float32."""
     model, batch = random_model(family), training_batch(8)
     expected = outcome(model, batch)
     got = outcome(copy.deepcopy(model).to(board.device), batch)
-    differences = {name: relative_difference(got[name], value) for name, value in expected.items()}
+    differences = {name: relative(got[name], value) for name, value in expected.items()}
     board.check(f"{family}, connected pass: loss, {board.device} to CPU", differences.pop("loss"), TOLERANCE)
     board.check(f"{family}, connected pass: logits", differences.pop("logits"), TOLERANCE)
     board.check(f"{family}, connected pass: selection", differences.pop("selection"), TOLERANCE)
@@ -97,8 +93,8 @@ def check_training_pass(family: str, board: Board) -> None:
     agree = (rounded["selection"].argmax(-1) == expected["selection"].argmax(-1)).float().mean()
     board.add(
         f"{family}, bfloat16 to float32",
-        loss=relative_difference(rounded["loss"], expected["loss"]),
-        logits=relative_difference(rounded["logits"], expected["logits"]),
+        loss=relative(rounded["loss"], expected["loss"]),
+        logits=relative(rounded["logits"], expected["logits"]),
         equal_selections=float(agree),
     )
 

@@ -21,7 +21,7 @@ from timing import in_turn
 from torch import Tensor, nn
 
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
-from gpu_parts.board import Board, release_memory
+from gpu_parts.board import Board, peak_memory_gib, release_memory
 from gpu_parts.flops import StepFlops, peak_flops
 from gpu_parts.options import Options, Sizes
 
@@ -74,16 +74,6 @@ def trained_by(name: str, parameters: Iterable[nn.Parameter]) -> torch.optim.Opt
     return torch.optim.AdamW(parameters, lr=1e-5, fused=True)
 
 
-def peak_memory(action: Callable[[], None], device: str) -> float | None:
-    """GiB that tensors took at most during `action`; None on a CPU."""
-    if device == "cpu":
-        return None
-    torch.cuda.reset_peak_memory_stats()
-    action()
-    torch.cuda.synchronize()
-    return torch.cuda.max_memory_allocated() / 2**30
-
-
 @dataclass(frozen=True)
 class Steps:
     """Steps of one model by one optimizer, to be measured in batches of several shapes."""
@@ -110,7 +100,7 @@ class Steps:
         """Each way by itself, the optimizer, then the first way to each other one."""
         losses = losses_of(self.model, draw_batch(rows, english, self.sizes, self.model), self.sizes)
         passes = {way: partial(self._forward_and_backward, losses[way]) for way in self.ways}
-        peaks = {way: peak_memory(both, self.board.device) for way, both in passes.items()}
+        peaks = {way: peak_memory_gib(both) for way, both in passes.items()}
         timings = in_turn({**passes, OPTIMIZER: self.optimizer.step}, self.sizes.rounds, seconds)
         medians = {way: statistics.median(wall for wall, _ in rounds) for way, rounds in timings.items()}
         name = f"{self.label}, {rows} rows, English {english}"

@@ -13,13 +13,12 @@ PARTS = ("parity", "training", "generation", "translation", "fit", "likelihood")
 CAPITALS = {"Kenya": "Nairobi", "Ghana": "Accra", "Peru": "Lima", "Mali": "Bamako"}
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+def run(*arguments: object, folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     """`python benchmarks/gpu.py --shape tiny` with more arguments, on the CPU, without this test's import path."""
     command = [sys.executable, str(SCRIPT), "--shape", "tiny", *map(str, arguments)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    return subprocess.run(
-        command, capture_output=True, text=True, env={**environment, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    )
+    environment |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment)
 
 
 def written_rows(path: Path) -> Path:
@@ -41,7 +40,8 @@ def written_rows(path: Path) -> Path:
 def test_every_part_runs_in_miniature(tmp_path: Path, tiny_llama_directory: Path) -> None:
     rows = written_rows(tmp_path / "rows.jsonl")
     model = ["--model", tiny_llama_directory, "--rows", rows, "--chat-template", "llama3"]
-    done = run("--output", tmp_path / "figures", *model)
+    (tmp_path / "enum.py").write_text("raise ImportError('a file that only lies in the working directory')")
+    done = run("--output", tmp_path / "figures", *model, folder=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     for part in PARTS:
         content = json.loads((tmp_path / "figures" / f"{part}.json").read_text(encoding="utf-8"))

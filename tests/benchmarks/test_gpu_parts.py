@@ -1,8 +1,10 @@
 """What the parts of the GPU benchmark compute, against the library, torch's own counts and closed forms."""
 
 import json
+import math
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -98,22 +100,47 @@ def test_two_rounds_are_timed_however_little_time_there_is(benchmark: Benchmark)
     assert len(timings["a"]) == len(timings["b"]) == 2
 
 
-def test_figures_are_on_disk_before_and_after_an_error(benchmark: Benchmark, tmp_path: Path) -> None:
+@pytest.fixture
+def board(benchmark: Benchmark, tmp_path: Path) -> Any:
     options = benchmark("gpu_parts.options").Options.of(
         Namespace(shape="tiny", output=tmp_path, model=None, rows=None, chat_template="tokenizer", learning_rate=1e-5)
     )
-    board = benchmark("gpu_parts.board").Board("fit", options, 60)
+    return benchmark("gpu_parts.board").Board("fit", options, until=math.inf)
 
-    def written() -> list[dict[str, Any]]:
-        content = json.loads((tmp_path / "fit.json").read_text(encoding="utf-8"))
-        return content["rows"]  # type: ignore[no-any-return]
 
+def written(folder: Path) -> list[dict[str, Any]]:
+    content = json.loads((folder / "fit.json").read_text(encoding="utf-8"))
+    return content["rows"]  # type: ignore[no-any-return]
+
+
+def test_figures_are_on_disk_before_and_after_an_error(board: Any, tmp_path: Path) -> None:
     board.add("first", seconds=1.5)
-    assert written() == [{"name": "first", "seconds": 1.5}]
+    assert written(tmp_path) == [{"name": "first", "seconds": 1.5}]
     with board.attempted("second"):
         raise RuntimeError("no such kernel")
     board.check("third", 0.2, tolerance=0.1)
-    assert [row["name"] for row in written()] == ["first", "second", "third"]
-    assert written()[1]["error"] == "RuntimeError: no such kernel"
-    assert written()[2]["holds"] is False
+    assert [row["name"] for row in written(tmp_path)] == ["first", "second", "third"]
+    assert written(tmp_path)[1]["error"] == "RuntimeError: no such kernel"
+    assert written(tmp_path)[2]["holds"] is False
     assert board.failures == ["second", "third"]
+
+
+def test_too_large_a_batch_is_measured_with_fewer_rows(benchmark: Benchmark, board: Any, tmp_path: Path) -> None:
+    training, sizes = benchmark("gpu_parts.training"), benchmark("gpu_parts.options").SIZES["tiny"]
+    model = tiny_model("llama").train()
+
+    def refuse(module: Any, inputs: Any, arguments: dict[str, torch.Tensor]) -> None:
+        if arguments["attention_mask"].shape[0] > 2:
+            raise torch.OutOfMemoryError("four rows do not fit")
+
+    model.base.register_forward_pre_hook(refuse, with_kwargs=True)
+    ways = (training.CONNECTED, training.RESPONSE)
+    optimizer = training.trained_by("adafactor", model.parameters())
+    training.Steps("llama", model, optimizer, ways, replace(sizes, rows=(4, 2)), board).measure(8, seconds=0)
+    names = [row["name"].removeprefix("llama, ") for row in written(tmp_path)]
+    assert names == [
+        "4 rows, English 8", "2 rows, English 8: CC-Tuning", "2 rows, English 8: ML-SFT",
+        "2 rows, English 8: optimizer", "2 rows, English 8: CC-Tuning / ML-SFT",
+    ]  # fmt: skip
+    assert written(tmp_path)[0]["does_not_fit"] == "four rows do not fit"
+    assert board.failures == []

@@ -45,18 +45,16 @@ class Distillery:
 
     def __init__(self, folder: Path) -> None:
         plan = plan_recipe(load_recipe(SMALLEST, [*OVERRIDES, f"execution.store={folder}"]))
-        (data,) = plan.data
-        assert data.distill is not None
         store = ArtifactStore(folder)
         for step in plan.up_to("translate"):
             run_step(step, store, plan.recipe.execution, no_progress)
         by_stage = {step.stage.name: step for step in plan}
         run_step(by_stage["base_model"], store, plan.recipe.execution, no_progress)
-        config = data.distill.config
+        config = by_stage["distill"].config
         assert isinstance(config, DistillConfig)
         self.config = config
         self.base, self.translator = (store.path(by_stage[name].ref) for name in ("base_model", "translator"))
-        self.pairs = read_parquet(store.path(data.translate.ref) / "pairs.parquet", ParallelPair)
+        self.pairs = read_parquet(store.path(by_stage["translate"].ref) / "pairs.parquet", ParallelPair)
 
     def run(
         self,
