@@ -5,6 +5,7 @@ from typing import Any
 import polars as pl
 from rich.table import Table
 
+from cc_tuning.evaluation.benchmark import ACCURACY
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.pipeline.estimates import Estimate
 from cc_tuning.pipeline.places import MISSING
@@ -72,12 +73,15 @@ def show_scores(plan: Plan, store: ArtifactStore) -> None:
     for (run, connection), group in scores.group_by("run", "connection", maintain_order=True):
         cells = []
         for benchmark in shown:
-            rows = group.filter((pl.col("benchmark") == benchmark) & (pl.col("metric") != "rougeL_ascii"))
+            metric = BENCHMARKS[benchmark].headline_metric.name
+            rows = group.filter((pl.col("benchmark") == benchmark) & (pl.col("metric") == metric))
             cells.append(_cell(rows.row(0, named=True)) if rows.height else "")
         table.add_row(str(run), str(connection), *cells)
     console.print(table)
     confidence = plan.recipe.evaluation.confidence
-    console.print(f"Averages over languages, 0 to 100, with {confidence:.0%} bootstrap intervals; XLSum is ROUGE-L.")
+    other = [f"{name} is {metric.label}" for name in shown if (metric := BENCHMARKS[name].headline_metric) != ACCURACY]
+    ending = f"; {', '.join(other)}." if other else "."
+    console.print(f"Averages over languages, 0 to 100, with {confidence:.0%} bootstrap intervals{ending}")
 
 
 def _missing_path(source: Source) -> str:

@@ -18,15 +18,23 @@ class Metric:
     """In the score files."""
     label: str
     """For people."""
+    sentence: str
+    """What it counts, for the page."""
     is_headline: bool = True
     """Whether it stands where a benchmark has room for one figure."""
     is_of_paper: bool = True
     """Whether it is the one to hold beside the paper's tables."""
 
 
-ACCURACY = Metric("accuracy", "accuracy")
-ROUGE_L = Metric("rougeL", "ROUGE-L", is_of_paper=False)
-ROUGE_L_ASCII = Metric("rougeL_ascii", "ROUGE-L ASCII", is_headline=False)
+ACCURACY = Metric("accuracy", "accuracy", "Accuracy is the percentage of items answered correctly.")
+ROUGE_L = Metric("rougeL", "ROUGE-L", "ROUGE-L (× 100) compares words split by Unicode rules.", is_of_paper=False)
+ROUGE_L_ASCII = Metric(
+    "rougeL_ascii",
+    "ROUGE-L ASCII",
+    "ROUGE-L ASCII drops every letter outside a to z, as the usual scorer does, and is the figure to hold beside "
+    "published ones.",
+    is_headline=False,
+)
 METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (ACCURACY, ROUGE_L, ROUGE_L_ASCII)}
 """By their names, in the order of a page."""
 

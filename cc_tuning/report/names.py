@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from cc_tuning.document.blocks import Direction
+from cc_tuning.evaluation.benchmark import METRICS
 from cc_tuning.report.config import Family
 from cc_tuning.text.languages import UnknownLanguage, by_iso639_1
 from data_contracts.schemas import BENCHMARKS
@@ -13,7 +14,6 @@ OFF, TRANSFORM, PARALLEL = "off", "transform", "parallel"
 CONNECTION_LABELS = {TRANSFORM: "Transform Matrix", OFF: "connection off", PARALLEL: "real English prompt"}
 """What is added at the connection position, in the order of the page."""
 
-_METRICS = {"accuracy": "accuracy", "rougeL": "ROUGE-L", "rougeL_ascii": "ROUGE-L ASCII"}
 _GROUPS = {
     "english_only": "Items whose facts the base model met in English only",
     "both": "Items whose facts the base model also met in the language",
@@ -22,7 +22,7 @@ _GROUPS = {
 
 def metric_label(metric: str) -> str:
     """The metric's name on the page."""
-    return _METRICS.get(metric, metric)
+    return METRICS[metric].label if metric in METRICS else metric
 
 
 def group_label(group: str) -> str:
@@ -32,7 +32,7 @@ def group_label(group: str) -> str:
 
 def metric_place(metric: str) -> tuple[int, str]:
     """Sorts metrics into the order of the page, those without a place there by name at the end."""
-    return _place(metric, tuple(_METRICS))
+    return _place(metric, tuple(METRICS))
 
 
 def benchmark_place(benchmark: str) -> tuple[int, str]:

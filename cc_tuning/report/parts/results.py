@@ -1,6 +1,7 @@
 """The main table: every method on every benchmark, and what the connection changes."""
 
 from cc_tuning.document.blocks import Cell, Section, Table, count
+from cc_tuning.evaluation.benchmark import METRICS
 from cc_tuning.report.cells import difference_cell, measure_title, score_table
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import OFF, PARALLEL, TRANSFORM
@@ -57,14 +58,8 @@ def _method(results: Results) -> str:
 
 
 def _what_is_counted(results: Results) -> str:
-    metrics = {measure.metric for measure in results.measures}
-    sentences = ["Accuracy is the percentage of items answered correctly."] if "accuracy" in metrics else []
-    if metrics & {"rougeL", "rougeL_ascii"}:
-        sentences.append(
-            "ROUGE-L (× 100) compares words split by Unicode rules; ROUGE-L ASCII drops every letter outside a to z, "
-            "as the usual scorer does, and is the figure to hold beside published ones."
-        )
-    return " ".join(sentences)
+    shown = {measure.metric for measure in results.measures}
+    return " ".join(metric.sentence for name, metric in METRICS.items() if name in shown)
 
 
 def _headline_note(results: Results) -> str:
