@@ -73,8 +73,8 @@ def show_scores(plan: Plan, store: ArtifactStore) -> None:
     for (run, connection), group in scores.group_by("run", "connection", maintain_order=True):
         cells = []
         for benchmark in shown:
-            metric = BENCHMARKS[benchmark].headline_metric.name
-            rows = group.filter((pl.col("benchmark") == benchmark) & (pl.col("metric") == metric))
+            headline = BENCHMARKS[benchmark].headline_metric.name
+            rows = group.filter((pl.col("benchmark") == benchmark) & (pl.col("metric") == headline))
             cells.append(_cell(rows.row(0, named=True)) if rows.height else "")
         table.add_row(str(run), str(connection), *cells)
     console.print(table)
