@@ -120,6 +120,15 @@ class Work(Generic[ReportT]):
     """The keys of `execution` for the number of workers and for the size of a batch; an error names them."""
 
 
+class ShardBegun(BaseModel):
+    """A worker has loaded what its job needs and is at work on a shard."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    begun: str
+    """The shard's name."""
+
+
 class WorkerFailure(BaseModel):
     """What ended a worker, so that a full disk is still a full disk to the process that started it."""
 

@@ -30,19 +30,22 @@ class ShardActor:
     def __init__(self, place: str, job: str) -> None:
         self._work = find_work(place)
         self._job = self._work.job.model_validate_json(job)
-        self._make: MakeShard[Any] | None = None
+        self._make: MakeShard[Any]
+
+    def load(self) -> list[str]:
+        """Load what the job needs; not in `__init__`, whose errors Ray turns into text. There is nothing to report."""
+        self._make = begin_work(self._work, self._job)
+        return []
 
     def make(self, number: int) -> list[str]:
         """Make the job's shard of this number; its reports as JSON."""
-        if self._make is None:  # not in __init__, whose errors Ray turns into text
-            self._make = begin_work(self._work, self._job)
         reports: list[str] = []
         self._make(self._job.shards[number], lambda report: reports.append(report.model_dump_json()))
         return reports
 
 
 def run_on_ray(work: Work[ReportT], job: Job[Any], on_report: Say[ReportT], workers: WorkerCount) -> None:
-    """Make every shard of `job`; the first worker that fails ends the others.
+    """Make every shard of `job`. When a worker fails, the others finish the shards they are in, and then it is raised.
 
     Raises:
         ConfigError: the cluster cannot be reached or has too few GPUs.
@@ -56,19 +59,29 @@ def run_on_ray(work: Work[ReportT], job: Job[Any], on_report: Say[ReportT], work
         actors = [actor_class.options(**options).remote(work.place, job.model_dump_json()) for _ in range(count)]
         # The largest first, so that no worker is left alone with a large one in the end.
         waiting = deque(sorted(range(len(job.shards)), key=lambda number: (-job.shards[number].size, number)))
-        running = {actor.make.remote(waiting.popleft()): actor for actor in actors}
+        loading = {actor.load.remote(): actor for actor in actors}
+        at_work: dict[ray.ObjectRef, Any] = {}
+        failures: list[Exception] = []
         try:
-            while running:
-                done, _ = ray.wait(list(running), timeout=1.0)
+            # Once one has failed, who is still loading has nothing to lose and is not waited for.
+            while at_work or (loading and not failures):
+                done, _ = ray.wait([*loading, *at_work], timeout=1.0)
                 for answer in done:
-                    actor = running.pop(answer)
-                    for report in _got(answer, work):
+                    actor = loading.pop(answer) if answer in loading else at_work.pop(answer)
+                    try:
+                        reports = _got(answer, work)
+                    except (CcTuningError, DataContractError, OSError) as failure:
+                        failures.append(failure)
+                        continue
+                    for report in reports:
                         on_report(work.report.model_validate_json(report))
-                    if waiting:
-                        running[actor.make.remote(waiting.popleft())] = actor
+                    if waiting and not failures:
+                        at_work[actor.make.remote(waiting.popleft())] = actor
         finally:
             for actor in actors:
                 ray.kill(actor)
+        if failures:
+            raise failures[0]
 
 
 def _got(answer: "ray.ObjectRef", work: Work[Any]) -> list[str]:

@@ -1,7 +1,8 @@
 """A worker process: `python -m cc_tuning.runtime.worker PLACE JOB.json` loads what the job needs and makes its shards.
 
-PLACE is that of a `Work`. On stdout the worker says its reports, one line of JSON each, and at worst a last line that
-says what went wrong (WorkerFailure); on stderr everything else.
+PLACE is that of a `Work`. On stdout the worker says which shard it begins (ShardBegun) and its reports, one line of
+JSON each, and at worst a last line that says what went wrong (WorkerFailure); on stderr everything else. It takes a
+shard only while JOB.json is there.
 """
 
 import logging
@@ -15,7 +16,7 @@ from pydantic import BaseModel
 from transformers.utils.logging import disable_progress_bar
 
 from cc_tuning.errors import CcTuningError
-from cc_tuning.runtime.jobs import Job, MakeShard, Work, WorkerFailure
+from cc_tuning.runtime.jobs import Job, MakeShard, ShardBegun, Work, WorkerFailure
 from data_contracts.errors import DataContractError
 
 
@@ -34,13 +35,16 @@ def begin_work(work: Work[Any], job: Job[Any]) -> MakeShard[Any]:
 
 
 def main(place: str, job_file: Path) -> None:
-    """Make the shards of the job in `job_file`."""
+    """Make the shards of the job in `job_file`, until all are made or the file is deleted."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     work = find_work(place)
     job = work.job.model_validate_json(job_file.read_text(encoding="utf-8"))
     try:
         make = begin_work(work, job)
         for shard in job.shards:
+            if not job_file.exists():
+                return
+            _say(ShardBegun(begun=shard.name))
             make(shard, _say)
     except (CcTuningError, DataContractError, OSError) as error:
         _say(WorkerFailure.of(error))

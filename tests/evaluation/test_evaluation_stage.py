@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from data_contracts.errors import ContractViolation
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import ItemScore, Prediction, QuarantinedRow, Score
 from tests.checkpoints import save_connected_checkpoint, save_matrix, save_plain_checkpoint
+from tests.dying_workers import WatchedShards, finished
 from tests.watching import modified, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -219,11 +221,11 @@ def test_killed_evaluation_resumes_without_answering_a_finished_shard_again(
     process.wait()
     _, still_there = psutil.wait_procs(workers, timeout=120)  # the kernel tells them
     assert workers and not still_there
-    finished = {path.name: path.stat().st_mtime_ns for path in work.rglob("*.done.json")}
-    assert 3 <= len(finished) < 36
+    before = finished(work / "shards")
+    assert 3 <= len(before) < 36
     engine = EngineHere()
     evaluate_with(engine, killed)
-    assert len(engine.asked) == 36 - len(finished)
+    assert len(engine.asked) == 36 - len(before)
     for name in _listing(connected_run):
         assert (killed.folder / name).read_bytes() == (connected_run / name).read_bytes(), name
 
@@ -333,35 +335,27 @@ def test_two_workers_write_the_bytes_of_one(
         assert (build.folder / name).read_bytes() == (connected_run / name).read_bytes(), name
 
 
-def test_a_killed_worker_is_named_and_only_its_shard_is_answered_again(
-    tmp_path: Path, items: Path, checkpoints: Checkpoints, connected_run: Path
-) -> None:
-    folder = tmp_path / "run"
-    victim = folder / "work" / "wanted" / "worker-1.json"
-    killed: list[int] = []
-
-    def kill_one(done: int, total: int, unit: str, detail: str = "") -> None:
-        if not killed:
-            (worker,) = [
-                process
-                for process in psutil.Process().children(recursive=True)
-                if str(victim) in process.cmdline() and "cc_tuning.runtime.worker" in process.cmdline()
-            ]
-            killed.append(worker.pid)
-            worker.send_signal(signal.SIGKILL)
-
-    build = _build(folder, items, checkpoints, workers=2, progress=kill_one)
-    with pytest.raises(EvaluationFailed, match=r"^inference worker 1: the worker process was killed by signal SIGKILL"):
+def test_a_killed_worker_is_named_and_only_the_shard_it_was_in_is_answered_again(
+    tmp_path: Path, items: Path, checkpoints: Checkpoints, connected_run: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    watched = WatchedShards(tmp_path / "fates", monkeypatch, caplog)
+    build = _build(tmp_path / "run", items, checkpoints, workers=2)
+    with pytest.raises(
+        EvaluationFailed, match=r"^inference worker \d: the worker process was killed by signal SIGKILL"
+    ):
         build_evaluation(build)
-    shards = folder / "work" / "shards"
-    markers = [path.relative_to(shards).as_posix() for path in shards.rglob("*.done.json")]
-    finished = {marker.removesuffix(".done.json") for marker in markers}
-    assert len(finished) < 36
-    engine = EngineHere()
-    evaluate_with(engine, dataclasses.replace(build, progress=no_progress))
-    assert len(engine.asked) == 36 - len(finished) and not finished & set(engine.asked)
+    before = finished(build.folder / "work" / "shards")
+    (lost,) = watched.begun - Counter(before.keys())
+    assert watched.begun == watched.made == Counter([*before, lost])
+    assert 3 <= len(before) < 35
+    build_evaluation(build)
+    assert watched.begun == watched.made
+    assert {name for name, times in watched.made.items() if times != 1} == {lost}
+    assert (watched.made[lost], len(watched.made)) == (2, 36)
+    assert _listing(build.folder) == _listing(connected_run)
     for name in _listing(connected_run):
-        assert (folder / name).read_bytes() == (connected_run / name).read_bytes(), name
+        assert (build.folder / name).read_bytes() == (connected_run / name).read_bytes(), name
 
 
 def _asked_of(

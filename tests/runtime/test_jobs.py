@@ -1,19 +1,28 @@
 """Jobs, their shards and their failures, as they pass between processes."""
 
+import dataclasses
 import errno
+import os
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from pydantic import BaseModel
 
 from cc_tuning.errors import ConfigError, EvaluationFailed, UnsupportedModel
 from cc_tuning.runtime.execution import Execution, WorkerCount
-from cc_tuning.runtime.jobs import Job, MakeShard, Say, Shard, Work, WorkerFailure
+from cc_tuning.runtime.jobs import WANTED, Job, MakeShard, Say, Shard, Work, WorkerFailure
 from cc_tuning.runtime.threads import in_threads
 from cc_tuning.runtime.workers import run_here, run_job
 from data_contracts.errors import ArtifactMismatch
+from tests.watching import wait_until
 
 
 class Poem(Shard):
@@ -105,6 +114,85 @@ def test_an_error_of_whoever_listens_ends_the_workers_and_is_raised(tmp_path: Pa
 
     with pytest.raises(RuntimeError, match="nobody listens"):
         run_job(WRITING, poems(tmp_path), listen, in_threads, 2)
+
+
+DIES, GOES_ON = "dies.parquet", "goes-on.parquet"
+"""The first shards of worker 0 and of worker 1."""
+
+
+def two_fates(folder: Path, word: str = "habari") -> Poems:
+    shards = [Poem(name=DIES, lines=9), Poem(name=GOES_ON, lines=8)]
+    shards += [Poem(name=f"later-{number}.parquet", lines=1) for number in range(6)]
+    return poems(folder, word).model_copy(update={"shards": tuple(shards)})
+
+
+def is_dismissed(folder: Path) -> bool:
+    """Whether worker 1, which is at work, is told to take no other shard."""
+    return not (folder / WANTED / "worker-1.json").exists()
+
+
+def begin_with_two_fates(job: Poems) -> MakeShard[Line]:
+    """Worker 0 dies in a shard (or while it loads) when worker 1 is in one (or loads)."""
+    is_victim = any(shard.name == DIES for shard in job.shards)
+    if job.word == "wrong for one":
+        if is_victim:
+            raise ConfigError("the word is wrong; choose another")
+        time.sleep(3600)
+    write = begin_writing(job)
+
+    def write_or_die(shard: Poem, say: Say[Line]) -> None:
+        if shard.name == DIES:
+            wait_until((job.folder / "at work").exists)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if shard.name == GOES_ON:
+            (job.folder / "at work").touch()
+            wait_until(partial(is_dismissed, job.folder))
+            if job.word == "stuck":
+                time.sleep(3600)
+        write(shard, say)
+
+    return write_or_die
+
+
+TWO_FATES = dataclasses.replace(WRITING, place="tests.runtime.test_jobs:TWO_FATES", begin=begin_with_two_fates)
+
+
+def assert_no_worker_is_left() -> None:
+    workers = [process for process in psutil.Process().children() if "cc_tuning.runtime.worker" in process.cmdline()]
+    assert not workers
+
+
+def test_when_a_worker_dies_the_other_finishes_its_shard_and_takes_no_more(tmp_path: Path) -> None:
+    job, lines = two_fates(tmp_path), list[int]()
+    with pytest.raises(EvaluationFailed, match=r"^writing worker 0: the worker process was killed by signal SIGKILL"):
+        run_job(TWO_FATES, job, lambda line: lines.append(line.written), in_threads, 2)
+    assert_no_worker_is_left()
+    assert {shard.name for shard in job.shards} - {shard.name for shard in job.of_open_shards().shards} == {GOES_ON}
+    assert sum(lines) == 8
+    run_job(WRITING, job.of_open_shards(), lambda line: lines.append(line.written), in_threads, 2)
+    assert not job.of_open_shards().shards
+    assert sum(lines) == sum(shard.lines for shard in job.shards)
+
+
+def test_a_mistake_found_while_loading_waits_for_no_other_worker_to_load(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^the word is wrong; choose another$"):
+        run_job(TWO_FATES, two_fates(tmp_path, "wrong for one"), lambda line: None, in_threads, 2)
+    assert_no_worker_is_left()
+
+
+def test_ctrl_c_does_not_wait_for_a_shard_that_is_still_finished(tmp_path: Path) -> None:
+    def until_ctrl_c(work: Callable[[int], None], workers: int) -> None:
+        pool = ThreadPoolExecutor(workers)
+        for worker in range(workers):
+            pool.submit(work, worker)
+        pool.shutdown(wait=False)
+        wait_until((tmp_path / "at work").exists)
+        wait_until(partial(is_dismissed, tmp_path))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(TWO_FATES, two_fates(tmp_path, "stuck"), lambda line: None, until_ctrl_c, 2)
+    assert_no_worker_is_left()
 
 
 def test_only_open_shards_are_left_and_strays_are_removed(tmp_path: Path) -> None:

@@ -2,21 +2,22 @@
 
 import os
 import shutil
-import signal
 import sys
 import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
-from translation_runs import CONFIG, SEGMENTS, files_of, needs_ray, rows_with_own_segments, translate
+from translation_runs import CONFIG, files_of, needs_ray, rows_with_own_segments, translate
 
 from cc_tuning.errors import ConfigError, TranslationFailed
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.sources import Location
 from cc_tuning.translation.job import DecodingJob, OpenShard
 from data_contracts.errors import StoreUnavailable
+from tests.dying_workers import WatchedShards, finished
 
 NUMBER = 12
 TWO_PROCESSES = {"translation_workers": 2}
@@ -66,27 +67,26 @@ def test_workers_and_their_runner_change_no_byte(
 
 
 @pytest.mark.parametrize("execution", RUNNERS)
-def test_a_killed_worker_is_an_error_and_costs_no_finished_shard(
-    execution: dict[str, Any], tmp_path: Path, tiny_nllb_folder: Path
-) -> None:
-    rows = rows_with_own_segments(2 * NUMBER)
-    killed: list[int] = []
-
-    def kill_one(done: int, *_: object) -> None:
-        if done >= 2 and not killed:
-            victim = min(workers_of(os.getpid()), key=lambda process: process.pid)
-            killed.append(victim.pid)
-            victim.send_signal(signal.SIGKILL)
-
+def test_a_killed_worker_is_an_error_and_only_the_shard_it_was_in_is_decoded_again(
+    execution: dict[str, Any], tmp_path: Path, tiny_nllb_folder: Path,
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    rows = rows_with_own_segments(NUMBER)
+    watched = WatchedShards(tmp_path / "fates", monkeypatch, caplog)
     with pytest.raises(TranslationFailed, match=r"killed by signal SIGKILL|worker of translation on Ray died"):
-        translate(tmp_path, rows, tiny_nllb_folder, 1, progress=kill_one, **execution)
-    assert killed
+        translate(tmp_path, rows, tiny_nllb_folder, 1, **execution)
     assert not workers_of(os.getpid()), "the other worker was not ended"
-    markers = list((tmp_path / "store").rglob(f"shards/*/{SEGMENTS}.done.json"))
-    finished = {path.relative_to(path.parents[2]): path.stat().st_mtime_ns for path in markers}
-    assert 2 <= len(finished) < len(rows)
+    (shards,) = (tmp_path / "store" / "translate").glob("*/shards")
+    before = finished(shards)
+    (lost,) = watched.made - Counter(before.keys())
+    assert watched.made == Counter([*before, lost])
+    assert 3 <= len(before) < len(rows) - 1
     _, artifact = translate(tmp_path, rows, tiny_nllb_folder, 1, **execution)
-    assert {name: (artifact / name).stat().st_mtime_ns for name in finished} == finished
+    after = finished(artifact / "shards")
+    assert {name: after[name] for name in before} == before
+    assert {name for name, times in watched.made.items() if times != 1} == {lost}
+    assert (watched.made[lost], len(watched.made)) == (2, len(rows))
+    assert execution == TWO_ACTORS or watched.begun == watched.made
     _, undisturbed = translate(tmp_path / "one", rows, tiny_nllb_folder, 1)
     assert files_of(artifact) == files_of(undisturbed)
 
