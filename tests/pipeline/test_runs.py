@@ -144,9 +144,26 @@ def test_the_base_model_alone_needs_no_data() -> None:
 
 def test_a_checkpoint_from_elsewhere_is_evaluated_and_not_trained(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
     planned = plan(f"[{{name: theirs, checkpoint: '{tmp_path}'}}]")
     assert [step.label for step in planned] == ["world", "evaluate theirs", "report"]
     assert planned.runs[0].train is None and not planned.runs[0].spec.is_trained
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), r"has no config\.json and no \*\.safetensors; expected the folder of a model"),
+        (("config.json", "pytorch_model.bin"), r"has no \*\.safetensors; .*weights in pickles are never read"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_refused_before_anything_is_trained(
+    files: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ConfigError, match=message):
+        plan(f"[ml-sft, {{name: theirs, checkpoint: '{tmp_path}'}}]")
 
 
 def test_ablations_of_selector_and_source_are_one_recipe() -> None:
