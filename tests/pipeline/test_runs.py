@@ -250,6 +250,7 @@ def test_a_run_that_cannot_be_is_refused_with_its_name(runs: str, message: str) 
         ("[{name: a, like: ml-sft, set: {training.seed: 1}}]", "[2, 3]", "run a sets training.seed, and so do `seeds`"),
         ("[ml-sft, {name: ml-sft-seed1, like: base}]", "[1]", "would both be called ml-sft-seed1"),
         ("[ml-sft, {name: ml-sft-seed1, like: cc-tuning}]", "[1]", "would both be called ml-sft-seed1"),
+        ("[ml-sft]", "[0, 4294967296]", r"run ml-sft: training\.seed: .*less than 4294967296"),
         ("[{name: a, like: ml-sft, set: {training: {seed: 1}}}]", "[2, 3]", "run a sets training.seed, and so do"),
     ],
 )
