@@ -34,6 +34,8 @@ class EvaluationConfig(BaseModel):
     def _benchmarks_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         if unknown := sorted(set(names) - set(BENCHMARKS)):
             raise ValueError(f"unknown benchmarks {unknown}; known: {', '.join(BENCHMARKS)}")
+        if len(set(names)) < len(names):
+            raise ValueError(f"a benchmark stands twice in {', '.join(names)}; name each once")
         return names
 
     @model_validator(mode="after")

@@ -62,7 +62,7 @@ def check_runs(recipe: Recipe) -> None:
     names: dict[str, str] = {}
     for run in recipe.runs:
         recipe_of_run(recipe, run)
-        for name in names_of(run, recipe.seeds):
+        for name in dict.fromkeys((run.name, *names_of(run, recipe.seeds))):  # commands take either
             if name in names:
                 raise ConfigError(f"run {run.name} and run {names[name]} would both be called {name}; rename one")
             names[name] = run.name
@@ -92,7 +92,10 @@ def _unread(run: RunSpec, key: str, recipe: Recipe) -> str:
     if not run.is_trained:
         read = {"evaluation"} if run.checkpoint else {"evaluation", "model", "miniature"}
         is_read = section in read or key == "materialization.chat_template"
-        return "" if is_read else "it is not trained here, so it reads `evaluation` only"
+        sections = ", ".join(f"`{name}`" for name in sorted(read))
+        return (
+            "" if is_read else f"it is not trained here; it reads {sections} and `materialization.chat_template` only"
+        )
     if section in ("connection", "transform") and not run.connected and key != "connection.offset":
         return "it has no connection; make it like cc-tuning, or set `connected: true`"
     if section == "distillation" and run.data != "sdrrl":
@@ -129,7 +132,9 @@ def _explained(details: ErrorDetails) -> str:
 
 def _fields_at(model: type[BaseModel], path: Sequence[int | str]) -> Mapping[str, Any]:
     for part in path:
-        annotation = model.model_fields[str(part)].annotation
+        if isinstance(part, int):
+            continue  # a place in a list, which its annotation has no name for
+        annotation = model.model_fields[part].annotation
         candidates = [annotation, *get_args(annotation)]
         model = next(item for item in candidates if isinstance(item, type) and issubclass(item, BaseModel))
     return model.model_fields

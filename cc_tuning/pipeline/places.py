@@ -3,6 +3,7 @@
 from functools import cached_property
 from pathlib import Path
 
+from cc_tuning.errors import ConfigError
 from cc_tuning.pipeline import identities
 from cc_tuning.pipeline.recipe import MINIATURE, Recipe, is_hub_id
 from cc_tuning.runtime.sources import HubSource, LocalSource, Source
@@ -81,8 +82,20 @@ class Places:
         return self._add(TRANSLATOR.step(config, world=self._world.ref, rows=self._texts.get("rows"))).ref
 
     def checkpoint(self, place: str, revision: str) -> Source:
-        """A model that was trained elsewhere."""
-        return self._own(place, revision)
+        """A model that was trained elsewhere.
+
+        Raises:
+            ConfigError: a local one is no folder with a config and weights. Said here, since it is evaluated last.
+        """
+        source = self._own(place, revision)
+        if isinstance(source, LocalSource) and source.sha256 != MISSING:
+            lacking = [kind for kind in ("config.json", "*.safetensors") if not any(source.path.glob(kind))]
+            if lacking:
+                raise ConfigError(
+                    f"the checkpoint {source.path} has no {' and no '.join(lacking)}; expected the folder of a model, "
+                    "as `save_pretrained` writes it (weights in pickles are never read)"
+                )
+        return source
 
     @cached_property
     def _world(self) -> Step:

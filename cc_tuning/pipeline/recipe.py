@@ -97,7 +97,7 @@ class MiniatureSection(Section):
 class Recipe(Section):
     """Everything that decides a reproduction, and where it runs."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="Folder name of the results.")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100, description="Folder name of the results.")
     runs: tuple[RunSpec, ...] = Field(
         default=(KNOWN_RUNS["ml-sft"], KNOWN_RUNS["cc-tuning"]),
         min_length=1,
@@ -158,7 +158,10 @@ class Recipe(Section):
         }
         for key, (place, revision) in places.items():
             if is_hub_id(place) and not revision:
-                raise ValueError(f"{key} is missing: pin the commit of {place}, so that the result can be repeated")
+                raise ValueError(
+                    f"{key} is missing: pin the commit of {place}, so that the result can be repeated; or mend the "
+                    "path, if it is one: there is no such file or folder"
+                )
         return self
 
 

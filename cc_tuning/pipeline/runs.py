@@ -8,7 +8,8 @@ Nothing is ever read out of a run's name.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
 
 from cc_tuning.training.objectives.table import ObjectiveName
 from cc_tuning.training.rows.config import Setting
@@ -19,7 +20,9 @@ class RunSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.+-]*$", description="Its name in commands, files and tables.")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_.+-]*$", max_length=100, description="Its name in commands, files and tables."
+    )
     label: str = Field(default="", description="Its name on the report's page; unset, `name`.")
     objective: ObjectiveName | None = Field(
         default="sft", description="What training minimises, and which weights; null: it is not trained."
@@ -30,6 +33,21 @@ class RunSpec(BaseModel):
     set: dict[str, Any] = Field(default_factory=dict, description="Keys of the recipe that differ in this run.")
     checkpoint: str = Field(default="", description="Directory or hub id of a model that was trained elsewhere.")
     revision: str = Field(default="", description="Commit of a hub id.")
+
+    @model_validator(mode="after")
+    def _is_one_of_the_three(self) -> "RunSpec":
+        if self.checkpoint and self.is_trained:
+            raise ValueError(
+                f"run {self.name} has a checkpoint, so it is not trained here; leave out `objective` and `like`"
+            )
+        if not self.is_trained and (self.connected or self.data != "plain"):
+            raise ValueError(
+                f"run {self.name} is not trained here, so it has no training rows and no connection of its own; leave "
+                "out `data` and `connected`, or give it an `objective`"
+            )
+        if self.revision and not self.checkpoint:
+            raise ValueError(f"run {self.name} has a revision, but no checkpoint that it could be of")
+        return self
 
     @property
     def is_trained(self) -> bool:
@@ -79,20 +97,31 @@ def read_runs(written: object) -> tuple[RunSpec, ...]:
     """The runs of a recipe as its author wrote them: names, and mappings with a `name`.
 
     Raises:
-        ValueError: a run is unknown, stands twice, or is like itself or like one that is not known before it.
+        ValidationError: a run has a key or a value that no run has; its place in the list is in the error's location.
+        ValueError: a run is unknown, stands twice, is like itself or like one that is not known before it, or has the
+            name of one of the paper's and is another.
     """
     if isinstance(written, str) or not isinstance(written, Sequence):
         raise ValueError(f"expected a list of runs, got {written!r}; as in `runs: [ml-sft, cc-tuning]`")
+    if not written:
+        raise ValueError("the list is empty; expected one run or more, as in `runs: [ml-sft, cc-tuning]`")
     runs: dict[str, RunSpec] = {}
-    for each in written:
-        run = each if isinstance(each, RunSpec) else _read_run(each, {**KNOWN_RUNS, **runs})
+    for place, each in enumerate(written):
+        try:
+            run = each if isinstance(each, RunSpec) else _read_run(each, {**KNOWN_RUNS, **runs})
+        except ValidationError as error:
+            raise _at(place, error) from error
         if run.name in runs:
             raise ValueError(f"run {run.name} stands twice; give the second another name")
+        if run.name in KNOWN_RUNS and not _is_known(run):
+            raise ValueError(f"run {run.name} is not the run that this name has everywhere else; give it another name")
         runs[run.name] = run
     titles: dict[str, str] = {}
     for run in runs.values():
         if titles.setdefault(run.title, run.name) != run.name:
             raise ValueError(f"runs {titles[run.title]} and {run.name} have one label, {run.title!r}; change one")
+        if run.baseline == run.name:
+            raise ValueError(f"run {run.name} is held against itself; leave out `baseline`, or name another run")
         if run.baseline and run.baseline not in {**KNOWN_RUNS, **runs}:
             raise ValueError(f"run {run.name} is held against {run.baseline!r}, which is no run; {_known(runs)}")
     return tuple(runs.values())
@@ -104,19 +133,49 @@ def _read_run(written: object, known: Mapping[str, RunSpec]) -> RunSpec:
             raise ValueError(f"unknown run {written}; {_known(known)}")
         return known[written]
     if not isinstance(written, Mapping) or not isinstance(written.get("name"), str):
-        raise ValueError(f"a run is a name or a mapping with a `name`, got {written!r}")
+        raise ValueError(f"a run is a name or a mapping with a `name` of text, got {written!r}")
     values = dict(written)
     name, like = values["name"], values.pop("like", None)
+    values["set"] = _dotted(values.get("set") or {}, name)
     if like is None:
         start: dict[str, Any] = {"objective": None} if values.get("checkpoint") else {}
         return RunSpec(**start | values)
     if like == name:
         raise ValueError(f"run {name} is like itself; {_known(known)}")
-    if like not in known:
+    if not isinstance(like, str) or like not in known:
         raise ValueError(f"run {name} is like {like!r}, which is not known before it; {_known(known)}")
     start = known[like].model_dump(exclude={"name", "label"})
-    changes = start.pop("set") | dict(values.pop("set", None) or {})
+    changes = start.pop("set") | values.pop("set")
     return RunSpec(**start | values, set=changes)
+
+
+def _dotted(written: object, name: str) -> dict[str, Any]:
+    """`{training: {epochs: 1}}` as `{training.epochs: 1}`, so that a section's other keys stay what they are."""
+    if not isinstance(written, Mapping) or not all(isinstance(key, str) for key in written):
+        raise ValueError(f"run {name}: `set` is a mapping of keys, as in `{{training.epochs: 1}}`, got {written!r}")
+    dotted: dict[str, Any] = {}
+    for key, value in written.items():
+        is_section = isinstance(value, Mapping)
+        dotted |= {f"{key}.{at}": each for at, each in _dotted(value, name).items()} if is_section else {key: value}
+    return dotted
+
+
+def _is_known(run: RunSpec) -> bool:
+    """Whether it is the run of its name in the table, whatever it is called on a page and held against.
+
+    A name of the table stands for a row of the paper, and is compared with that row.
+    """
+    update = {"label": run.label, "baseline": run.baseline}
+    return KNOWN_RUNS[run.name].model_copy(update=update) == run
+
+
+def _at(place: int, error: ValidationError) -> ValidationError:
+    """The same errors, their location beginning with a place in the list."""
+    details = [
+        InitErrorDetails(type=each["type"], loc=(place, *each["loc"]), input=each["input"], ctx=each.get("ctx", {}))
+        for each in error.errors()
+    ]
+    return ValidationError.from_exception_data(error.title, details)
 
 
 def _known(known: Mapping[str, RunSpec]) -> str:

@@ -178,7 +178,10 @@ def load_tokenizer(
                 place.name, revision=place.revision or "main", trust_remote_code=False
             )
     except (OSError, ValueError) as error:
-        raise UnsupportedModel(f"no tokenizer could be loaded from {place.name}: {error}") from error
+        reason = " ".join(str(error).split()).rstrip(".")  # transformers spreads it over lines
+        raise UnsupportedModel(
+            f"no tokenizer could be loaded from {place.name}: {reason}; expected tokenizer.json beside the model"
+        ) from error
     for key in _PLACE_OF_LOADING:
         tokenizer.init_kwargs.pop(key, None)
     if chat_template != "tokenizer":

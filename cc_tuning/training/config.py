@@ -62,7 +62,9 @@ class TrainingConfig(BaseModel):
         description="Arithmetic of the passes and type of the saved weights. Weights and AdamW's moments stay float32 "
         "while training: at 1e-5 most updates are below what a bfloat16 weight can hold.",
     )
-    seed: int = Field(default=0, ge=0, description="Order of the rows, initial Decision Maker, noise of its choice.")
+    seed: int = Field(  # numpy takes no larger one
+        default=0, ge=0, lt=2**32, description="Order of the rows, initial Decision Maker, noise of its choice."
+    )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Low-rank adapters.")
 
 

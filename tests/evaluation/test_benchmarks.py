@@ -1,6 +1,7 @@
 """The benchmarks as values: the paper's six stay the default, and every figure says what it is for."""
 
 import pytest
+from pydantic import ValidationError
 
 from cc_tuning.evaluation.benchmark import ACCURACY, METRICS, Benchmark
 from cc_tuning.evaluation.benchmarks import BENCHMARKS, PAPER_BENCHMARKS
@@ -32,6 +33,13 @@ def test_a_new_benchmark_changes_no_fingerprint_of_a_recipe_that_does_not_name_i
     assert EvaluationConfig(benchmarks=("New",)).benchmarks == ("New",)
     assert PAPER_BENCHMARKS == ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum")
     assert EvaluationConfig().items_per_language == 1511
+
+
+def test_a_benchmark_that_stands_twice_or_nowhere_is_refused() -> None:
+    with pytest.raises(ValidationError, match="stands twice in XNLI, MKQA, XNLI"):
+        EvaluationConfig(benchmarks=("XNLI", "MKQA", "XNLI"))
+    with pytest.raises(ValidationError, match=r"unknown benchmarks \['XNLY'\]; known: XNLI"):
+        EvaluationConfig(benchmarks=("XNLY",))
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)

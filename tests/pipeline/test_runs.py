@@ -66,6 +66,13 @@ def test_a_run_like_another_has_what_that_one_has_but_for_what_it_says() -> None
     assert (second.data, second.title) == ("en", "B")
 
 
+def test_a_section_in_set_changes_the_keys_that_it_names_and_no_other() -> None:
+    nested = plan("[{name: a, like: ml-sft, set: {training: {epochs: 2, lora: {rank: 4}}}}]")
+    dotted = plan("[{name: a, like: ml-sft, set: {training.epochs: 2, training.lora.rank: 4}}]")
+    assert fingerprints(nested) == fingerprints(dotted)
+    assert nested.runs[0].recipe.training.learning_rate == nested.recipe.training.learning_rate == 1e-3
+
+
 def test_runs_are_written_as_they_are_read() -> None:
     runs = read_runs(
         ["base", "cc-tuning", {"name": "mean", "like": "cc-tuning", "set": {"connection.selector": "mean"}}]
@@ -137,9 +144,26 @@ def test_the_base_model_alone_needs_no_data() -> None:
 
 def test_a_checkpoint_from_elsewhere_is_evaluated_and_not_trained(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
     planned = plan(f"[{{name: theirs, checkpoint: '{tmp_path}'}}]")
     assert [step.label for step in planned] == ["world", "evaluate theirs", "report"]
     assert planned.runs[0].train is None and not planned.runs[0].spec.is_trained
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ((), r"has no config\.json and no \*\.safetensors; expected the folder of a model"),
+        (("config.json", "pytorch_model.bin"), r"has no \*\.safetensors; .*weights in pickles are never read"),
+    ],
+)
+def test_a_folder_that_is_no_model_is_refused_before_anything_is_trained(
+    files: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    for name in files:
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ConfigError, match=message):
+        plan(f"[ml-sft, {{name: theirs, checkpoint: '{tmp_path}'}}]")
 
 
 def test_ablations_of_selector_and_source_are_one_recipe() -> None:
@@ -191,7 +215,25 @@ def test_ablations_of_selector_and_source_are_one_recipe() -> None:
             "it has no Decision Maker to train",
         ),
         ("[{name: a, checkpoint: owner/model}]", "run a: revision is missing: pin the commit"),
-        ("[{name: a, like: ml-sft, objective: sorting}]", "objective"),
+        ("[{name: a, like: ml-sft, objective: sorting}]", r"runs\.0\.objective"),
+        (
+            "[base, {name: a, like: ml-sft, objectiv: sft}]",
+            r"unknown key `runs\.1\.objectiv`; did you mean `objective`",
+        ),
+        ("[]", "runs: the list is empty"),
+        (f"[{{name: {'a' * 101}, like: ml-sft}}]", "at most 100 characters"),
+        ("[{name: .., like: ml-sft}]", r"runs\.0\.name"),
+        ("[{name: a, like: [ml-sft]}]", r"run a is like \['ml-sft'\], which is not known before it"),
+        ("[{name: a, like: ml-sft, set: [1]}]", "run a: `set` is a mapping of keys.*got \\[1\\]"),
+        ("[{name: a, like: ml-sft, set: epochs}]", "run a: `set` is a mapping of keys.*got 'epochs'"),
+        ("[{name: a, like: ml-sft, set: {training: {1: 2}}}]", "run a: `set` is a mapping of keys"),
+        ("[{name: a, like: ml-sft, set: {execution: {threads: 2}}}]", "execution.threads, but where and how fast"),
+        ("[{name: a, like: ml-sft, baseline: a}]", "run a is held against itself"),
+        ("[{name: cc-tuning, connected: true, data: mt}]", "run cc-tuning is not the run that this name has"),
+        ("[{name: a, like: cc-tuning, checkpoint: tests}]", "run a has a checkpoint, so it is not trained here"),
+        ("[{name: a, checkpoint: tests, connected: true}]", "run a is not trained here, so it has no training rows"),
+        ("[{name: a, like: base, data: mt}]", "run a is not trained here, so it has no training rows"),
+        ("[{name: a, like: ml-sft, revision: abc}]", "run a has a revision, but no checkpoint"),
     ],
 )
 def test_a_run_that_cannot_be_is_refused_with_its_name(runs: str, message: str) -> None:
@@ -207,6 +249,9 @@ def test_a_run_that_cannot_be_is_refused_with_its_name(runs: str, message: str) 
         ("[ml-sft]", "[-1]", "expected different numbers"),
         ("[{name: a, like: ml-sft, set: {training.seed: 1}}]", "[2, 3]", "run a sets training.seed, and so do `seeds`"),
         ("[ml-sft, {name: ml-sft-seed1, like: base}]", "[1]", "would both be called ml-sft-seed1"),
+        ("[ml-sft, {name: ml-sft-seed1, like: cc-tuning}]", "[1]", "would both be called ml-sft-seed1"),
+        ("[ml-sft]", "[0, 4294967296]", r"run ml-sft: training\.seed: .*less than 4294967296"),
+        ("[{name: a, like: ml-sft, set: {training: {seed: 1}}}]", "[2, 3]", "run a sets training.seed, and so do"),
     ],
 )
 def test_seeds_that_cannot_be_are_refused(runs: str, seeds: str, message: str) -> None:
