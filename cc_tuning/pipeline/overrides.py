@@ -15,11 +15,15 @@ _OF_THE_WHOLE = {"name", "runs", "seeds"}
 
 
 def lay_over(values: dict[str, Any], key: str, value: Any) -> None:
-    """Put `value` at the dotted `key` of `values`, whose sections are mappings.
+    """Put `value` at the dotted `key` of `values`, whose sections are mappings; of a section, what it names alone.
 
     Raises:
         ValueError: a part of the key is a value and not a section.
     """
+    if isinstance(value, dict):
+        for name, part in value.items():
+            lay_over(values, f"{key}.{name}", part)
+        return
     *parents, last = key.split(".")
     section = values
     for parent in parents:

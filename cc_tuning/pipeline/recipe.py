@@ -8,7 +8,7 @@ small world of `cc_tuning/miniature` and the tiny models that live in it.
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_serializer, field_validator, model_validator
 
 from cc_tuning.distillation.config import DistillationConfig
 from cc_tuning.evaluation.config import EvaluationConfig
@@ -103,7 +103,7 @@ class Recipe(Section):
         min_length=1,
         description="What to train and evaluate: rows of the paper's Table 1 by name, `base`, or runs of your own.",
     )
-    seeds: tuple[int, ...] = Field(
+    seeds: tuple[StrictInt, ...] = Field(
         default=(), description="Each trained run once per seed, which takes `training.seed`'s place; none: once."
     )
     model: ModelSection

@@ -66,6 +66,11 @@ def test_overrides_reach_every_depth_and_keep_their_yaml_type(recipe_file: Path)
     assert recipe.execution.store == Path("elsewhere")
 
 
+def test_a_section_as_an_override_changes_the_keys_that_it_names(recipe_file: Path) -> None:
+    recipe = load_recipe(recipe_file, ["training.learning_rate=3e-4", "training={epochs: 1, lora: {rank: 2}}"])
+    assert (recipe.training.learning_rate, recipe.training.epochs, recipe.training.lora.rank) == (3e-4, 1, 2)
+
+
 @pytest.mark.parametrize("override", ["training.epochs", "=1", "name.first=1", "training.epochs=[1"])
 def test_an_override_that_is_none_is_refused(recipe_file: Path, override: str) -> None:
     with pytest.raises(ConfigError, match="override"):

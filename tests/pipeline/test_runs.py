@@ -246,6 +246,7 @@ def test_a_run_that_cannot_be_is_refused_with_its_name(runs: str, message: str) 
     [
         ("[base]", "[1]", "seeds are of trained runs"),
         ("[ml-sft]", "[1, 1]", "expected different numbers"),
+        ("[ml-sft]", "[true, false]", "seeds"),
         ("[ml-sft]", "[-1]", "expected different numbers"),
         ("[{name: a, like: ml-sft, set: {training.seed: 1}}]", "[2, 3]", "run a sets training.seed, and so do `seeds`"),
         ("[ml-sft, {name: ml-sft-seed1, like: base}]", "[1]", "would both be called ml-sft-seed1"),
