@@ -18,6 +18,7 @@ from cc_tuning.training.dataset import MicroBatchRows, Rows
 from cc_tuning.training.failures import named_when_out_of_memory
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.models import build_model
+from cc_tuning.training.validation import split_rows
 from data_contracts.errors import ContractViolation
 from tests.training.jobs import MakeJob, column
 from tests.training.preference import BETA, LAMBDA, REFERENCE_FILE, Preference
@@ -52,7 +53,8 @@ def trained(job: TrainingJob, reference: Path, monkeypatch: pytest.MonkeyPatch) 
     tokenizer, arguments = load_tokenizer(job.tokenizer), training_arguments(job)
     rows = Rows.of(PREFERENCES, Preference.contract)
     torch.manual_seed(0)
-    run.build_trainer(job, build_model(job, tokenizer), arguments, rows, tokenizer).train()
+    split = split_rows(rows, job.config.training.validation_fraction, seed=0)
+    run.build_trainer(job, build_model(job, tokenizer), arguments, split, tokenizer).train()
     return job
 
 
