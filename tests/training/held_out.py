@@ -2,9 +2,14 @@
 
 from typing import Any
 
+import torch
+
+from cc_tuning.model.connection import CrossLingualModel, load_checkpoint
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.metrics import read_metrics
-from cc_tuning.training.validation import held_out_indices
+from cc_tuning.training.objectives.sft import SupervisedFineTuning
+from cc_tuning.training.parquet_rows import read_rows
+from cc_tuning.training.validation import held_out_indices, split_rows
 from tests.training.jobs import write_rows
 
 ROWS, FRACTION, HELD_OUT, STEPS, BEST = 24, 0.25, 6, 15, 7
@@ -33,3 +38,24 @@ def validation_losses(job: TrainingJob) -> dict[int, float]:
     """By step."""
     lines = read_metrics(job.folder / "metrics.jsonl")
     return {line["step"]: line["validation_loss"] for line in lines if "validation_loss" in line}
+
+
+def slow_loss(job: TrainingJob) -> float:
+    """Of the published checkpoint over the held-out rows: one row and one token at a time."""
+    model: Any = load_checkpoint(job.folder / "checkpoint").eval()
+    rows = split_rows(read_rows(job.rows, SupervisedFineTuning.contract), FRACTION, job.config.training.seed).held_out
+    assert rows is not None
+    total, tokens = 0.0, 0
+    for row in (rows[index] for index in range(len(rows))):
+        ids, english, prompt = row["input_ids"], row["english_input_ids"], row["prompt_length"]
+        inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
+        if isinstance(model, CrossLingualModel):
+            inputs["connection_positions"] = torch.tensor([prompt - 1])
+            inputs["english_input_ids"] = torch.tensor([english])
+            inputs["english_attention_mask"] = torch.ones(1, len(english), dtype=torch.long)
+            inputs["english_positions"] = torch.tensor([len(english) - 1])
+        with torch.no_grad():
+            log_probabilities = model(**inputs).logits[0].double().log_softmax(-1)
+        total -= sum(float(log_probabilities[place - 1, ids[place]]) for place in range(prompt, len(ids)))
+        tokens += len(ids) - prompt
+    return total / tokens

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from cc_tuning.errors import ConfigError, TrainingFailed
-from cc_tuning.model.connection import CrossLingualModel, load_checkpoint
+from cc_tuning.model.connection import load_checkpoint
 from cc_tuning.training import config as training_config
 from cc_tuning.training import run
 from cc_tuning.training.config import TrainConfig, TrainingConfig
@@ -37,6 +36,7 @@ from tests.training.held_out import (
     ROWS,
     STEPS,
     TURNING,
+    slow_loss,
     validation_losses,
     with_turning_rows,
 )
@@ -53,27 +53,6 @@ def make_turning(make_job: MakeJob) -> MakeJob:
         return with_turning_rows(make_job(name, kind, execution, **(TURNING | training)))
 
     return make
-
-
-def slow_loss(job: TrainingJob) -> float:
-    """Of the published checkpoint over the held-out rows: one row and one token at a time."""
-    model: Any = load_checkpoint(job.folder / "checkpoint").eval()
-    rows = split_rows(read_rows(job.rows, SupervisedFineTuning.contract), FRACTION, job.config.training.seed).held_out
-    assert rows is not None
-    total, tokens = 0.0, 0
-    for row in (rows[index] for index in range(len(rows))):
-        ids, english, prompt = row["input_ids"], row["english_input_ids"], row["prompt_length"]
-        inputs = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
-        if isinstance(model, CrossLingualModel):
-            inputs["connection_positions"] = torch.tensor([prompt - 1])
-            inputs["english_input_ids"] = torch.tensor([english])
-            inputs["english_attention_mask"] = torch.ones(1, len(english), dtype=torch.long)
-            inputs["english_positions"] = torch.tensor([len(english) - 1])
-        with torch.no_grad():
-            log_probabilities = model(**inputs).logits[0].double().log_softmax(-1)
-        total -= sum(float(log_probabilities[place - 1, ids[place]]) for place in range(prompt, len(ids)))
-        tokens += len(ids) - prompt
-    return total / tokens
 
 
 # -- which rows, which steps
