@@ -99,6 +99,11 @@ def check_engine(job: TrainingJob) -> None:
         ConfigError: the engine is not installed, or cannot do what the job asks for.
     """
     execution, training = job.execution, job.config.training
+    if execution.sharding == "zero3" and training.validation_fraction:
+        raise ConfigError(
+            f"training.validation_fraction {training.validation_fraction} with execution.sharding 'zero3': the best "
+            "checkpoint cannot be taken up again under DeepSpeed; set execution.sharding to fsdp2"
+        )
     if execution.sharding == "zero3" and find_spec("deepspeed") is None:
         raise ConfigError(
             "execution.sharding is 'zero3', but DeepSpeed is not installed; install it with "
@@ -108,11 +113,6 @@ def check_engine(job: TrainingJob) -> None:
         raise ConfigError(
             "execution.compile with execution.sharding 'zero3': DeepSpeed gathers weights inside the compiled blocks; "
             "set execution.sharding to fsdp2, or compile to false"
-        )
-    if execution.sharding == "zero3" and training.validation_fraction:
-        raise ConfigError(
-            f"training.validation_fraction {training.validation_fraction} with execution.sharding 'zero3': the best "
-            "checkpoint cannot be taken up again under DeepSpeed; set execution.sharding to fsdp2"
         )
     if execution.sharding != "none" and training.optimizer == "adafactor":
         raise ConfigError(
