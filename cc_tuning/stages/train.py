@@ -27,7 +27,8 @@ logger = logging.getLogger(__name__)
 
 
 def build_training(build: Build[TrainConfig]) -> RowCounts:
-    """Writes `checkpoint/`, `metrics.jsonl` and `summary.json`; every training row is kept.
+    """Writes `checkpoint/`, `metrics.jsonl` and `summary.json`; every training row is kept, those
+    that are held out for validation too.
 
     Raises:
         ConfigError: the device is not there.

@@ -11,7 +11,12 @@ import torch.distributed
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from cc_tuning.training.metrics import SELECTION_COUNT, dense_line, read_metrics
-from cc_tuning.training.trainer_checkpoints import remove_old_checkpoints, write_checkpoint_manifest
+from cc_tuning.training.trainer_checkpoints import (
+    checkpoint_of_step,
+    remove_old_checkpoints,
+    write_checkpoint_manifest,
+)
+from cc_tuning.training.validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +69,21 @@ class TrainingMetrics(TrainerCallback):
         self._tell_progress(state.global_step, state.max_steps, "steps")
 
 
+class ValidationLines(TrainerCallback):
+    """Asks for a line at each step after which the held-out rows are measured: LengthGroupedTrainer adds their loss."""
+
+    def __init__(self, validation: Validation) -> None:
+        self._validation = validation
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        control.should_log = control.should_log or self._validation.is_due(state.global_step, state.max_steps)
+        return control
+
+
 class CheckpointManifests(TrainerCallback):
-    """Completes each checkpoint with its manifest, then removes all but the newest two."""
+    """Completes each checkpoint with its manifest, then removes all but the newest two and the best."""
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -81,6 +99,6 @@ class CheckpointManifests(TrainerCallback):
             return
         assert args.output_dir is not None
         folder = Path(args.output_dir)
-        checkpoint = folder / f"checkpoint-{state.global_step}"
+        checkpoint = checkpoint_of_step(folder, state.global_step)
         write_checkpoint_manifest(checkpoint)
         remove_old_checkpoints(folder, checkpoint)

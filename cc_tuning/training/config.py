@@ -62,8 +62,24 @@ class TrainingConfig(BaseModel):
         description="Arithmetic of the passes and type of the saved weights. Weights and AdamW's moments stay float32 "
         "while training: at 1e-5 most updates are below what a bfloat16 weight can hold.",
     )
+    validation_fraction: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the rows that is held out, by a hash of seed and row id; the checkpoint with the lowest "
+        "loss over them is kept. 0 trains all rows and keeps the last step (paper).",
+    )
+    validations: int = Field(
+        default=10,
+        ge=1,
+        description="Times in the run that the loss of the held-out rows is measured, at equally spaced steps, the "
+        "last one among them; without held-out rows it is not used.",
+    )
     seed: int = Field(  # numpy takes no larger one
-        default=0, ge=0, lt=2**32, description="Order of the rows, initial Decision Maker, noise of its choice."
+        default=0,
+        ge=0,
+        lt=2**32,
+        description="Order of the rows, initial Decision Maker, noise of its choice, choice of held-out rows.",
     )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Low-rank adapters.")
 
@@ -72,8 +88,8 @@ class TrainConfig(BaseModel):
     """Identity of the stage `train`: an objective with its hyper-parameters, on a model with or without a connection.
 
     Raises:
-        ConfigError: adapters beside an objective that chooses what trains, or a rate of a Decision Maker that is not
-            there.
+        ConfigError: adapters beside an objective that chooses what trains, no held-out rows for an objective that needs
+            some, or a rate of a Decision Maker that is not there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,6 +110,15 @@ class TrainConfig(BaseModel):
                 f"objective {self.objective!r} with training.lora.rank {rank}: the objective trains {trained}, the "
                 "adapters train in the place of the model's weights; take `sft` with "
                 "training.lora.target_modules, or set training.lora.rank to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_held_out_where_they_are_needed(self) -> Self:
+        if OBJECTIVES[self.objective].needs_validation and self.training.validation_fraction == 0:
+            raise ConfigError(
+                f"objective {self.objective!r} with training.validation_fraction 0: it keeps the checkpoint with the "
+                "lowest validation loss, so it needs held-out rows; set training.validation_fraction, as in 0.05"
             )
         return self
 

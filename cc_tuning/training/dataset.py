@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -49,6 +49,21 @@ class MicroBatchRows(NamedTuple):
     is_idle: bool = False
 
 
+class RowsByIndex(Protocol):
+    """Whatever holds rows: a sequence of them, or other `Rows`."""
+
+    def __getitem__(self, index: int, /) -> Row: ...
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    rows: RowsByIndex
+    indices: Sequence[int]
+
+    def __getitem__(self, index: int, /) -> Row:
+        return self.rows[self.indices[index]]
+
+
 class Rows(Dataset[Row]):
     """Rows by index, with what the sampler asks of all of them.
 
@@ -60,7 +75,7 @@ class Rows(Dataset[Row]):
     """
 
     def __init__(
-        self, rows: Sequence[Row], row_ids: Sequence[str], lengths: np.ndarray, english_lengths: np.ndarray, place: str
+        self, rows: RowsByIndex, row_ids: Sequence[str], lengths: np.ndarray, english_lengths: np.ndarray, place: str
     ) -> None:
         if not row_ids:
             raise TrainingFailed(f"{place} has no rows to train on; look at its quarantine.parquet and the selection")
@@ -85,6 +100,12 @@ class Rows(Dataset[Row]):
         english_lengths = [len(row[ENGLISH_PROMPT]) for row in rows]
         row_ids = [str(row["row_id"]) for row in rows]
         return cls(rows, row_ids, np.array(lengths), np.array(english_lengths), "the list of rows")
+
+    def subset(self, indices: Sequence[int]) -> "Rows":
+        """The rows of these indices, in this order; they stay where they are."""
+        chosen = _Chosen(self, indices)
+        row_ids = [self.row_ids[index] for index in indices]
+        return Rows(chosen, row_ids, self.lengths[indices], self.english_lengths[indices], "the chosen rows")
 
     def __len__(self) -> int:
         return len(self.row_ids)

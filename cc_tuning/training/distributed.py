@@ -15,7 +15,7 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType, str_to_bool
 from torch import Tensor, nn
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from transformers import Trainer
 
 from cc_tuning.errors import ConfigError
@@ -99,6 +99,11 @@ def check_engine(job: TrainingJob) -> None:
         ConfigError: the engine is not installed, or cannot do what the job asks for.
     """
     execution, training = job.execution, job.config.training
+    if execution.sharding == "zero3" and training.validation_fraction:
+        raise ConfigError(
+            f"training.validation_fraction {training.validation_fraction} with execution.sharding 'zero3': the best "
+            "checkpoint cannot be taken up again under DeepSpeed; set execution.sharding to fsdp2"
+        )
     if execution.sharding == "zero3" and find_spec("deepspeed") is None:
         raise ConfigError(
             "execution.sharding is 'zero3', but DeepSpeed is not installed; install it with "
@@ -167,6 +172,16 @@ def keep_arithmetic(trainer: Trainer, selector: nn.Module | None) -> None:
     plugin.mixed_precision_policy = MixedPrecisionPolicy(param_dtype=torch.bfloat16, reduce_dtype=torch.float32)
     if selector is not None and any(True for _ in selector.parameters()):
         fully_shard(selector, mp_policy=MixedPrecisionPolicy(cast_forward_inputs=False))
+
+
+def reshard(model: nn.Module) -> None:
+    """Free what FSDP2 has gathered for a forward pass that no backward pass follows; nothing under other engines.
+
+    The outermost module keeps its weights whole until its backward pass, and a checkpoint would find them so.
+    """
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def gathered_state(trainer: Trainer) -> dict[str, Tensor] | None:

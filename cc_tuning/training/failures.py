@@ -33,6 +33,22 @@ def check_finite(logs: Mapping[str, float], steps: Sequence[MeasuredStep], step:
     )
 
 
+def check_finite_validation(loss: float, measured: MeasuredStep, max_steps: int) -> None:
+    """Stop where the loss of the held-out rows is not a finite number: it says of no checkpoint that it is the best.
+
+    `measured` are this rank's micro-batches of held-out rows.
+
+    Raises:
+        TrainingFailed: with the held-out rows of this rank whose loss is not finite.
+    """
+    if not math.isfinite(loss):
+        raise TrainingFailed(
+            f"step {measured.step} of {max_steps}: validation loss {loss}, expected a finite number. "
+            f"{_first_bad([measured])}. Look at these rows, which are held out of training, or set training.dtype to "
+            "float32"
+        )
+
+
 def _first_bad(steps: Sequence[MeasuredStep]) -> str:
     for measured in steps:
         is_finite = torch.isfinite(measured.losses).tolist()

@@ -13,6 +13,7 @@ SELECTION_COUNT = "selection_count/layer_"
 """Followed by the number of a layer from 1: the key of its count, one number each, which every tracker takes."""
 _FORMATS = {
     "decision_maker_learning_rate": "dm lr {:.1e}",
+    "validation_loss": "validation {:.3f}",
     "temperature": "tau {:.2f}",
     "selection_entropy": "entropy {:.2f}",
     "selection_cosine": "cosine {:.2f}",
@@ -31,7 +32,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     device's peak is not known) and memory_gb, and the metrics of the objective (means over rows). CC-Tuning has
     english_padding, selection_entropy (nats) and selection_cosine (of the English vector and the same layer's own
     activation at t*), both means over rows, selection_counts (rows per layer) and, with a Decision Maker, temperature
-    and its own learning rate if it has one.
+    and its own learning rate if it has one. A step after which held-out rows were measured has validation_loss.
     """
     if not path.is_file():
         return []

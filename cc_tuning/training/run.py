@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainingArguments, set_seed
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
 from cc_tuning.runtime.subprocesses import tell_progress
 from cc_tuning.text.prompts import load_tokenizer
 from cc_tuning.training.arguments import training_arguments
-from cc_tuning.training.callbacks import CheckpointManifests, TrainingMetrics
+from cc_tuning.training.callbacks import CheckpointManifests, TrainingMetrics, ValidationLines
 from cc_tuning.training.collators import Collator, ConnectionCollator, RowNoise
 from cc_tuning.training.connection import ConnectionTraining
 from cc_tuning.training.dataset import Rows
@@ -29,6 +29,7 @@ from cc_tuning.training.objectives.base import Objective
 from cc_tuning.training.objectives.table import load_objective
 from cc_tuning.training.trainer import LengthGroupedTrainer
 from cc_tuning.training.trainer_checkpoints import step_of
+from cc_tuning.training.validation import Split, Validation, split_rows
 from data_contracts.files import write_json
 from data_contracts.fingerprint import digest_of_files
 from data_contracts.layout import CHECKPOINT, METRICS, TRAINING_SUMMARY
@@ -39,9 +40,11 @@ logger = logging.getLogger(__name__)
 def train_on(rows: Rows, job: TrainingJob) -> None:
     """Train to the last step and leave `checkpoint/`, `metrics.jsonl` and `summary.json` in the job's folder.
 
+    The checkpoint is that of the last step, or with held-out rows the one with the lowest validation loss.
+
     Raises:
-        ConfigError: the engine, the adapter or the attention cannot be had here, or the checkpoint to go on from was
-            written by another engine.
+        ConfigError: the fraction holds no row out, or all; the engine, the adapter or the attention cannot be had here;
+            or the checkpoint to go on from was written by another engine.
         TrainingFailed: the loss is not finite, or memory ran out.
         UnsupportedModel: the base model's vocabulary is smaller than the tokenizer's, or its family is unknown and the
             job asks for its parts.
@@ -50,6 +53,7 @@ def train_on(rows: Rows, job: TrainingJob) -> None:
     if job.resume_from:
         check_same_engine(job.resume_from, job)
     torch.set_num_threads(job.execution.threads)
+    split = split_rows(rows, job.config.training.validation_fraction, job.config.training.seed)
     tokenizer = load_tokenizer(job.tokenizer)
     arguments = training_arguments(job)
     set_seed(job.config.training.seed)
@@ -57,37 +61,53 @@ def train_on(rows: Rows, job: TrainingJob) -> None:
     uses_cache = model.base.config.use_cache
     if job.execution.compile:
         compile_blocks(model.base)
-    trainer = build_trainer(job, model, arguments, rows, tokenizer)
+    trainer = build_trainer(job, model, arguments, split, tokenizer)
     torch.manual_seed(stream_seed(job, arguments.process_index))
     trainer.train(resume_from_checkpoint=str(job.resume_from) if job.resume_from else None)
+    kept_step = trainer.restore_best()
     whole = whole_model(job, trainer, model, tokenizer)
     if whole is not None:
         whole.base.config.use_cache = uses_cache  # the Trainer turns it off, also for whoever loads the checkpoint
         save_checkpoint(job, whole, tokenizer)
-        write_json(job.folder / TRAINING_SUMMARY, summary(job, whole.trained, trainer.state.global_step, len(rows)))
-        logger.info("training finished: %d steps on %d rows", trainer.state.global_step, len(rows))
+        write_json(
+            job.folder / TRAINING_SUMMARY, summary(job, whole.trained, trainer.state.global_step, split, kept_step)
+        )
+        logger.info(
+            "training finished: %d steps on %d rows, step %d is kept",
+            trainer.state.global_step,
+            len(split.training),
+            kept_step,
+        )
 
 
 def build_trainer(
     job: TrainingJob,
     model: JobModel,
     arguments: TrainingArguments,
-    rows: Rows,
+    split: Split,
     tokenizer: PreTrainedTokenizerBase,
 ) -> LengthGroupedTrainer:
     """The Trainer of a job, with our callbacks and no others that speak."""
     objective, connected = load_objective(job.config.objective), model.connected
+    layers = model.base.config.num_hidden_layers
     rate = job.config.training.decision_maker_learning_rate
+    callbacks: list[TrainerCallback] = [TrainingMetrics(job.folder / METRICS, tell_progress), CheckpointManifests()]
+    validation = None
+    if split.held_out is not None:
+        collate = build_collator(job, objective, tokenizer, None)
+        validation = Validation(split.held_out, collate, job.config.training.validations)
+        callbacks.append(ValidationLines(validation))
     named: dict[str, Any] = {
         "model": model.trained,
         "objective": objective,
-        "rows": rows,
-        "collate": build_collator(job, objective, tokenizer, model.base.config.num_hidden_layers),
+        "rows": split.training,
+        "collate": build_collator(job, objective, tokenizer, training_noise(job, layers)),
         "batch_shape": batch_shape(job),
         "flops": flops_of_model(model.base.config, trained_share(model.trained)),
         "connection": None if connected is None else ConnectionTraining(connected, rate),
+        "validation": validation,
         "args": arguments,
-        "callbacks": [TrainingMetrics(job.folder / METRICS, tell_progress), CheckpointManifests()],
+        "callbacks": callbacks,
     }
     if model.adapter is None:
         trainer = LengthGroupedTrainer(**named)
@@ -101,16 +121,24 @@ def build_trainer(
     return trainer
 
 
-def build_collator(job: TrainingJob, objective: Objective, tokenizer: PreTrainedTokenizerBase, layers: int) -> Collator:
-    """How rows become the objective's batches, with what a connection of `layers` layers reads if there is one."""
+def build_collator(
+    job: TrainingJob, objective: Objective, tokenizer: PreTrainedTokenizerBase, noise: RowNoise | None
+) -> Collator:
+    """How rows become the objective's batches, with what a connection reads if there is one."""
     pad_token_id = tokenizer.pad_token_id
     assert isinstance(pad_token_id, int)
     collate = objective.collator(pad_token_id, job.inputs)
     connection = job.config.connection
     if connection is None:
         return collate
-    noise = None if connection.selector == "mean" else RowNoise(job.config.training.seed, layers)
     return ConnectionCollator(collate, objective.contract.sequences, pad_token_id, connection.offset, noise)
+
+
+def training_noise(job: TrainingJob, layers: int) -> RowNoise | None:
+    """The noise that rows are trained with, in the choice among `layers` layers; None where nothing is chosen."""
+    connection = job.config.connection
+    chooses = connection is not None and connection.selector != "mean"
+    return RowNoise(job.config.training.seed, layers) if chooses else None
 
 
 def stream_seed(job: TrainingJob, rank: int) -> int:
@@ -123,15 +151,17 @@ def stream_seed(job: TrainingJob, rank: int) -> int:
     return job.config.training.seed + rank + 1_000_003 * step
 
 
-def summary(job: TrainingJob, model: nn.Module, steps: int, rows: int) -> dict[str, Any]:
-    """How the run went; `checkpoint_sha256` is the digest of the finished checkpoint folder."""
+def summary(job: TrainingJob, model: nn.Module, steps: int, split: Split, kept_step: int) -> dict[str, Any]:
+    """How the run went; `checkpoint_sha256` is the digest of the finished checkpoint folder, of step `kept_step`."""
     lines = read_metrics(job.folder / METRICS)
     counts = [line["selection_counts"] for line in lines if "selection_counts" in line]
     return {
         "objective": job.config.objective,
         "connected": job.config.connection is not None,
-        "rows": rows,
+        "rows": len(split.training),
+        "held_out_rows": 0 if split.held_out is None else len(split.held_out),
         "steps": steps,
+        "kept_step": kept_step,
         "epochs": job.config.training.epochs,
         "parameters": sum(tensor.numel() for tensor in model.parameters()),
         "first_loss": lines[0]["loss"] if lines else None,

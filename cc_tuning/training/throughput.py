@@ -71,6 +71,10 @@ class Measurements:
         if self._started is None:
             self._started = time.monotonic()
 
+    def restart_clock(self) -> None:
+        """Leave what was done since the last line out of the time of the next."""
+        self._started = time.monotonic()
+
     def add_step(self, step: int, batches: StepBatches, losses: Tensor) -> None:
         """Count one trained step of this rank; `losses [micro-batches]` stay where they are."""
         row_ids = [[] if batch.is_idle else batch.row_ids for batch in batches.micro_batches]

@@ -7,6 +7,7 @@ to step: its own accumulation has a fixed number. What it sees beside that is it
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,19 +19,28 @@ from transformers import Trainer
 from cc_tuning.training.collators import Collator, MicroBatch, StepBatches, StepCollator
 from cc_tuning.training.connection import ConnectionTraining
 from cc_tuning.training.dataset import Rows
-from cc_tuning.training.failures import check_finite, named_when_out_of_memory, named_when_out_of_memory_elsewhere
+from cc_tuning.training.distributed import reshard
+from cc_tuning.training.failures import (
+    check_finite,
+    check_finite_validation,
+    named_when_out_of_memory,
+    named_when_out_of_memory_elsewhere,
+)
 from cc_tuning.training.flops import ModelFlops, peak_flops
 from cc_tuning.training.objectives.base import Objective
 from cc_tuning.training.sampler import BatchShape, LengthGroupedBatches
-from cc_tuning.training.throughput import Measurements, RowFigures
+from cc_tuning.training.throughput import MeasuredStep, Measurements, RowFigures
+from cc_tuning.training.trainer_checkpoints import checkpoint_of_step
+from cc_tuning.training.validation import Validation
 
 
 class LengthGroupedTrainer(Trainer):
     """A Trainer whose ranks read `LengthGroupedBatches` of `rows` and minimise `objective`.
 
     `collate` makes one micro-batch, with what the connection reads where there is one; `connection` is the connection's
-    part in training, or None. `flops` are those of the model. The loader is not prepared by accelerate: that would deal
-    batches to ranks anew and repeat rows to make them even.
+    part in training, or None. `flops` are those of the model. With `validation` the loss of held-out rows is measured
+    on the way, the lowest so far is saved, and `restore_best` takes it up. The loader is not prepared by accelerate:
+    that would deal batches to ranks anew and repeat rows to make them even.
 
     Raises:
         TrainingFailed: the loss or the gradient norm is not finite, or memory ran out; the message names the rows.
@@ -47,11 +57,12 @@ class LengthGroupedTrainer(Trainer):
         batch_shape: BatchShape,
         flops: ModelFlops,
         connection: ConnectionTraining | None = None,
+        validation: Validation | None = None,
         **named: Any,
     ) -> None:
         super().__init__(model, train_dataset=rows, **named)
         self._objective, self._connection = objective, connection
-        self._rows, self._collate, self._batch_shape = rows, collate, batch_shape
+        self._rows, self._collate, self._batch_shape, self._validation = rows, collate, batch_shape, validation
         device = self.args.device
         self._figures = RowFigures(objective.metrics, (), device)
         self._choices = RowFigures((), (), device) if connection is None else connection.figures(device)
@@ -62,7 +73,9 @@ class LengthGroupedTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """The steps of this rank."""
-        rows = self._rows
+        return self._loader(self._rows, self._collate)
+
+    def _loader(self, rows: Rows, collate: Collator) -> DataLoader[Any]:
         batches = LengthGroupedBatches(
             rows.row_ids,
             rows.lengths,
@@ -74,7 +87,7 @@ class LengthGroupedTrainer(Trainer):
         return EpochDataLoader(
             rows,
             batch_sampler=batches,
-            collate_fn=StepCollator(self._collate),
+            collate_fn=StepCollator(collate),
             pin_memory=self.args.dataloader_pin_memory,
             generator=torch.Generator(),  # the global one belongs to dropout
         )
@@ -166,7 +179,52 @@ class LengthGroupedTrainer(Trainer):
             share = logs["learning_rate"] / self.args.learning_rate
             in_force = {} if self._connection is None else self._connection.in_force(share)
             logs = {**logs, **in_force, **self._measurements.take()}
+            if self._validation is not None and self._validation.is_due(self.state.global_step, self.state.max_steps):
+                logs["validation_loss"] = self._validate(self._validation)
+                self._measurements.restart_clock()
         super().log(logs, start_time)
+
+    # -- held-out rows
+
+    def _validate(self, validation: Validation) -> float:
+        """The loss of the held-out rows now. The lowest so far is saved, and noted in the state of all checkpoints."""
+        loss = self._validation_loss(validation)
+        if self.state.best_metric is None or loss < self.state.best_metric:
+            self.state.best_metric, self.state.best_global_step = loss, self.state.global_step
+            self.control.should_save = True
+        return loss
+
+    def _validation_loss(self, validation: Validation) -> float:
+        """The objective's loss over the held-out rows, divided by their count over all ranks."""
+        step, device = self.state.global_step, self.args.device
+        batches = list(self._loader(validation.rows, validation.collate))
+        micro_batches = [micro_batch for batch in batches for micro_batch in batch.micro_batches]
+        count = self._get_num_items_in_batch(batches, device)
+        model = self.model_wrapped.eval()
+        losses = torch.zeros(len(micro_batches), dtype=torch.float64, device=device)
+        for number, micro_batch in enumerate(micro_batches):
+            with named_when_out_of_memory(step, micro_batch), torch.no_grad(), self.compute_loss_context_manager():
+                part = self._objective.loss(model, self._prepare_inputs(micro_batch.batch), count).loss
+            losses[number] = 0 if micro_batch.is_idle else part
+        reshard(model)
+        model.train()
+        total = float(self.accelerator.reduce(losses.sum(), "sum"))
+        row_ids = [[] if micro_batch.is_idle else micro_batch.row_ids for micro_batch in micro_batches]
+        check_finite_validation(total, MeasuredStep(step, row_ids, losses), self.state.max_steps)
+        return total
+
+    def restore_best(self) -> int:
+        """Take up the weights with the lowest validation loss, if rows are held out; gives the step they are of.
+
+        Every rank must call it.
+        """
+        last, best = self.state.global_step, self.state.best_global_step
+        if best is None or best == last:
+            return last
+        assert self.args.output_dir is not None
+        folder = checkpoint_of_step(Path(self.args.output_dir), best)
+        self._load_from_checkpoint(str(folder), self.model_wrapped if self.is_fsdp_enabled else self.model)
+        return best
 
 
 class EpochDataLoader(DataLoader[Any]):

@@ -3,7 +3,8 @@
 The Trainer writes a checkpoint file by file. It resumes without a word from one that lost its optimizer state (to other
 weights), and fails on one whose weights are cut. So each checkpoint gets a manifest, written last, with the sha256 of
 every file, and training resumes from the newest checkpoint that matches its manifest; otherwise from the first step,
-which gives the same weights later.
+which gives the same weights later. Where rows are held out, the best checkpoint so far has to be whole too: a run ends
+with the best of all.
 """
 
 import logging
@@ -19,6 +20,7 @@ logger = logging.getLogger(__name__)
 
 MANIFEST = "checkpoint_manifest.json"
 KEPT_CHECKPOINTS = 2
+_STATE = "trainer_state.json"
 _DAMAGED = "damaged-"
 _CHECKPOINT_NAME = re.compile(r"checkpoint-(\d+)")
 
@@ -70,6 +72,30 @@ def step_of(checkpoint: Path) -> int:
     return int(match[1])
 
 
+def checkpoint_of_step(trainer_folder: Path, step: int) -> Path:
+    """Where the Trainer saves after `step`."""
+    return trainer_folder / f"checkpoint-{step}"
+
+
+def best_checkpoint(checkpoint: Path) -> Path | None:
+    """The one with the lowest validation loss up to `checkpoint`; None without held-out rows, or when unreadable."""
+    try:
+        best = read_json(checkpoint / _STATE)["best_global_step"]
+    except (ArtifactMismatch, KeyError, TypeError):
+        return None
+    return None if best is None else checkpoint_of_step(checkpoint.parent, int(best))
+
+
+def find_damage_for_resuming(checkpoint: Path) -> str | None:
+    """Why training cannot go on from `checkpoint`, itself or the best one so far, which may be what it ends with."""
+    damage = find_damage(checkpoint)
+    best = None if damage else best_checkpoint(checkpoint)
+    if best is None or best == checkpoint:
+        return damage
+    damage_of_best = find_damage(best)
+    return damage_of_best and f"the best one before it, of step {step_of(best)}, is lost: {damage_of_best}"
+
+
 def newest_complete_checkpoint(trainer_folder: Path) -> Path | None:
     """The checkpoint to resume from, or None to start anew; the log says which were skipped and why.
 
@@ -80,7 +106,7 @@ def newest_complete_checkpoint(trainer_folder: Path) -> Path | None:
     skipped: list[Path] = []
     found = None
     for checkpoint in checkpoints_of(trainer_folder):
-        damage = find_damage(checkpoint)
+        damage = find_damage_for_resuming(checkpoint)
         if damage is None:
             logger.info("training resumes after step %d", step_of(checkpoint))
             found = checkpoint
@@ -103,9 +129,14 @@ def newest_complete_checkpoint(trainer_folder: Path) -> Path | None:
 def remove_old_checkpoints(trainer_folder: Path, newest: Path) -> None:
     """Remove all but the newest `KEPT_CHECKPOINTS` once `newest` is complete, and what was set aside as damaged.
 
-    The last complete checkpoint is never removed: `newest` is one, and the others go from the oldest on.
+    The last complete checkpoint is never removed: `newest` is one, and the others go from the oldest on. The best one
+    that a kept checkpoint knows of stays with it: should `newest` be lost, the one before needs its own.
     """
-    for old in [path for path in checkpoints_of(trainer_folder) if path != newest][KEPT_CHECKPOINTS - 1 :]:
-        shutil.rmtree(old)
+    others = [path for path in checkpoints_of(trainer_folder) if path != newest]
+    kept = {newest, *others[: KEPT_CHECKPOINTS - 1]}
+    kept |= {best for checkpoint in kept if (best := best_checkpoint(checkpoint))}
+    for old in others:
+        if old not in kept:
+            shutil.rmtree(old)
     for aside in sorted(trainer_folder.glob(f"{_DAMAGED}*")):
         shutil.rmtree(aside)

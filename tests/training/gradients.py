@@ -25,6 +25,7 @@ from cc_tuning.training.models import build_model, compile_blocks
 from cc_tuning.training.objectives.table import load_objective
 from cc_tuning.training.parquet_rows import read_rows
 from cc_tuning.training.run import build_trainer
+from cc_tuning.training.validation import split_rows
 
 GRADIENTS = "gradients.safetensors"
 
@@ -57,7 +58,7 @@ def gradients_of(job: TrainingJob, backend: str = "inductor") -> dict[str, Tenso
     if job.execution.compile:
         compile_blocks(model.base, backend)
     rows = read_rows(job.rows, load_objective(job.config.objective).contract)
-    trainer = build_trainer(job, model, arguments, rows, tokenizer)
+    trainer = build_trainer(job, model, arguments, split_rows(rows, 0.0, seed=0), tokenizer)
     recorded = Recorded()
     trainer.add_callback(recorded)
     trainer.train()

@@ -18,6 +18,7 @@ from cc_tuning.training.dataset import MicroBatchRows, Rows
 from cc_tuning.training.failures import named_when_out_of_memory
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.models import build_model
+from cc_tuning.training.validation import held_out_indices, split_rows
 from data_contracts.errors import ContractViolation
 from tests.training.jobs import MakeJob, column
 from tests.training.preference import BETA, LAMBDA, REFERENCE_FILE, Preference
@@ -52,7 +53,8 @@ def trained(job: TrainingJob, reference: Path, monkeypatch: pytest.MonkeyPatch) 
     tokenizer, arguments = load_tokenizer(job.tokenizer), training_arguments(job)
     rows = Rows.of(PREFERENCES, Preference.contract)
     torch.manual_seed(0)
-    run.build_trainer(job, build_model(job, tokenizer), arguments, rows, tokenizer).train()
+    split = split_rows(rows, job.config.training.validation_fraction, seed=0)
+    run.build_trainer(job, build_model(job, tokenizer), arguments, split, tokenizer).train()
     return job
 
 
@@ -87,6 +89,23 @@ def test_loss_and_metrics_are_those_of_one_row_at_a_time(
     longest = [max(len(row["chosen_ids"]), len(row["other_ids"])) for row in PREFERENCES]
     padded = 2 * (6 * max(longest) if device_rows == 6 else sum(longest))
     assert column(job, "padding") == pytest.approx([1 - real / padded], abs=1e-4)
+
+
+def test_the_loss_of_held_out_rows_divides_each_part_by_its_own_count(
+    make_job: MakeJob, reference: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over two of six rows, one in each micro-batch."""
+    execution = {"device_batch_size": 1, "checkpoint_every_steps": 1}
+    job = make_job("run", execution=execution, global_batch_size=4, epochs=1, validation_fraction=1 / 3, validations=1)
+    trained(job, reference, monkeypatch)
+    model = AutoModelForCausalLM.from_pretrained(job.folder / "trainer/checkpoint-1").eval()
+    held_out = [PREFERENCES[index] for index in held_out_indices([row["row_id"] for row in PREFERENCES], 1 / 3, seed=0)]
+    known = json.loads((reference / REFERENCE_FILE).read_text())
+    chosen, margins = zip(*(slow_parts(model, row, known[row["row_id"]]) for row in held_out), strict=True)
+    tokens = sum(len(row["chosen_ids"]) - row["chosen_prompt"] for row in held_out)
+    preference = sum(math.log1p(math.exp(-margin)) for margin in margins) / 2
+    expected = -LAMBDA * sum(chosen) / tokens + (1 - LAMBDA) * preference
+    assert column(job, "validation_loss") == pytest.approx([expected], rel=1e-4)
 
 
 def test_with_a_connection_each_sequence_is_connected(

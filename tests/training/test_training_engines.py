@@ -93,6 +93,7 @@ def test_a_checkpoint_of_another_engine_is_refused(make_job: MakeJob) -> None:
     ("execution", "training", "reason"),
     [
         ({"sharding": "fsdp2", "processes": 2}, {"optimizer": "adafactor"}, "use adamw"),
+        ({"sharding": "zero3"}, {"validation_fraction": 0.1}, "set execution.sharding to fsdp2"),
         pytest.param(
             {"sharding": "zero3"}, {}, "DeepSpeed is not installed",
             marks=pytest.mark.skipif(find_spec("deepspeed") is not None, reason="DeepSpeed is installed"),

@@ -16,12 +16,14 @@ Trained = Literal["all weights", "attention"]
 
 
 class ObjectiveEntry(NamedTuple):
-    """A row of the table: what the objective is, the `package.module:Class` that computes it, and what it trains."""
+    """A row of the table: what the objective is, the `package.module:Class` that computes it, and what it asks for."""
 
     sentence: str
     place: str
     trained: Trained = "all weights"
     """The base model's weights that have a gradient. A connection's Decision Maker always trains."""
+    needs_validation: bool = False
+    """Its method keeps the checkpoint with the lowest validation loss; a recipe that holds out no rows is refused."""
 
 
 OBJECTIVES: Mapping[ObjectiveName, ObjectiveEntry] = MappingProxyType(
