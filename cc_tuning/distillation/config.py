@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cc_tuning.inference.engines import EngineName
 from cc_tuning.text.chat_templates import ChatTemplate
 from cc_tuning.translation.config import TranslationConfig
 
@@ -76,3 +77,5 @@ class DistillConfig(BaseModel):
     distillation: DistillationConfig
     translation: TranslationConfig
     chat_template: ChatTemplate
+    engine: EngineName = "transformers"
+    """What answers, as in the evaluation."""

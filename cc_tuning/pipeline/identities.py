@@ -46,6 +46,7 @@ def distill(recipe: Recipe) -> DistillConfig:
         distillation=recipe.distillation,
         translation=translate(recipe),
         chat_template=recipe.materialization.chat_template,
+        engine=recipe.evaluation.engine,
     )
 
 

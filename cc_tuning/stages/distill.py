@@ -27,7 +27,7 @@ from cc_tuning.distillation.translate_answers import (
     carry_over,
 )
 from cc_tuning.errors import ConfigError
-from cc_tuning.inference.engines import ENGINES, EngineName
+from cc_tuning.inference.engines import ENGINES
 from cc_tuning.inference.jobs import Engine
 from cc_tuning.runtime.devices import limited_threads
 from cc_tuning.runtime.jobs import WANTED
@@ -42,8 +42,6 @@ from data_contracts.schemas import DistilledAnswer, DistilledRow, ParallelPair
 
 logger = logging.getLogger(__name__)
 
-ENGINE: EngineName = "transformers"
-"""What answers; a recipe has no choice here as long as there is no other engine for the base model's own answers."""
 _DETAILS = RULES | {
     LONGER_THAN_CONTEXT: "the rendered English prompt and a whole answer need more than the base model's context",
     LACKS_LANGUAGE: "the translator's tokenizer has no token for the pair's FLORES code",
@@ -58,12 +56,14 @@ def build_distillation(build: Build[DistillConfig]) -> RowCounts:
     """Write answers, rows and quarantine; counts are of rows.
 
     Raises:
-        ConfigError: no pair can be used, or no answer of the base model.
+        ConfigError: no pair can be used, no answer of the base model, or an engine that generates none.
         EvaluationFailed: the engine that answers stopped; what it finished is kept for the next try.
         TranslationFailed: the translator cannot be loaded or has no English.
         ContractViolation: more rows than the limit allows have a prompt that is too long or no translation.
     """
-    return distill_with(ENGINES[ENGINE].load(), build)
+    engine = ENGINES[build.config.engine]
+    engine.check_answers("generate", "+SDRRL")
+    return distill_with(engine.load(), build)
 
 
 def distill_with(engine: Engine, build: Build[DistillConfig]) -> RowCounts:

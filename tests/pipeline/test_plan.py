@@ -170,3 +170,10 @@ def test_a_local_source_moves_fingerprints_by_its_contents(tmp_path: Path) -> No
     first = plan(f"data.source={path}").data[0].select.fingerprint
     path.write_text("{} \n")
     assert plan(f"data.source={path}").data[0].select.fingerprint != first
+
+
+def test_what_answers_the_items_answers_for_self_distillation_too() -> None:
+    (data,) = plan(SDRRL).data
+    assert data.distill is not None
+    evaluation = plan(SDRRL).runs[0].evaluate.config.model_dump()["evaluation"]
+    assert data.distill.config.model_dump()["engine"] == evaluation["engine"] == "transformers"
