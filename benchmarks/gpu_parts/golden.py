@@ -46,7 +46,7 @@ class _Golden:
         self.meta: dict[str, Any] = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         self.inputs = self._load(folder / "inputs.safetensors")
         self.training = self._load(folder / "train_expected.safetensors")
-        base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, trust_remote_code=False)
         offset = -1 - int(self.meta["marker_from_prompt_end"][0])
         self.model = CrossLingualModel.from_base(base, ConnectionConfig(offset=offset)).to(device).eval()
         with torch.no_grad():

@@ -39,7 +39,9 @@ class Experiment:
 
     def load(self) -> PreTrainedModel:
         """The model with float32 weights, before any training."""
-        base = AutoModelForCausalLM.from_pretrained(self.model, dtype=torch.float32, local_files_only=True)
+        base = AutoModelForCausalLM.from_pretrained(
+            self.model, dtype=torch.float32, local_files_only=True, trust_remote_code=False
+        )
         return nn.Module.to(base, self.collate.device)
 
     def train(self, model: nn.Module, loss_of: LossOf, most_steps: int, seconds: float) -> tuple[int, float]:

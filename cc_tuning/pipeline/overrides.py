@@ -11,6 +11,14 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.pipeline.recipe import Recipe
 from cc_tuning.pipeline.runs import RunSpec
 
+_SELECTOR_OF = {
+    "training.decision_maker_learning_rate": "decision_maker",
+    "connection.temperature": "decision_maker",
+    "connection.final_temperature": "decision_maker",
+    "connection.temperature_course": "decision_maker",
+    "connection.seed": "random",
+}
+"""Keys that one selector alone reads."""
 _OF_THE_WHOLE = {"name", "runs", "seeds"}
 
 
@@ -104,13 +112,10 @@ def _unread(run: RunSpec, key: str, recipe: Recipe) -> str:
         return "it has no connection; make it like cc-tuning, or set `connected: true`"
     if section == "distillation" and run.data != "sdrrl":
         return f"its rows are those of {run.data!r}; only `sdrrl` has distilled ones"
-    if key == "training.decision_maker_learning_rate" and not _has_decision_maker(run, recipe):
-        return "it has no Decision Maker to train"
+    selector = run.set.get("connection.selector", recipe.connection.selector) if run.connected else "none"
+    if _SELECTOR_OF.get(key, selector) != selector:
+        return f"only connection.selector {_SELECTOR_OF[key]!r} reads it, and this run's is {selector!r}"
     return ""
-
-
-def _has_decision_maker(run: RunSpec, recipe: Recipe) -> bool:
-    return run.connected and run.set.get("connection.selector", recipe.connection.selector) == "decision_maker"
 
 
 def _drop_rate_without_decision_maker(values: dict[str, Any], run: RunSpec) -> None:

@@ -212,7 +212,19 @@ def test_ablations_of_selector_and_source_are_one_recipe() -> None:
         ("[{name: a, like: ml-sft, set: {seeds: [1]}}]", "seeds, but that key is of the whole recipe"),
         (
             "[{name: a, like: cc-tuning, set: {connection.selector: mean, training.decision_maker_learning_rate: 1}}]",
-            "it has no Decision Maker to train",
+            "only connection.selector 'decision_maker' reads it, and this run's is 'mean'",
+        ),
+        (
+            "[{name: a, like: cc-tuning, set: {connection.selector: random, connection.temperature: 0.5}}]",
+            "only connection.selector 'decision_maker' reads it, and this run's is 'random'",
+        ),
+        (
+            "[{name: a, like: cc-tuning, set: {connection.seed: 1}}]",
+            "only connection.selector 'random' reads it, and this run's is 'decision_maker'",
+        ),
+        (
+            "[{name: a, like: ml-sft, set: {training.decision_maker_learning_rate: 1}}]",
+            "this run's is 'none'",
         ),
         ("[{name: a, checkpoint: owner/model}]", "run a: revision is missing: pin the commit"),
         ("[{name: a, like: ml-sft, objective: sorting}]", r"runs\.0\.objective"),
