@@ -82,10 +82,15 @@ def write_items(folder: Path, items: int) -> None:
     draw = random.Random(1)
     rows = [
         {"benchmark": "XQuAD", "language": "en", "item_id": f"xquad-{number:06d}", "prompt_en": None,
-         "prompt": words(LETTERS["eng"], 600, draw), "answers": ["x"], "choices_kind": "context_span", "group": None}
+         "prompt": words(LETTERS["eng"], 600, draw), "answers": ["x"], "choices_kind": "context_span", "choices": None,
+         "group": None, "cluster": None}
         for number in range(items)
     ]  # fmt: skip
-    write_parquet(pl.DataFrame(rows, schema_overrides={"group": pl.String}), folder / "xquad.parquet", BenchmarkItem)
+    write_parquet(
+        pl.DataFrame(rows, schema_overrides={"choices": pl.List(pl.String), "group": pl.String, "cluster": pl.String}),
+        folder / "xquad.parquet",
+        BenchmarkItem,
+    )
 
 
 def select(folder: Path) -> None:

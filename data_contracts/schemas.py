@@ -11,8 +11,8 @@ import dataframely as dy
 import polars as pl
 
 # What the method calls by these names is above this layer; tests hold the two lists of each equal.
-BENCHMARKS = ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum")
-CONNECTIONS = ("off", "transform", "parallel")
+BENCHMARKS = ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum", "BELEBELE", "GlobalMMLU", "INCLUDE", "MGSM")
+CONNECTIONS = ("off", "transform", "parallel", "constant", "other", "identity")
 SDRRL_TASKS = ("distilled", "cross_lingual", "translated_answer", "code_switched", "partial_translation", "completion")
 """The tasks of self-distillation, in the order of `cc_tuning/distillation/tasks.py`."""
 TASKS = ("native", "english", "translation", *SDRRL_TASKS)
@@ -133,7 +133,11 @@ class BenchmarkItem(dy.Schema):
     prompt_en = dy.String(nullable=True, min_length=1)
     answers = dy.List(dy.String(nullable=False), nullable=False, min_length=1)
     choices_kind = dy.String(nullable=False)
+    choices = dy.List(dy.String(nullable=False), nullable=True)
+    """The texts of the options in their order, where the item has options with a text of their own."""
     group = dy.String(nullable=True)
+    cluster = dy.String(nullable=True)
+    """What several items share (a premise, a passage, a paragraph), the same name in every language; null: nothing."""
 
 
 class Prediction(dy.Schema):
@@ -151,8 +155,29 @@ class Prediction(dy.Schema):
     selected_layer = dy.Int32(nullable=True, min=0)
 
 
+class CandidateLikelihood(dy.Schema):
+    """How likely a run finds one possible answer to an item: the gold answer, or an option.
+
+    `candidate` is `gold`, or the option as the benchmark writes it; both where the gold answer is an option.
+    """
+
+    run = dy.String(primary_key=True, nullable=False, min_length=1)
+    connection = dy.Enum(CONNECTIONS, primary_key=True, nullable=False)
+    benchmark = dy.Enum(BENCHMARKS, primary_key=True, nullable=False)
+    language = dy.String(primary_key=True, nullable=False)
+    item_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    candidate = dy.String(primary_key=True, nullable=False, min_length=1)
+    log_likelihood = dy.Float64(nullable=False, max=0.0)
+    """The sum over its tokens, in nats; the token that ends the turn is none of them."""
+    tokens = dy.Int32(nullable=False, min=1)
+    bytes = dy.Int32(nullable=False, min=1)
+    """Of its text in UTF-8."""
+    is_greedy = dy.Bool(nullable=False)
+    selected_layer = dy.Int32(nullable=True, min=0)
+
+
 class ItemScore(dy.Schema):
-    """One item's score under one metric, 0 to 100."""
+    """One item's score under one metric, in the metric's unit (percent for most of them)."""
 
     run = dy.String(primary_key=True, nullable=False, min_length=1)
     connection = dy.Enum(CONNECTIONS, primary_key=True, nullable=False)
@@ -161,11 +186,13 @@ class ItemScore(dy.Schema):
     item_id = dy.String(primary_key=True, nullable=False, min_length=1)
     metric = dy.String(primary_key=True, nullable=False)
     group = dy.String(nullable=True)
-    value = dy.Float64(nullable=False, min=0.0, max=100.0)
+    cluster = dy.String(nullable=True)
+    value = dy.Float64(nullable=False)
 
 
 class Score(dy.Schema):
-    """A benchmark's score in one language, or averaged over its languages (`avg`), with its interval, 0 to 100."""
+    """A benchmark's score in one language, or averaged over its languages (`avg`), in the metric's unit, with its
+    interval."""
 
     run = dy.String(primary_key=True, nullable=False, min_length=1)
     connection = dy.Enum(CONNECTIONS, primary_key=True, nullable=False)
@@ -173,9 +200,9 @@ class Score(dy.Schema):
     language = dy.String(primary_key=True, nullable=False)
     metric = dy.String(primary_key=True, nullable=False)
     items = dy.Int64(nullable=False, min=1)
-    value = dy.Float64(nullable=False, min=0.0, max=100.0)
-    ci_low = dy.Float64(nullable=False, min=0.0, max=100.0)
-    ci_high = dy.Float64(nullable=False, min=0.0, max=100.0)
+    value = dy.Float64(nullable=False)
+    ci_low = dy.Float64(nullable=False)
+    ci_high = dy.Float64(nullable=False)
 
 
 class QuarantinedRow(dy.Schema):

@@ -10,9 +10,15 @@ ScoringName = Literal["only_option", "gold_contained", "summary_overlap"]
 """The rules of `evaluation/scoring.py`."""
 
 
+Unit = Literal["percent", "nats_per_token", "bits_per_byte"]
+MetricKind = Literal["task", "likelihood", "behaviour"]
+"""Whether a metric tells how good the answers are, how likely the model finds given answers, or what the answers look
+like whether right or wrong."""
+
+
 @dataclass(frozen=True)
 class Metric:
-    """One figure that a benchmark's answers get, 0 to 100."""
+    """One figure that a benchmark's answers get."""
 
     name: str
     """In the score files."""
@@ -24,6 +30,9 @@ class Metric:
     """Whether it stands where a benchmark has room for one figure."""
     is_of_paper: bool = True
     """Whether it is the one to hold beside the paper's tables."""
+    unit: Unit = "percent"
+    kind: MetricKind = "task"
+    is_higher_better: bool = True
 
 
 ACCURACY = Metric("accuracy", "accuracy", "Accuracy is the percentage of items answered correctly.")
@@ -53,9 +62,9 @@ class Benchmark:
     """What is chosen from, where something is."""
     metrics: tuple[Metric, ...]
     """In the order in which the rule gives its figures."""
-    paper_items: int
-    """Items per language in the paper."""
-    paper_languages: tuple[str, ...]
+    paper_items: int = 0
+    """Items per language in the paper (Ye et al. 2025); 0: it does not have this benchmark."""
+    paper_languages: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         assert self.options or (self.scoring != "only_option" and self.request == "generate"), self.name

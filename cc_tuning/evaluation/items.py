@@ -15,6 +15,8 @@ from data_contracts.quarantine import quarantine_rows, split_by_contract
 from data_contracts.schemas import BenchmarkItem
 
 ITEM_KEY = ("benchmark", "language", "item_id")
+_OPTIONAL = ("choices", "group", "cluster")
+_LISTS = ("answers", "choices")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class LoadedItems:
 
 
 def load_items(directory: Path) -> LoadedItems:
-    """All items of the parquet files in `directory`; the column `group` may be absent.
+    """All items of the parquet files in `directory`; the columns `choices`, `group` and `cluster` may be absent.
 
     Set aside are rows that break BenchmarkItem, whose `choices_kind` is not their benchmark's, or whose answers no
     response can meet (not an option, blank).
@@ -79,12 +81,11 @@ def select_items(
 
 def _read(path: Path) -> pl.DataFrame:
     frame = read_verified(path)
-    if "group" not in frame.columns:
-        frame = frame.with_columns(group=pl.lit(None, pl.String))
     columns = BenchmarkItem.column_names()
+    frame = frame.with_columns(pl.lit(None).alias(name) for name in _OPTIONAL if name not in frame.columns)
     if missing := [name for name in columns if name not in frame.columns]:
         raise ContractViolation(f"{path}: a benchmark file needs the columns {missing}; got {frame.columns}")
-    plain = {name: pl.List(pl.String) if name == "answers" else pl.String for name in columns}
+    plain = {name: pl.List(pl.String) if name in _LISTS else pl.String for name in columns}
     return frame.select(pl.col(name).cast(dtype, strict=False) for name, dtype in plain.items())
 
 

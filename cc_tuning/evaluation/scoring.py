@@ -14,7 +14,7 @@ from cc_tuning.evaluation.statistics import Interval, resample
 from data_contracts.schemas import ItemScore, Score
 
 AVERAGE = "avg"
-_KEY = ("run", "connection", *ITEM_KEY, "group")
+_KEY = ("run", "connection", *ITEM_KEY, "group", "cluster")
 _MEASUREMENT = ("run", "connection", "benchmark", "metric")
 
 Rule = Callable[[str, Sequence[str], Sequence[str]], tuple[float, ...]]
@@ -57,7 +57,11 @@ def score_predictions(predictions: pl.DataFrame, items: pl.DataFrame) -> pl.Data
         EvaluationFailed: a prediction answers no item.
     """
     answered = predictions.join(
-        items.select(*ITEM_KEY, "answers", "group"), on=ITEM_KEY, how="left", validate="m:1", maintain_order="left"
+        items.select(*ITEM_KEY, "answers", "group", "cluster"),
+        on=ITEM_KEY,
+        how="left",
+        validate="m:1",
+        maintain_order="left",
     )
     if unknown := answered.filter(pl.col("answers").is_null())["item_id"].to_list():
         raise EvaluationFailed(f"{len(unknown)} predictions answer no item, first {unknown[:3]}; run the stage again")
@@ -66,7 +70,8 @@ def score_predictions(predictions: pl.DataFrame, items: pl.DataFrame) -> pl.Data
         figures = score_response(BENCHMARKS[row["benchmark"]], row["response"], row["answers"])
         for metric, value in figures.items():
             scored.append({**{name: row[name] for name in _KEY}, "metric": metric, "value": value})
-    return pl.DataFrame(scored).sort(*ItemScore.primary_key())
+    columns = {"group": pl.String, "cluster": pl.String}
+    return pl.DataFrame(scored, schema_overrides=columns).sort(*ItemScore.primary_key())
 
 
 def aggregate_scores(item_scores: pl.DataFrame, *, samples: int, confidence: float, seed: int) -> pl.DataFrame:

@@ -158,10 +158,12 @@ def _items_of(benchmark: str, size: int, pool: Pool, seed: int) -> pl.DataFrame:
                     "prompt_en": exercise.render(language_tables(ENGLISH)).prompt,
                     "answers": list(rendered.answers),
                     "choices_kind": CHOICES_KINDS[benchmark],
+                    "choices": None,
                     "group": exercise.group,
+                    "cluster": None,
                 }
             )
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows, schema_overrides={"choices": pl.List(pl.String), "cluster": pl.String})
 
 
 def _aligned(

@@ -6,7 +6,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Selector = Literal["decision_maker", "mean", "random"]
 ActivationSource = Literal["ffn", "attention", "block"]
-ConnectionMode = Literal["off", "transform", "parallel"]
+ConnectionMode = Literal["off", "transform", "parallel", "constant", "other", "identity"]
+"""What is added at t*: nothing; what the Transform Matrix predicts; the English prompt's own activation. And the
+controls: the mean of what `parallel` adds; the activation of another English prompt; the prompt's own activation."""
 
 
 class ConnectionConfig(BaseModel):

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from cc_tuning.runtime.step import Stage
 
 WORLD = Stage(
-    "world", 1, "Make the small world of the embedded default.", "cc_tuning.miniature.world:build_world",
+    "world", 2, "Make the small world of the embedded default.", "cc_tuning.miniature.world:build_world",
     tags=("miniature",),
 )  # fmt: skip
 BASE_MODEL = Stage(
@@ -44,11 +44,11 @@ TRANSFORM = Stage(
     tags=("training", "gpu"), retries=1,
 )  # fmt: skip
 EVALUATE = Stage(
-    "evaluate", 2, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
+    "evaluate", 3, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
     tags=("evaluation", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 REPORT = Stage(
-    "report", 4, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
+    "report", 5, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
 )  # fmt: skip
 
 EMBEDDED = (WORLD, BASE_MODEL, TRANSLATOR)

@@ -18,7 +18,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, EvaluationFailed, UnsupportedModel
-from cc_tuning.evaluation.benchmarks import BENCHMARKS
+from cc_tuning.evaluation.benchmarks import BENCHMARKS, PAPER_BENCHMARKS
 from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
 from cc_tuning.inference.jobs import InferenceJob, OnAnswers
 from cc_tuning.inference.transformers_engine import ANSWERING
@@ -91,7 +91,9 @@ def checkpoints(
 @pytest.fixture(scope="module")
 def items(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three items of each benchmark in two languages; item 0 has no English prompt."""
-    rows = [_item(benchmark, code, number) for benchmark in BENCHMARKS for code in ("en", "hi") for number in range(3)]
+    rows = [
+        _item(benchmark, code, number) for benchmark in PAPER_BENCHMARKS for code in ("en", "hi") for number in range(3)
+    ]
     return _write_items(tmp_path_factory.mktemp("items"), rows)
 
 

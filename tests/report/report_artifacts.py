@@ -108,10 +108,14 @@ def item_rows(world: World) -> pl.DataFrame:
                         "prompt_en": None if item_id in world.lacks_english else TEXTS["en"][0].format(n=n),
                         "answers": [answer.format(n=n)],
                         "choices_kind": "answer_aliases",
+                        "choices": None,
                         "group": group,
+                        "cluster": None,
                     }
                 )
-    return pl.DataFrame(rows, schema_overrides={"group": pl.String})
+    return pl.DataFrame(
+        rows, schema_overrides={"choices": pl.List(pl.String), "group": pl.String, "cluster": pl.String}
+    )
 
 
 def score_rows(run: ReportedRun, world: World) -> pl.DataFrame:
@@ -122,9 +126,9 @@ def score_rows(run: ReportedRun, world: World) -> pl.DataFrame:
             lot = random.Random(f"{world.seed} {drawn} {connection} {item['language']} {item['item_id']}")
             for metric in METRICS.get(item["benchmark"], ("accuracy",)):
                 value = round(lot.uniform(0, 100), 3) if metric != "accuracy" else 100.0 * (lot.random() < 0.5)
-                key = {name: item[name] for name in ("benchmark", "language", "item_id", "group")}
+                key = {name: item[name] for name in ("benchmark", "language", "item_id", "group", "cluster")}
                 rows.append({"run": run.name, "connection": connection, "metric": metric, "value": value, **key})
-    return pl.DataFrame(rows, schema_overrides={"group": pl.String})
+    return pl.DataFrame(rows, schema_overrides={"group": pl.String, "cluster": pl.String})
 
 
 def mean_rows(item_scores: pl.DataFrame) -> pl.DataFrame:

@@ -8,6 +8,10 @@ evaluated on the paper's six, and its artifacts are found again.
 from collections.abc import Mapping
 
 from cc_tuning.evaluation.benchmark import Benchmark
+from cc_tuning.evaluation.benchmarks.belebele import BELEBELE
+from cc_tuning.evaluation.benchmarks.global_mmlu import GLOBAL_MMLU
+from cc_tuning.evaluation.benchmarks.include import INCLUDE
+from cc_tuning.evaluation.benchmarks.mgsm import MGSM
 from cc_tuning.evaluation.benchmarks.mkqa import MKQA
 from cc_tuning.evaluation.benchmarks.mmmlu import MMMLU
 from cc_tuning.evaluation.benchmarks.xlsum import XLSUM
@@ -15,7 +19,7 @@ from cc_tuning.evaluation.benchmarks.xnli import XNLI
 from cc_tuning.evaluation.benchmarks.xquad import XQUAD
 from cc_tuning.evaluation.benchmarks.xstorycloze import XSTORYCLOZE
 
-_ROWS = (XNLI, XSTORYCLOZE, MMMLU, MKQA, XQUAD, XLSUM)
+_ROWS = (XNLI, XSTORYCLOZE, MMMLU, MKQA, XQUAD, XLSUM, BELEBELE, GLOBAL_MMLU, INCLUDE, MGSM)
 
 BENCHMARKS: Mapping[str, Benchmark] = {row.name: row for row in _ROWS}
 PAPER_BENCHMARKS = ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum")

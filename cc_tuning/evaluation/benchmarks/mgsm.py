@@ -1,0 +1,10 @@
+"""Grade-school mathematics with a number as the answer (Shi et al. 2022)."""
+
+from cc_tuning.evaluation.benchmark import ACCURACY, Benchmark
+
+MGSM = Benchmark(
+    name="MGSM",
+    choices_kind="number",
+    scoring="gold_contained",
+    metrics=(ACCURACY,),
+)
