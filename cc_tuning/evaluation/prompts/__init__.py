@@ -1,0 +1,10 @@
+"""The prompts of the benchmarks in 22 languages: one order of lines per benchmark, one file of words per language.
+
+`render` fills both with the texts of an item. The words are this project's own (docs/prompts.md shows all of them); the
+order of lines follows the prompts of Ye et al. 2025 where the paper has the benchmark.
+"""
+
+from cc_tuning.evaluation.prompts.layouts import fields_of
+from cc_tuning.evaluation.prompts.rendering import languages_of, option_labels, relation_words, render
+
+__all__ = ["fields_of", "languages_of", "option_labels", "relation_words", "render"]
