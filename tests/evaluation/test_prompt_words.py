@@ -240,6 +240,13 @@ def test_no_punctuation_of_another_language_is_left(code: str) -> None:
         assert not set(FOREIGN_MARKS[code]) & set(prompt)
 
 
+@pytest.mark.parametrize(("code", "foreign"), [("ur", "يكهة"), ("ar", "یکہھے")])
+def test_arabic_and_urdu_have_their_own_letters(code: str, foreign: str) -> None:
+    """Letters that look alike and are others: a text with the wrong ones is other tokens for a model."""
+    for _, prompt in example_prompts(code):
+        assert not set(foreign) & set(prompt)
+
+
 def test_french_has_a_no_break_space_before_high_punctuation() -> None:
     for _, prompt in example_prompts("fr"):
         assert not re.search("(?<!\u00a0)[:;?!]", prompt)
