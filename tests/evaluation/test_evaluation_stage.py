@@ -143,7 +143,7 @@ def connected_run(tmp_path_factory: pytest.TempPathFactory, checkpoints: Checkpo
     build = _build(folder, items, checkpoints, progress=lambda *state: told.append(state))
     counts = build_evaluation(build)
     assert (counts.read, counts.kept, counts.quarantined) == (36, 36, {})
-    assert told[-1] == (96, 96, "items")
+    assert told[-1] == (240, 240, "items")  # 96 answers, 144 items for likelihoods
     return folder
 
 
@@ -151,8 +151,8 @@ def test_connected_run_is_answered_three_ways_and_scored(
     connected_run: Path, checkpoints: Checkpoints, tiny_tokenizer: PreTrainedTokenizerBase
 ) -> None:
     assert _listing(connected_run) == {
-        "predictions.parquet", "predictions.parquet.done.json", "item_scores.parquet", "scores.parquet",
-        "quarantine.parquet", "scoring.json",
+        "predictions.parquet", "predictions.parquet.done.json", "likelihoods.parquet", "likelihoods.parquet.done.json",
+        "item_scores.parquet", "scores.parquet", "quarantine.parquet", "scoring.json",
     }  # fmt: skip
     predictions = read_parquet(connected_run / "predictions.parquet", Prediction)
     by_connection = dict(predictions.group_by("connection").len().iter_rows())
@@ -162,14 +162,19 @@ def test_connected_run_is_answered_three_ways_and_scored(
     layers = predictions.group_by("connection").agg(pl.col("selected_layer").is_null().all())
     assert dict(layers.iter_rows()) == {"off": True, "transform": False, "parallel": False}
     item_scores = read_parquet(connected_run / "item_scores.parquet", ItemScore)
-    assert item_scores.height == 96 + 16  # XL-Sum has two metrics
+    counts = dict(item_scores.group_by("metric").len().iter_rows())
+    assert {name: counts[name] for name in ("accuracy", "rougeL", "gold_nll", "accuracy_by_likelihood")} == {
+        "accuracy": 80, "rougeL": 16, "gold_nll": 144, "accuracy_by_likelihood": 72,
+    }  # fmt: skip
     scores = read_parquet(connected_run / "scores.parquet", Score)
-    assert scores.height == 3 * 7 * 3  # connections x metrics over benchmarks x (two languages and their average)
+    heights = dict(scores.group_by("metric").len().iter_rows())
+    # connections x benchmarks x (two languages and their average)
+    assert (heights["accuracy"], heights["gold_nll"]) == (3 * 5 * 3, 5 * 6 * 3)
     languages = scores.filter(pl.col("language") != "avg").group_by("connection", "benchmark", "metric")
     means = languages.agg(pl.col("value").mean(), pl.col("items").sum())
     averages = scores.filter(pl.col("language") == "avg")
     joined = averages.join(means, on=["connection", "benchmark", "metric"], validate="1:1")
-    assert joined.height == 21
+    assert joined.height == averages.height
     assert (joined["value"] - joined["value_right"]).abs().max() < 1e-9  # type: ignore[operator]
     assert joined["items"].to_list() == joined["items_right"].to_list()
 
@@ -224,10 +229,10 @@ def test_killed_evaluation_resumes_without_answering_a_finished_shard_again(
     _, still_there = psutil.wait_procs(workers, timeout=120)  # the kernel tells them
     assert workers and not still_there
     before = finished(work / "shards")
-    assert 3 <= len(before) < 36
+    assert 3 <= len(before) < 96
     engine = EngineHere()
     evaluate_with(engine, killed)
-    assert len(engine.asked) == 36 - len(before)
+    assert len(engine.asked) == 96 - len(before)
     for name in _listing(connected_run):
         assert (killed.folder / name).read_bytes() == (connected_run / name).read_bytes(), name
 
@@ -240,12 +245,12 @@ def test_lost_scores_are_made_again_without_the_model(tmp_path: Path, items: Pat
     (build.folder / "scores.parquet").unlink()
     evaluate_with(engine, build)
     assert (build.folder / "scores.parquet").read_bytes() == before
-    assert len(engine.asked) == 12
+    assert len(engine.asked) == 12 + 12
     damaged = bytearray((build.folder / "predictions.parquet").read_bytes())
     damaged[100] ^= 1
     (build.folder / "predictions.parquet").write_bytes(damaged)
     evaluate_with(engine, build)
-    assert len(engine.asked) == 24
+    assert len(engine.asked) == 24 + 12  # the answers and not the likelihoods
 
 
 def test_batch_size_does_not_change_the_result(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
@@ -331,7 +336,7 @@ def test_two_workers_write_the_bytes_of_one(
         tmp_path / "run", items, checkpoints, workers=2, progress=lambda done, total, unit, detail="": told.append(done)
     )
     build_evaluation(build)
-    assert told == sorted(told) and told[-1] == 96
+    assert told == sorted(told) and told[-1] == 240
     assert _listing(build.folder) == _listing(connected_run)
     for name in _listing(connected_run):
         assert (build.folder / name).read_bytes() == (connected_run / name).read_bytes(), name
@@ -350,11 +355,11 @@ def test_a_killed_worker_is_named_and_only_the_shard_it_was_in_is_answered_again
     before = finished(build.folder / "work" / "shards")
     (lost,) = watched.begun - Counter(before.keys())
     assert watched.begun == watched.made == Counter([*before, lost])
-    assert 3 <= len(before) < 35
+    assert 3 <= len(before) < 95
     build_evaluation(build)
     assert watched.begun == watched.made
     assert {name for name, times in watched.made.items() if times != 1} == {lost}
-    assert (watched.made[lost], len(watched.made)) == (2, 36)
+    assert (watched.made[lost], len(watched.made)) == (2, 96)
     assert _listing(build.folder) == _listing(connected_run)
     for name in _listing(connected_run):
         assert (build.folder / name).read_bytes() == (connected_run / name).read_bytes(), name
