@@ -20,9 +20,6 @@ from cc_tuning.model.positions import Prompts, key_of_rows
 from cc_tuning.model.transform_file import check_fitted_on, read_transform_matrix
 from cc_tuning.runtime.provenance import library_versions
 
-GENERATING = ("off", "transform", "parallel", "identity")
-"""The modes in which an answer can be generated."""
-
 
 class CrossLingualModel(ConnectedModel):
     """A causal language model with a cross-lingual connection. `forward` is that of `ConnectedModel`.
@@ -196,10 +193,10 @@ class CrossLingualModel(ConnectedModel):
         english_rows: Tensor | None,
         gumbel_noise: Tensor | None,
     ) -> None:
-        if connection not in GENERATING:
+        if connection not in ("off", "transform", "parallel", "identity"):
             raise ConfigError(
-                f"connection={connection!r}: answers are generated with {', '.join(map(repr, GENERATING))}; the "
-                "controls 'constant' and 'other' are for likelihoods alone"
+                f"connection={connection!r}: expected 'off', 'transform', 'parallel' or 'identity'; the controls "
+                "'constant' and 'other' are for likelihoods alone"
             )
         given = sum(tensor is not None for tensor in english_inputs)
         if given != (2 if connection == "parallel" else 0):

@@ -119,5 +119,5 @@ def test_the_control_identity_answers_as_if_the_prompt_were_its_own_english_one(
 def test_an_answer_is_not_generated_through_a_control_of_likelihoods(
     model: CrossLingualModel, connection: ConnectionMode
 ) -> None:
-    with pytest.raises(ConfigError, match=f"connection='{connection}': answers are generated with 'off', .*'identity'"):
+    with pytest.raises(ConfigError, match=f"connection='{connection}': expected 'off', .* are for likelihoods alone"):
         generate_answers(model, PROMPTS, connection, Generate(max_new_tokens=2, stop_token_ids=STOP))
