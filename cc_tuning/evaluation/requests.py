@@ -24,7 +24,8 @@ from data_contracts.quarantine import quarantine_rows
 LONGER_THAN_CONTEXT = "prompt_longer_than_context"
 ENGLISH = "en"
 _TOKENS = pl.List(pl.Int32)
-_RENDERED = ("input_ids", "english_input_ids", "other", "gold", "candidates", "continuation_ids")
+_RENDERED = (*ITEM_KEY, "input_ids", "english_input_ids")
+_FOR_LIKELIHOODS = ("other", "gold", "candidates", "continuation_ids")
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Requests:
     """The items that can be asked with the token ids of their prompts, and those set aside for their length."""
 
     rows: pl.DataFrame
-    """`ITEM_KEY`; `input_ids`, and `english_input_ids` (null where there is no English prompt); `other`, the id of the
-    item whose English prompt stands in for its own; and the columns of `with_candidates`."""
+    """`ITEM_KEY`, `input_ids`, and `english_input_ids` (null where there is no English prompt). For likelihoods also
+    `other`, the id of the item whose English prompt stands in for its own, and the columns of `with_candidates`."""
     quarantined: pl.DataFrame
     """In the form of `QuarantinedRow`."""
 
@@ -60,12 +61,13 @@ def render_requests(
         encoded = iter(prompts.encode_prompts([text for text in texts if text is not None]))
         english = [None if text is None else next(encoded) for text in texts]
     ids = prompts.encode_prompts(items["prompt"].to_list())
-    rows = with_candidates(items, prompts).with_columns(
+    rows = (with_candidates(items, prompts) if with_likelihoods else items).with_columns(
         input_ids=pl.Series(ids, dtype=_TOKENS), english_input_ids=pl.Series(english, dtype=_TOKENS)
     )
     longest = pl.max_horizontal(pl.col("input_ids", "english_input_ids").list.len())  # ignores a missing one
-    candidate = pl.col("continuation_ids").list.eval(pl.element().list.len()).list.max()
-    room = pl.max_horizontal(pl.lit(max_new_tokens), candidate) if with_likelihoods else pl.lit(max_new_tokens)
+    room = pl.lit(max_new_tokens)
+    if with_likelihoods:
+        room = pl.max_horizontal(room, pl.col("continuation_ids").list.eval(pl.element().list.len()).list.max())
     fits = longest + room <= context_tokens
     quarantined = quarantine_rows(
         rows.filter(~fits).select(items.columns),
@@ -75,8 +77,11 @@ def render_requests(
         f"more than the model's {context_tokens}",
     )
     fitting = rows.filter(fits)
-    fitting = fitting.with_columns(other_items(fitting, seed))
-    return Requests(fitting.select(*ITEM_KEY, *_RENDERED), quarantined)
+    if with_likelihoods:
+        return Requests(
+            fitting.with_columns(other_items(fitting, seed)).select(*_RENDERED, *_FOR_LIKELIHOODS), quarantined
+        )
+    return Requests(fitting.select(*_RENDERED), quarantined)
 
 
 @dataclass(frozen=True)

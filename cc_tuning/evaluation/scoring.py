@@ -87,6 +87,6 @@ def aggregate_scores(item_scores: pl.DataFrame, *, samples: int, confidence: flo
 
 
 def _score_row(language: str, count: int, interval: Interval) -> dict[str, object]:
-    return {
-        "language": language, "items": count, "value": interval.value, "ci_low": interval.low, "ci_high": interval.high,
-    }  # fmt: skip
+    bounds = {"value": interval.value, "ci_low": interval.low, "ci_high": interval.high}
+    # a mean of values up to 100 may exceed 100 by rounding
+    return {"language": language, "items": count, **{name: min(max(v, 0.0), 100.0) for name, v in bounds.items()}}
