@@ -28,10 +28,20 @@ _DIGIT_JOINTS = r".,:/\-–'⁄٫٬"
 _LETTER_JOINTS = r"\-–/&"
 
 
+class _WithoutFormat(dict[int, int | None]):
+    """For `str.translate`: every character stays but those of the category Cf; each is looked up once."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = None if unicodedata.category(chr(code)) == "Cf" else code
+        return self[code]
+
+
+_WITHOUT_FORMAT = _WithoutFormat()
+
+
 def normalised(text: str) -> str:
     """`text` in NFKC, without format characters, with single blanks and none at the ends."""
-    composed = unicodedata.normalize("NFKC", text)
-    visible = "".join(character for character in composed if unicodedata.category(character) != "Cf")
+    visible = unicodedata.normalize("NFKC", text).translate(_WITHOUT_FORMAT)
     return _SPACES.sub(" ", visible).strip()
 
 

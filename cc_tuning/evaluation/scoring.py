@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
 
 import polars as pl
 
@@ -31,7 +33,7 @@ from cc_tuning.evaluation.measures.behaviour import is_empty, repeats_prompt
 from cc_tuning.evaluation.measures.choices import extract_choice
 from cc_tuning.evaluation.measures.language import is_in_language
 from cc_tuning.evaluation.measures.mkqa import mkqa_exact_match, mkqa_f1
-from cc_tuning.evaluation.measures.numbers import extract_number, is_number
+from cc_tuning.evaluation.measures.numbers import extract_number, gold_numbers
 from cc_tuning.evaluation.measures.squad import squad_exact_match, squad_f1
 from cc_tuning.evaluation.measures.summaries import chrf, rouge_l, rouge_l_ascii
 from cc_tuning.evaluation.scorers import chooses_only, contains_gold
@@ -60,6 +62,16 @@ class Answer:
     stopped: bool = True
     """Whether the model ended the answer by itself."""
 
+    @cached_property
+    def option(self) -> str | None:
+        """The option that it chooses, where there are options to choose from."""
+        return extract_choice(self.response, self.benchmark.options, self.choices).option
+
+    @cached_property
+    def number(self) -> Decimal | None:
+        """The number that it gives, where one is asked for."""
+        return extract_number(self.response, self.language)
+
 
 Measure = Callable[[Answer], float | None]
 """A figure in the metric's unit; None where it cannot be told."""
@@ -73,15 +85,12 @@ def _accuracy(answer: Answer) -> float:
 
 def _accuracy_extracted(answer: Answer) -> float:
     if answer.benchmark.options:
-        choice = extract_choice(answer.response, answer.benchmark.options, answer.choices)
-        return 100.0 * (choice.option == answer.answers[0].strip())
-    return 100.0 * is_number(answer.response, answer.answers, answer.language)
+        return 100.0 * (answer.option == answer.answers[0].strip())
+    return 100.0 * (answer.number is not None and answer.number in gold_numbers(answer.answers))
 
 
 def _extracted(answer: Answer) -> float:
-    if answer.benchmark.options:
-        return 100.0 * (extract_choice(answer.response, answer.benchmark.options, answer.choices).option is not None)
-    return 100.0 * (extract_number(answer.response, answer.language) is not None)
+    return 100.0 * ((answer.option if answer.benchmark.options else answer.number) is not None)
 
 
 def _in_language(answer: Answer) -> float | None:

@@ -31,6 +31,7 @@ Reason = Literal["boxed", "stated", "label", "mentioned", "text", "several", "no
 _MARKUP = regex.compile(r"[*`$#]+|\\(?:text|textbf|mathbf|mathrm|boxed)\b|\\[()\[\]]|(?<!\w)_+|_+(?!\w)")
 _BOXED = regex.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _REASONING = regex.compile(r".*</think>", regex.DOTALL)
+_INNER = regex.compile(r"[^\W_](?:.*[^\W_])?", regex.DOTALL)
 _LONGEST_LABEL = 3  # `(B)`
 
 
@@ -108,13 +109,15 @@ class _OptionTexts:
 
     def unless_contradicted(self, choice: Choice, text: str) -> Choice:
         """`choice`, or none where the answer is a label followed by the text of another option."""
-        label, _, rest = regex.sub(r"^\W+", "", text).partition(" ")
+        label, _, rest = text.lstrip("([（【 ").partition(" ")
         others = set(self.equal(rest)) - {choice.option}
         return Choice(None, "several") if others and len(label) <= _LONGEST_LABEL else choice
 
 
 def _key(text: str) -> str:
-    return regex.sub(r"^[\W_]+|[\W_]+$", "", folded(text))
+    """`text` without case and without what is no letter or digit at either end."""
+    inner = _INNER.search(folded(text))
+    return inner[0] if inner else ""
 
 
 def _stands_in(key: str, text: str) -> bool:

@@ -25,7 +25,10 @@ from cc_tuning.evaluation.scorers import normalised
 
 _CASED = r"\p{Lu}\p{Ll}\p{Lt}"
 _OPEN, _CLOSE = r"[(\[{（【「『<«\"'“‘]", r"[)\]}）】」』>»\"'”’]"
-_ENDING = r"[\p{Latin}\p{Cyrillic}\p{Greek}\p{Arabic}\p{Bengali}\p{Devanagari}\p{Telugu}\p{M}]+"
+_LINE_START, _LINE_END = r"^[^\w\n]{0,8}", r"[^\w\n]{0,8}$"
+_MOST_LINKS = 16
+"""Bounds, since models repeat themselves for thousands of tokens and no pattern may search them over and over."""
+_ENDING = r"[\p{Latin}\p{Cyrillic}\p{Greek}\p{Arabic}\p{Bengali}\p{Devanagari}\p{Telugu}\p{M}]{1,12}+"
 """What a stem grows in scripts with blanks; in the others the next word follows without one."""
 
 
@@ -43,9 +46,9 @@ class Labels:
         announced = _links() + _announced(plain, other)
         self._stated = _pattern(answer + announced)
         self._stated_after = _pattern(
-            rf"(?<![{_CASED}\p{{N}}])(?P<label>{plain}){_NO_WORD}{_CLOSE}?(?:\s|{_words(LINKS)})+{answer}"
+            rf"(?<![{_CASED}\p{{N}}])(?P<label>{plain}){_NO_WORD}{_CLOSE}?(?:\s|{_words(LINKS)}){{1,{_MOST_LINKS}}}{answer}"
         )
-        self._alone = _pattern(rf"^\W*(?P<label>{plain}|{other})\W*$")
+        self._alone = _pattern(rf"{_LINE_START}(?P<label>{plain}|{other}){_LINE_END}")
         self._written = (_pattern(_delimited(plain, other)), _pattern(option + announced))
         self._free = _pattern(_free(plain, are_letters=bool(capitals)))
         self._next = _pattern(_joined(f"{plain}|{other}"))
@@ -99,7 +102,7 @@ def labels_of(options: tuple[str, ...]) -> Labels:
 
 def _affirmed(pattern: "regex.Pattern[str]", text: str) -> Iterator["regex.Match[str]"]:
     """The matches whose label is not denied."""
-    for match in pattern.finditer(text, overlapped=True):
+    for match in pattern.finditer(text):
         start, end = match.span("label")
         if not _DENIED_BEFORE.search(text[max(0, start - 24) : start]) and not _DENIED_AFTER.match(text, end):
             yield match
@@ -127,7 +130,7 @@ def _stems(languages: Iterable[Sequence[str]]) -> str:
 
 def _links() -> str:
     """What may stand between a word that announces a label and the label."""
-    return rf"(?:\s|[:=\-–—>→,]|{_OPEN}|{_words(LINKS)}|{_stems(OPTION_STEMS.values())})*?"
+    return rf"(?:\s|[:=\-–—>→,]|{_OPEN}|{_words(LINKS)}|{_stems(OPTION_STEMS.values())}){{0,{_MOST_LINKS}}}?"
 
 
 def _no_word_after_plain_label() -> str:
@@ -160,8 +163,8 @@ def _delimited(plain: str, other: str) -> str:
         (
             rf"[(\[【（]\s*{label}\s*[)\]】）]",
             rf"{before}{label}\s?[)】）]",
-            rf"^\W*{label}\s*{point}",
-            rf"^\W*{label}\W*$",
+            rf"{_LINE_START}{label}\s?{point}",
+            rf"{_LINE_START}{label}{_LINE_END}",
             rf"{before}(?P<label>{plain})(?<=\d)\s?[번番号]",
         )
     )

@@ -38,10 +38,9 @@ def extract_number(response: str, language: str) -> Decimal | None:
     return None
 
 
-def is_number(response: str, answers: Sequence[str], language: str) -> bool:
-    """Whether the number that `response` gives equals one of `answers`, which are written as in English."""
-    given = extract_number(response, language)
-    return given is not None and any(given == gold for answer in answers for gold in _numbers(answer, "en")[-1:])
+def gold_numbers(answers: Sequence[str]) -> set[Decimal]:
+    """The numbers of gold answers, which are written as in English in every language."""
+    return {number for answer in answers for number in _numbers(answer, "en")[-1:]}
 
 
 def _numbers(text: str, language: str) -> list[Decimal]:
