@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
+from importlib.metadata import version
 
 import polars as pl
 
@@ -29,15 +30,16 @@ from cc_tuning.evaluation.benchmark import (
 )
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.items import ITEM_KEY
-from cc_tuning.evaluation.measures.behaviour import is_empty, repeats_prompt
+from cc_tuning.evaluation.measures.behaviour import COPIED_RUN, COPIED_SHARE, is_empty, repeats_prompt
 from cc_tuning.evaluation.measures.choices import extract_choice
-from cc_tuning.evaluation.measures.language import is_in_language
+from cc_tuning.evaluation.measures.language import JUDGED_LETTERS, LANGUAGES, is_in_language
 from cc_tuning.evaluation.measures.mkqa import mkqa_exact_match, mkqa_f1
 from cc_tuning.evaluation.measures.numbers import extract_number, gold_numbers
 from cc_tuning.evaluation.measures.squad import squad_exact_match, squad_f1
 from cc_tuning.evaluation.measures.summaries import chrf, rouge_l, rouge_l_ascii
 from cc_tuning.evaluation.scorers import chooses_only, contains_gold
 from cc_tuning.evaluation.statistics import Interval, resample
+from cc_tuning.text.icu import ICU_VERSION
 from data_contracts.schemas import ItemScore, Score
 
 AVERAGE = "avg"
@@ -163,6 +165,19 @@ def score_predictions(predictions: pl.DataFrame, items: pl.DataFrame) -> pl.Data
         pl.Series("metric", metrics, dtype=pl.String), pl.Series("value", values, dtype=pl.Float64)
     )
     return scored.select(ItemScore.column_names()).sort(*ItemScore.primary_key())
+
+
+def measured_with() -> dict[str, str]:
+    """What decides the figures beside the answers, by metric: tokenizers, signatures, versions."""
+    rouge = f"rouge_score {version('rouge_score')}"
+    return {
+        ROUGE_L.name: f"{rouge}, NFKC, lower case, ICU {ICU_VERSION} word break",
+        ROUGE_L_ASCII.name: f"{rouge}, its own tokenizer (ASCII letters and digits)",
+        CHRF.name: f"sacrebleu {version('sacrebleu')}, characters to 6, words to 2, each item alone",
+        IN_LANGUAGE.name: f"py3langid {version('py3langid')}, of {len(LANGUAGES)} languages and the prompt's own, from "
+        f"{JUDGED_LETTERS} letters on",
+        REPEATS_PROMPT.name: f"ICU {ICU_VERSION} words, runs of {COPIED_RUN}, at least {COPIED_SHARE:.0%} of the answer",
+    }
 
 
 def _figures(metrics: Sequence[Metric], answer: Answer) -> dict[str, float]:

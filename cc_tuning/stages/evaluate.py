@@ -14,7 +14,6 @@ Files: `predictions.parquet` (Prediction) and its marker, `item_scores.parquet` 
 import logging
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import polars as pl
@@ -31,7 +30,7 @@ from cc_tuning.evaluation.requests import (
     render_requests,
     write_shard,
 )
-from cc_tuning.evaluation.scoring import aggregate_scores, score_predictions
+from cc_tuning.evaluation.scoring import aggregate_scores, measured_with, score_predictions
 from cc_tuning.inference.checkpoints import connection_modes
 from cc_tuning.inference.engines import ENGINES
 from cc_tuning.inference.jobs import Engine, Generate, InferenceJob
@@ -40,7 +39,6 @@ from cc_tuning.runtime.pretrained import load_config
 from cc_tuning.runtime.progress import counting
 from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.step import Build
-from cc_tuning.text.icu import ICU_VERSION
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from data_contracts.files import write_json
 from data_contracts.layout import ITEM_SCORES, PREDICTIONS, SCORES, SCORING
@@ -179,8 +177,7 @@ def _score(build: Build[RunEvaluation], predictions: pl.DataFrame, items: pl.Dat
     write_json(
         build.folder / SCORING,
         {
-            "rougeL": f"rouge_score {version('rouge_score')}, NFKC, lower case, ICU {ICU_VERSION} word break",
-            "rougeL_ascii": f"rouge_score {version('rouge_score')}, its own tokenizer (ASCII letters and digits)",
+            **measured_with(),
             "interval": f"percentile bootstrap, {config.bootstrap_samples} resamples, items clustered over languages",
         },
     )

@@ -119,7 +119,9 @@ def _any_of(words: Iterable[str]) -> str:
 
 def _words(words: Iterable[str]) -> str:
     """One of `words` in any case, whole where their script has case."""
-    return rf"(?i:(?<![{_CASED}])(?:{_any_of(map(normalised, words))})(?![{_CASED}]))"
+    plain = {normalised(word) for word in words}
+    cased = {word for word in plain if word.upper() != word.lower()}
+    return rf"(?i:(?<![{_CASED}])(?:{_any_of(cased)})(?![{_CASED}])|{_any_of(plain - cased)})"
 
 
 def _stems(languages: Iterable[Sequence[str]]) -> str:
@@ -149,8 +151,8 @@ _NO_WORD = _no_word_after_plain_label()
 
 def _announced(plain: str, other: str) -> str:
     """A label after the word that announces it."""
-    end = rf"(?={_CLOSE}|[.,:;،؛。．、!?]|\s*$|\s+[-–—]\s|번|입니다|이다|です|である|だ|\s+{_words(ENDS)})"
-    return rf"(?:(?P<label>{plain}){_NO_WORD}|(?P<label>{other})(?![\p{{L}}\p{{M}}\p{{N}}]){end})"
+    end = rf"(?={_CLOSE}|[.,:;،؛。．、!?]|\s*$|\s+[-–—]\s|\s+{_words(ENDS)}|번|입니다|이다|です|である|だ)"
+    return rf"(?:(?P<label>{plain}){_NO_WORD}|(?P<label>{other}){end})"
 
 
 def _delimited(plain: str, other: str) -> str:
@@ -173,7 +175,7 @@ def _delimited(plain: str, other: str) -> str:
 def _free(plain: str, are_letters: bool) -> str:
     """A plain label in a sentence."""
     before = rf"(?<![{_CASED}\p{{M}}\p{{N}}_]|[{_CASED}\p{{N}}][\-–/&'’.]|\d[.,:٫٬])"
-    ends = "" if are_letters else rf"(?=\s*(?:[.,;!?)。،।]|$)|{_joined(plain).replace('?P<label>', '?:')})"
+    ends = "" if are_letters else rf"(?=\s*(?:[.,;!?)。،।]|$)|['’]\p{{Ll}}|{_joined(plain).replace('?P<label>', '?:')})"
     return rf"{before}(?P<label>{plain}){_NO_WORD}{ends}"
 
 
