@@ -16,7 +16,6 @@ out, each with its marker; `item_scores.parquet` (ItemScore), `scores.parquet` (
 import logging
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 import dataframely as dy
@@ -37,7 +36,7 @@ from cc_tuning.evaluation.requests import (
     render_requests,
     write_shard,
 )
-from cc_tuning.evaluation.scoring import aggregate_scores, score_predictions
+from cc_tuning.evaluation.scoring import aggregate_scores, measured_with, score_predictions
 from cc_tuning.inference.checkpoints import connection_modes
 from cc_tuning.inference.engines import ENGINES
 from cc_tuning.inference.jobs import Engine, Generate, InferenceJob
@@ -46,7 +45,6 @@ from cc_tuning.runtime.pretrained import load_config
 from cc_tuning.runtime.progress import counting
 from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.step import Build
-from cc_tuning.text.icu import ICU_VERSION
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from data_contracts.files import write_json
 from data_contracts.layout import ITEM_SCORES, LIKELIHOODS, PREDICTIONS, SCORES, SCORING
@@ -195,11 +193,8 @@ def _answer_shards(
 def _score(build: Build[RunEvaluation], items: pl.DataFrame) -> None:
     config, folder = build.config.evaluation, build.folder
     parts = [score_predictions(read_parquet(folder / PREDICTIONS, Prediction), items)]
-    how = {
-        "rougeL": f"rouge_score {version('rouge_score')}, NFKC, lower case, ICU {ICU_VERSION} word break",
-        "rougeL_ascii": f"rouge_score {version('rouge_score')}, its own tokenizer (ASCII letters and digits)",
-        "interval": f"percentile bootstrap, {config.bootstrap_samples} resamples, items clustered over languages",
-    }
+    interval = f"percentile bootstrap, {config.bootstrap_samples} resamples, items clustered over languages"
+    how = {**measured_with(), "interval": interval}
     if config.likelihoods:
         likelihoods = read_parquet(folder / LIKELIHOODS, CandidateLikelihood)
         parts.append(score_likelihoods(likelihoods, items))

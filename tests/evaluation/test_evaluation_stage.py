@@ -169,6 +169,7 @@ def test_connected_run_is_answered_three_ways_and_scored(
     assert {name: counts[name] for name in ("accuracy", "rougeL", "gold_nll", "accuracy_by_likelihood")} == {
         "accuracy": 80, "rougeL": 16, "gold_nll": 144, "accuracy_by_likelihood": 72,
     }  # fmt: skip
+    assert counts["cut"] == 96  # every written answer is described
     scores = read_parquet(connected_run / "scores.parquet", Score)
     heights = dict(scores.group_by("metric").len().iter_rows())
     # connections x benchmarks x (two languages and their average)
