@@ -176,7 +176,7 @@ def measured_with() -> dict[str, str]:
         CHRF.name: f"sacrebleu {version('sacrebleu')}, characters to 6, words to 2, each item alone",
         IN_LANGUAGE.name: f"py3langid {version('py3langid')}, of {len(LANGUAGES)} languages and the prompt's own, from "
         f"{JUDGED_LETTERS} letters on",
-        REPEATS_PROMPT.name: f"ICU {ICU_VERSION} words, runs of {COPIED_RUN}, at least {COPIED_SHARE:.0%} of the answer",
+        REPEATS_PROMPT.name: f"ICU {ICU_VERSION} words, runs of {COPIED_RUN}, from {COPIED_SHARE:.0%} of the answer on",
     }
 
 

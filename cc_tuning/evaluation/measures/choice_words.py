@@ -34,7 +34,7 @@ LETTERS_OF_OPTIONS: tuple[tuple[str, ...], ...] = (
 ANSWER_STEMS: Mapping[str, tuple[str, ...]] = {
     "ar": ("الإجابة", "الاجابة", "إجابت", "اجابت", "إجابة", "اجابة", "الجواب", "جواب", "أختار", "اخترت"),
     "bn": ("উত্তর", "জবাব"),
-    "de": ("antwort", "lösung"),
+    "de": ("antwort", "lösung", "ich wähle", "ich nehme"),
     "el": ("απάντησ", "απαντησ", "απαντώ", "επιλέγω"),
     "en": ("answer", "choose", "chose", "pick", "select"),
     "es": ("respuesta", "elijo", "escojo"),
@@ -53,7 +53,7 @@ ANSWER_STEMS: Mapping[str, tuple[str, ...]] = {
     "ur": ("جواب",),
     "vi": ("đáp án", "trả lời", "tôi chọn"),
     "yo": ("ìdáhùn", "idahun", "ìdáhun", "èsì"),
-    "zh": ("答案", "回答", "正解", "我选", "我選", "应选", "應選", "故选", "选择", "選擇"),
+    "zh": ("答案", "回答", "正解", "选", "選", "选择", "選擇"),
 }
 """Words for "answer" and "I choose"; what follows them is what the answer states."""
 

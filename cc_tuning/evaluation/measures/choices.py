@@ -6,18 +6,19 @@ The first of these that the answer has decides:
 
 1. `boxed`: the last `\boxed{}`.
 2. `text`: the whole answer is the text of one option.
-3. `stated`: the last place where a word for "answer" or "I choose" (22 languages) is followed by a label, or a last
+3. `label`: a first line that is nothing but a label. What a model writes after it is often a question of its own.
+4. `stated`: the last place where a word for "answer" or "I choose" (22 languages) is followed by a label, or a last
    line that is nothing but a label.
-4. `label`: labels written as labels: `(B)`, `B)`, a line that begins `B.` or `B:`, `option B`, `2번`.
-5. `mentioned`: a plain label that stands alone in a sentence, unless it is a word of it (`A dog`, `C'est`).
-6. `text`: the text of one option within the answer, and of no other.
+5. `label`: labels written as labels: `(B)`, `B)`, a line that begins `B.` or `B:`, `option B`, `2번`.
+6. `mentioned`: a plain label that stands alone in a sentence, unless it is a word of it (`A dog`, `C'est`).
+7. `text`: the text of one option within the answer, and of no other.
 
 Two different labels on a step are `several`, and nothing is chosen. So are a label and after it the text of another
 option. A label that is denied (`not B`, `B is wrong`) is none.
 """
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,12 +56,15 @@ def extract_choice(response: str, options: Sequence[str], texts: Sequence[str] |
     text = _plain(answer)
     if whole := named.equal(text):
         return _one(whole, "text")
-    if found := labels.stated(text):
-        return named.unless_contradicted(_one(found, "stated"), text)
-    if found := labels.written_as_labels(text):
-        return named.unless_contradicted(_one(found, "label"), text)
-    if found := labels.mentioned(text):
-        return named.unless_contradicted(_one(found, "mentioned"), text)
+    steps: tuple[tuple[Reason, Callable[[str], set[str]]], ...] = (
+        ("label", labels.opening),
+        ("stated", labels.stated),
+        ("label", labels.written_as_labels),
+        ("mentioned", labels.mentioned),
+    )
+    for reason, options_in in steps:
+        if found := options_in(text):
+            return named.unless_contradicted(_one(found, reason), text)
     return _one(named.within(text), "text")
 
 

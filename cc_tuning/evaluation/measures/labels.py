@@ -43,15 +43,23 @@ class Labels:
         plain = _any_of(options)
         other = _any_of([label for label in self._option_of if label not in options])
         answer, option = _stems(ANSWER_STEMS.values()), _stems(OPTION_STEMS.values())
-        announced = _links() + _announced(plain, other)
-        self._stated = _pattern(answer + announced)
+        self._stated = _pattern(answer + _links() + _announced(plain, other, _NO_WORD + _NO_ARTICLE))
         self._stated_after = _pattern(
-            rf"(?<![{_CASED}\p{{N}}])(?P<label>{plain}){_NO_WORD}{_CLOSE}?(?:\s|{_words(LINKS)}){{1,{_MOST_LINKS}}}{answer}"
+            rf"(?<![{_CASED}\p{{N}}])(?P<label>{plain}){_NO_WORD}{_NO_ARTICLE}{_CLOSE}?"
+            rf"(?:\s|{_words(LINKS)}){{1,{_MOST_LINKS}}}{answer}"
         )
         self._alone = _pattern(rf"{_LINE_START}(?P<label>{plain}|{other}){_LINE_END}")
-        self._written = (_pattern(_delimited(plain, other)), _pattern(option + announced))
+        self._written = (
+            _pattern(_delimited(plain, other)),
+            _pattern(option + _links() + _announced(plain, other, _NO_WORD)),
+        )
         self._free = _pattern(_free(plain, are_letters=bool(capitals)))
         self._next = _pattern(_joined(f"{plain}|{other}"))
+
+    def opening(self, text: str) -> set[str]:
+        """The options of the lines that are nothing but a label, where the first line is one; else empty."""
+        alone = list(_affirmed(self._alone, text))
+        return {self._option(match) for match in alone} if alone and alone[0].start() == 0 else set()
 
     def stated(self, text: str) -> set[str]:
         """The options of the last statement, several where it goes on with another label; empty without one.
@@ -61,12 +69,7 @@ class Labels:
         """
         found = [match for pattern in (self._stated, self._stated_after) for match in _affirmed(pattern, text)]
         alone = list(_affirmed(self._alone, text))
-        if (
-            alone
-            and "\n" in text
-            and alone[-1].end() >= len(text)
-            and len({self._option(match) for match in alone}) == 1
-        ):
+        if alone and alone[-1].end() >= len(text) and len(set(map(self._option, alone))) == 1:
             found.append(alone[-1])
         return set(self._with_joined(max(found, key=lambda match: match.end("label")), text)) if found else set()
 
@@ -136,23 +139,24 @@ def _links() -> str:
 
 
 def _no_word_after_plain_label() -> str:
-    """After a plain label: not the rest of a word, number or abbreviation; no French elision (`C'est`; Turkish `C'dir`
-    is an option with its ending); and after `A` no word whose article or preposition it would be (`A dog`)."""
+    """After a plain label: not the rest of a word, number or abbreviation, and no French elision (`C'est`; Turkish
+    `C'dir` is an option with its ending)."""
     joint = rf"(?![{_CASED}\p{{M}}\p{{N}}_]|[\-–/&][{_CASED}\d])"
     number = r"(?!(?<=\d)(?:[.,:/\-–٫٬]\d|\s?%))"
     abbreviation = rf"(?!\.[{_CASED}]\.)"
     elision = r"(?!['’][aeiouhyàâéèêëîïôûAEIOUHÉÈÊ])"
-    article = rf"(?!(?<=A)\s+(?!(?:{_any_of(WORDS_AFTER_A)})(?![{_CASED}\p{{M}}]))[{_CASED}])"
-    return joint + number + abbreviation + elision + article
+    return joint + number + abbreviation + elision
 
 
 _NO_WORD = _no_word_after_plain_label()
+_NO_ARTICLE = rf"(?!(?<=A)\s+(?!(?:{_any_of(WORDS_AFTER_A)})(?![{_CASED}\p{{M}}]))[{_CASED}])"
+"""After a plain `A`: no word whose article or preposition it would be (`A dog`)."""
 
 
-def _announced(plain: str, other: str) -> str:
+def _announced(plain: str, other: str, no_word: str) -> str:
     """A label after the word that announces it."""
     end = rf"(?={_CLOSE}|[.,:;،؛。．、!?]|\s*$|\s+[-–—]\s|\s+{_words(ENDS)}|번|입니다|이다|です|である|だ)"
-    return rf"(?:(?P<label>{plain}){_NO_WORD}|(?P<label>{other}){end})"
+    return rf"(?:(?P<label>{plain}){no_word}|(?P<label>{other}){end})"
 
 
 def _delimited(plain: str, other: str) -> str:
@@ -176,12 +180,14 @@ def _free(plain: str, are_letters: bool) -> str:
     """A plain label in a sentence."""
     before = rf"(?<![{_CASED}\p{{M}}\p{{N}}_]|[{_CASED}\p{{N}}][\-–/&'’.]|\d[.,:٫٬])"
     ends = "" if are_letters else rf"(?=\s*(?:[.,;!?)。،।]|$)|['’]\p{{Ll}}|{_joined(plain).replace('?P<label>', '?:')})"
-    return rf"{before}(?P<label>{plain}){_NO_WORD}{ends}"
+    return rf"{before}(?P<label>{plain}){_NO_WORD}{_NO_ARTICLE}{ends}"
 
 
 def _joined(label: str) -> str:
     """What follows a label where the answer goes on with another one."""
-    return rf"{_CLOSE}?\s*(?:[,،、;/&]\s*|{_words(JOINS)}\s*|(?=[(\[])){_OPEN}?(?P<label>{label}){_NO_WORD}"
+    return (
+        rf"{_CLOSE}?\s*(?:[,،、;/&]\s*|{_words(JOINS)}\s*|(?=[(\[])){_OPEN}?(?P<label>{label}){_NO_WORD}{_NO_ARTICLE}"
+    )
 
 
 _DENIED_BEFORE = _pattern(rf"{_words(NOT_BEFORE)}\s*{_OPEN}?$")
