@@ -20,7 +20,6 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.inference.prompts import PADDING_ID, Prompt, check_can_connect, english_batch, english_rows
 from cc_tuning.model import ConnectionMode, CrossLingualModel
 from cc_tuning.model.decision_maker import Decision
-from cc_tuning.model.families import find_components
 from cc_tuning.model.hooks import injected_vector
 from cc_tuning.model.positions import Prompts, key_of_rows, position_ids_of
 from cc_tuning.runtime.padding import padded
@@ -64,7 +63,7 @@ def score_continuations(
     if isinstance(model, CrossLingualModel) and connection != "off":
         decision = _decide(model, prompts, connection)
         positions = input_ids.shape[1] - lengths - 1 - model.connection.offset
-        connected = injected_vector(find_components(base).injection_site, positions, decision.vector)
+        connected = injected_vector(model.components.injection_site, positions, decision.vector)
         if model.connection.selector != "mean":
             layers = decision.selected_layer.tolist()
     with connected:
