@@ -19,7 +19,6 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.inference.carried import carried_choice
 from cc_tuning.inference.prompts import PADDING_ID, Prompt, check_can_connect
 from cc_tuning.model import ConnectionMode, CrossLingualModel
-from cc_tuning.model.families import find_components
 from cc_tuning.model.generation import read_connected_prompts, read_prompts
 from cc_tuning.model.positions import Prompts, position_ids_of
 from cc_tuning.runtime.padding import padded
@@ -79,7 +78,7 @@ def score_candidates(
     if isinstance(model, CrossLingualModel) and connection != "off":
         connected = Prompts.found_in(input_ids, mask, model.connection.offset, "connected")
         choice = carried_choice(model, prompts, connected, connection, constant)
-        components, source = find_components(base), model.connection.source
+        components, source = model.components, model.connection.source
         logits, decision = read_connected_prompts(base, components, source, connected, choice, cache)
         if connection != "constant" and model.connection.selector != "mean":
             layers = decision.selected_layer.tolist()

@@ -29,7 +29,9 @@ from data_contracts.files import read_json, write_json, written_atomically
 
 CONNECTION_FILE = "cross_lingual_connection.safetensors"
 DESCRIPTION_FILE = "cross_lingual.json"
-FORMAT = 1
+FORMAT = 2
+_BEFORE_SITES = 1
+"""The format that knows no `connection.site`: the place was the block's own output."""
 _SELECTOR_PREFIX = "decision_maker."
 
 
@@ -124,11 +126,13 @@ def read_connection(directory: Path) -> SavedConnection:
             )
         )
     content = read_json(directory / DESCRIPTION_FILE)
-    if isinstance(content, dict) and content.get("format") != FORMAT:
+    if isinstance(content, dict) and content.get("format") not in (_BEFORE_SITES, FORMAT):
         raise ConfigError(
             f"{directory / DESCRIPTION_FILE} has format {content.get('format')!r}, this version reads {FORMAT}; "
             "use the version of cc-tuning that wrote it, or train again"
         )
+    if isinstance(content, dict) and content["format"] == _BEFORE_SITES and isinstance(content["connection"], dict):
+        content["connection"]["site"] = "block_output"
     try:
         description = Description.model_validate(content)
     except ValidationError as error:

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Selector = Literal["decision_maker", "mean", "random"]
 ActivationSource = Literal["ffn", "attention", "block"]
+Site = Literal["contribution", "block_output"]
 ConnectionMode = Literal["off", "transform", "parallel", "constant", "other", "identity"]
 """What is added at t*: nothing; what the Transform Matrix predicts; the English prompt's own activation. And the
 controls: the mean of what `parallel` adds; the activation of another English prompt; the prompt's own activation."""
@@ -28,6 +29,12 @@ class ConnectionConfig(BaseModel):
         description="Which activation of a layer is carried over: the output of its feed-forward block (the paper's "
         "method), of its attention block, or of the whole decoder layer (the paper's two ablations). It is added to "
         "the first layer's feed-forward output in each case.",
+    )
+    site: Site = Field(
+        "contribution",
+        description="Where a block's activation is read and `v` is added: at what the block contributes to the "
+        "residual, as equation 5 has it, or at the block's own output, before a norm that stands between the two in "
+        "Gemma 2, Gemma 3 and OLMo 2. Elsewhere both are one place.",
     )
     english_gradient: bool = Field(
         False,

@@ -8,7 +8,7 @@ pass without a graph), and it is cheaper than keeping it. `connection.english_gr
 
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from transformers.utils import ModelOutput
 from cc_tuning.errors import ConfigError
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision, build_selector
-from cc_tuning.model.families import find_components
+from cc_tuning.model.families import Components, find_components
 from cc_tuning.model.hooks import injected_vector, last_ffn_at, recorded_activations
 from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
 from cc_tuning.model.transform_matrix import TransformMatrix
@@ -46,7 +46,7 @@ class ConnectedModel(WrappedModel):
 
     def __init__(self, base: PreTrainedModel, connection: ConnectionConfig) -> None:
         super().__init__(base)
-        components = find_components(base)
+        components = find_components(base, connection.site)
         self.connection = connection
         hidden_size, layers = base.config.hidden_size, len(components.layers)
         self.decision_maker = build_selector(connection, hidden_size, layers, base.config.initializer_range)
@@ -55,12 +55,29 @@ class ConnectedModel(WrappedModel):
         self.register_buffer("transform_matrix", None, persistent=False)
         self.register_buffer("transform_intercept", None, persistent=False)
 
+    @property
+    def components(self) -> Components:
+        """The modules of `base` that the connection touches, at its site."""
+        return find_components(self.base, self.connection.site)
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **arguments: Any
+    ) -> None:
+        """Recompute decoder layers in the backward pass, but for a first layer inside of which `v` is added.
+
+        Raises:
+            ConfigError: re-entrant checkpointing was asked for.
+        """
+        super().activation_checkpointing_enable(activation_checkpointing_kwargs, **arguments)
+        if self.components.injects_inside_layer:
+            cast(Any, self.components.layers[0]).gradient_checkpointing = False
+
     @torch.no_grad()
     def activations(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
-        """`F [B, L, D]`: the raw output of each layer's source block at `positions [B]`, without a connection.
+        """`F [B, L, D]`: the source's activation in each layer at `positions [B]`, without a connection.
 
         The decoder alone, no gradient, in the model's dtype. `input_ids, attention_mask [B, T]`, padded on either
-        side. The block is `connection.source`, by default the feed-forward block.
+        side. The source is `connection.source`, by default the feed-forward block, read at `connection.site`.
 
         Raises:
             PromptNotFound: a position is outside its row or on padding.
@@ -70,7 +87,7 @@ class ConnectedModel(WrappedModel):
     def _read(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """`F [B, L, D]` and the decoder's last hidden states `[B, T, D]`."""
         check_positions(positions, attention_mask, "activation")
-        components = find_components(self.base)
+        components = self.components
         recorded = recorded_activations(components, self.connection.source, positions)
         # With a gradient, recomputation would miss the hooks.
         narrowed = nullcontext() if torch.is_grad_enabled() else last_ffn_at(components, positions)
@@ -126,7 +143,7 @@ class ConnectedModel(WrappedModel):
         embedding = embedded[torch.arange(embedded.shape[0], device=embedded.device), connection_positions]
         row_keys = key_of_rows(input_ids, attention_mask, connection_positions)
         decision = self.decide(english, embedding, row_keys, gumbel_noise)
-        components = find_components(self.base)
+        components = self.components
         # Before the injection, whose hook changes what a later hook on the same module sees.
         reading = recorded_activations(components, self.connection.source, connection_positions, keeps_gradient=False)
         with (

@@ -14,7 +14,6 @@ from cc_tuning.model import checkpoint
 from cc_tuning.model.config import ConnectionConfig, ConnectionMode
 from cc_tuning.model.connected_pass import ConnectedModel
 from cc_tuning.model.decision_maker import Decision
-from cc_tuning.model.families import find_components
 from cc_tuning.model.generation import Choice, Generation, generate, generate_connected
 from cc_tuning.model.positions import Prompts, key_of_rows
 from cc_tuning.model.transform_file import check_fitted_on, read_transform_matrix
@@ -160,7 +159,7 @@ class CrossLingualModel(ConnectedModel):
             english = Prompts.found_in(english_input_ids, english_attention_mask, offset, "English")
         choice = self.choice(connection, prompts, english, english_rows, gumbel_noise)
         output, decision = generate_connected(
-            self.base, find_components(self.base), self.connection.source, prompts, choice, arguments
+            self.base, self.components, self.connection.source, prompts, choice, arguments
         )
         return Generation(output, None if self.connection.selector == "mean" else decision.selected_layer)
 

@@ -1,11 +1,14 @@
 """Where each supported model family keeps its parts: one row of a table per `config.model_type`.
 
 The connection needs the decoder without its language-model head, its layers, and in each layer the attention and the
-feed-forward block. Eq. 5 of Ye et al. 2025 puts `f_1 + v` in the place of `f_1`, the output of the first layer's
-feed-forward block. Where a layer ends with `hidden + f`, adding `v` to the layer's output is the same sum, outside of
-what gradient checkpointing recomputes. Where a module stands between the block and the residual (the norm of Gemma 2
-and 3 and of OLMo 2, the dropout of Phi-3), it is not: there `v` is added to the block's output itself, in a first
-layer that is never recomputed.
+feed-forward block. Eq. 5 of Ye et al. 2025 puts `f_1 + v` in the place of `f_1`, what the first layer's feed-forward
+block adds to the residual. So `f_l` is what a block contributes there: its output, or what a norm makes of it where one
+stands between the two (Gemma 2 and 3, OLMo 2). Before that norm, `v` would be one or two orders of magnitude weaker
+beside the residual than in Llama. Since a layer ends with `hidden + f`, `v` is added to the layer's output, outside of
+what gradient checkpointing recomputes.
+
+`connection.site: block_output` is the variant that reads and adds before the norm; there the addition is inside of the
+first layer, which is then never recomputed.
 """
 
 from collections.abc import Mapping
@@ -16,7 +19,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from cc_tuning.errors import UnsupportedModel
-from cc_tuning.model.config import ActivationSource
+from cc_tuning.model.config import ActivationSource, Site
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,11 @@ class Family:
     layers: str = "layers"  # from the decoder
     attention: str = "self_attn"  # from one layer
     ffn: str = "mlp"  # from one layer; a dense block or a mixture of experts
-    after_ffn: str | None = None  # what the block's output passes before it is added to the residual
+    after_attention: str | None = None  # what the block's output passes before it is added to the residual
+    after_ffn: str | None = None
 
 
-_NORMALISED = Family(after_ffn="post_feedforward_layernorm")
+_NORMALISED = Family(after_attention="post_attention_layernorm", after_ffn="post_feedforward_layernorm")
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
@@ -38,7 +42,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "qwen2": Family(),
         "qwen3": Family(),
         "mistral": Family(),
-        "phi3": Family(after_ffn="resid_mlp_dropout"),
+        "phi3": Family(after_attention="resid_attn_dropout", after_ffn="resid_mlp_dropout"),
         "gemma2": _NORMALISED,
         "gemma3_text": _NORMALISED,
         "olmo2": _NORMALISED,
@@ -56,22 +60,30 @@ class Components:
     layers: tuple[nn.Module, ...]  # L decoder layers
     attentions: tuple[nn.Module, ...]  # L attention blocks
     ffns: tuple[nn.Module, ...]  # L feed-forward blocks
-    after_ffn: nn.Module | None  # of the first layer
+    after_attentions: tuple[nn.Module, ...]  # what their outputs pass before the residual: L modules, or none
+    after_ffns: tuple[nn.Module, ...]
+    site: Site
 
     @property
     def injection_site(self) -> nn.Module:
         """The module to whose output `v` is added: the first layer, or its feed-forward block."""
-        return self.ffns[0] if self.changes_ffn_output else self.layers[0]
+        return self.ffns[0] if self.injects_inside_layer else self.layers[0]
 
     @property
-    def changes_ffn_output(self) -> bool:
-        """Whether something between the feed-forward block and the residual changes what is added there."""
-        idle = self.after_ffn is None or (isinstance(self.after_ffn, nn.Dropout) and self.after_ffn.p == 0)
-        return not idle
+    def injects_inside_layer(self) -> bool:
+        """Whether `v` is added before something that changes what the feed-forward block adds to the residual."""
+        is_idle = all(isinstance(module, nn.Dropout) and module.p == 0 for module in self.after_ffns)
+        return self.site == "block_output" and not is_idle
 
     def blocks(self, source: ActivationSource) -> tuple[nn.Module, ...]:
-        """The L modules whose outputs are the source's activations, in layer order."""
-        return {"ffn": self.ffns, "attention": self.attentions, "block": self.layers}[source]
+        """The L modules whose outputs are the source's activations at the site, in layer order."""
+        if source == "block":
+            return self.layers
+        own, after = {
+            "ffn": (self.ffns, self.after_ffns),
+            "attention": (self.attentions, self.after_attentions),
+        }[source]
+        return after if after and self.site == "contribution" else own
 
 
 def find_family(config: PretrainedConfig) -> Family:
@@ -91,8 +103,8 @@ def find_family(config: PretrainedConfig) -> Family:
     return family
 
 
-def find_components(model: PreTrainedModel) -> Components:
-    """The decoder, its L layers and their blocks.
+def find_components(model: PreTrainedModel, site: Site = "contribution") -> Components:
+    """The decoder, its L layers and their blocks, to be read and changed at `site`.
 
     Raises:
         UnsupportedModel: the family is unknown, or the model lacks a part that its family's row names.
@@ -103,7 +115,10 @@ def find_components(model: PreTrainedModel) -> Components:
         layers = tuple(decoder.get_submodule(family.layers).children())
         attentions = tuple(layer.get_submodule(family.attention) for layer in layers)
         ffns = tuple(layer.get_submodule(family.ffn) for layer in layers)
-        after_ffn = layers[0].get_submodule(family.after_ffn) if family.after_ffn and layers else None
+        after_attentions, after_ffns = (
+            tuple(layer.get_submodule(path) for layer in layers) if path else ()
+            for path in (family.after_attention, family.after_ffn)
+        )
     except AttributeError as error:
         raise UnsupportedModel(
             f"a {type(model).__name__} of type {model.config.model_type!r} has not the parts its family should have "
@@ -114,4 +129,4 @@ def find_components(model: PreTrainedModel) -> Components:
             f"found {len(layers)} decoder layers in a {type(model).__name__}, but its config says "
             f"{model.config.num_hidden_layers}; load the whole model, not a part of it"
         )
-    return Components(decoder, layers, attentions, ffns, after_ffn)
+    return Components(decoder, layers, attentions, ffns, after_attentions, after_ffns, site)

@@ -75,7 +75,7 @@ def recorded_activations(
 ) -> Iterator[Activations]:
     """A record of the source's output in each layer at `positions [B]` during the forward pass inside the block.
 
-    The output is the block's own, before a norm that may follow and before it is added to the residual.
+    The output is taken at the components' site, before it is added to the residual.
     """
     outputs = Activations(positions, len(components.layers), keeps_gradient)
     # Hooks run in the order in which they were registered: for the source `block`, `keep` has to come before `gather`.

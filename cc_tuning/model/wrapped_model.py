@@ -6,14 +6,13 @@ the other name.
 """
 
 from collections.abc import Collection, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import nn
 from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.model.families import find_components
 
 
 class WrappedModel(nn.Module):
@@ -57,9 +56,6 @@ class WrappedModel(nn.Module):
     ) -> None:
         """Recompute decoder layers in the backward pass, in the non-reentrant way only.
 
-        A first layer to whose feed-forward output the vector is added (Gemma, OLMo 2) is not recomputed: the addition
-        is inside it.
-
         Raises:
             ConfigError: re-entrant checkpointing was asked for. It recomputes outside of autograd's view, where
                 a hook's gradient can be wrong without an error.
@@ -71,9 +67,6 @@ class WrappedModel(nn.Module):
                 "checkpointing; leave activation_checkpointing_kwargs out"
             )
         self.base.activation_checkpointing_enable(activation_checkpointing_kwargs=settings, **arguments)
-        components = find_components(self.base)
-        if components.changes_ffn_output:
-            cast(Any, components.layers[0]).gradient_checkpointing = False
 
 
 def tied_names(base: PreTrainedModel) -> tuple[str, ...]:

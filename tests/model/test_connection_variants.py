@@ -12,6 +12,10 @@ from tests.model.tiny_connected import FAMILIES, tiny_model, training_batch
 from tests.reference.connection import run_row, training_loss
 
 SOURCES = ["ffn", "attention", "block"]
+PLACES = [(family, "contribution") for family in FAMILIES] + [
+    (family, "block_output") for family in ("gemma2", "gemma3_text", "olmo2")
+]
+"""Every family at what its blocks contribute, and those with a norm behind a block also before that norm."""
 
 
 def loss_and_gradients(model: CrossLingualModel, batch: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
@@ -30,14 +34,22 @@ def worst_relative(got: dict[str, Tensor], expected: dict[str, Tensor]) -> float
 
 @pytest.mark.parametrize("english_gradient", [False, True], ids=["detached", "english-gradient"])
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_each_source_trains_as_the_method_written_out(family: str, source: str, english_gradient: bool) -> None:
-    connection = ConnectionConfig.model_validate({"source": source, "english_gradient": english_gradient})
+@pytest.mark.parametrize(("family", "site"), PLACES)
+def test_each_source_trains_as_the_method_written_out(
+    family: str, site: str, source: str, english_gradient: bool
+) -> None:
+    connection = ConnectionConfig.model_validate({"source": source, "english_gradient": english_gradient, "site": site})
     model, batch = tiny_model(family, connection), training_batch()
     loss, got = loss_and_gradients(model, batch)
     model.zero_grad()
     expected = training_loss(
-        model.base, model.decision_maker.weight, rows_of(batch), NOISE, source=source, english_gradient=english_gradient
+        model.base,
+        model.decision_maker.weight,
+        rows_of(batch),
+        NOISE,
+        source=source,
+        english_gradient=english_gradient,
+        site=site,
     )
     expected.backward()
     assert abs(loss - expected.item()) <= 1e-5
@@ -47,12 +59,12 @@ def test_each_source_trains_as_the_method_written_out(family: str, source: str, 
 @pytest.mark.parametrize("selector", ["decision_maker", "mean", "random"])
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("english_gradient", [False, True], ids=["detached", "english-gradient"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("family", "site"), PLACES)
 def test_checkpointing_gives_the_same_gradients(
-    family: str, english_gradient: bool, source: str, selector: str
+    family: str, site: str, english_gradient: bool, source: str, selector: str
 ) -> None:
     connection = ConnectionConfig.model_validate(
-        {"source": source, "english_gradient": english_gradient, "selector": selector}
+        {"source": source, "english_gradient": english_gradient, "selector": selector, "site": site}
     )
     model, batch = tiny_model(family, connection), training_batch()
     plain_loss, plain = loss_and_gradients(model, batch)
@@ -73,23 +85,23 @@ def test_gradient_through_the_english_pass_is_a_different_one() -> None:
 
 
 @pytest.mark.parametrize("source", SOURCES)
-@pytest.mark.parametrize("family", FAMILIES)
-def test_activations_are_those_of_each_row_alone(family: str, source: str) -> None:
-    model = tiny_model(family, ConnectionConfig.model_validate({"source": source}))
+@pytest.mark.parametrize(("family", "site"), PLACES)
+def test_activations_are_those_of_each_row_alone(family: str, site: str, source: str) -> None:
+    model = tiny_model(family, ConnectionConfig.model_validate({"source": source, "site": site}))
     batch = training_batch()
     got = model.activations(batch["english_input_ids"], batch["english_attention_mask"], batch["english_positions"])
     for row, of_row in zip(rows_of(batch), got, strict=True):
-        _, expected = run_row(model.base, row["english"], int(row["english_position"]), source=source)
+        _, expected = run_row(model.base, row["english"], int(row["english_position"]), source=source, site=site)
         assert (of_row - expected).abs().max() <= 1e-4 * expected.detach().abs().max().clamp(min=1)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_vector_joins_the_feed_forward_output_before_what_follows_it(family: str) -> None:
-    """Eq. 5: the first layer adds to its residual what a block with the output `f_1 + v` would have added."""
-    model, batch = tiny_model(family), training_batch()
-    components, positions = find_components(model.base), batch["connection_positions"]
+@pytest.mark.parametrize(("family", "site"), PLACES)
+def test_vector_joins_what_the_feed_forward_block_adds_to_the_residual(family: str, site: str) -> None:
+    """Eq. 5: the layer's output grows by `v`; before a norm, by what the norm makes of `f_1 + v` and not of `f_1`."""
+    model, batch = tiny_model(family, ConnectionConfig.model_validate({"site": site})), training_batch()
+    components, positions = model.components, batch["connection_positions"]
     vector = torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
-    after = components.after_ffn or torch.nn.Identity()
+    after = components.after_ffns[0] if site == "block_output" else torch.nn.Identity()
     f, plain = first_layer_outputs(model, batch)
     with injected_vector(components.injection_site, positions, vector):
         _, connected = first_layer_outputs(model, batch)

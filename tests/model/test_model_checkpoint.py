@@ -132,11 +132,27 @@ def test_absent_weights_are_not_filled_with_random_numbers(saved: Path) -> None:
         CrossLingualModel.from_pretrained(saved)
 
 
+def test_a_checkpoint_from_before_the_sites_answers_as_it_did(tmp_path: Path) -> None:
+    model = tiny_model("gemma3_text", ConnectionConfig(site="block_output"))
+    model.save_pretrained(tmp_path / "checkpoint", stop_token_ids=[5])
+    file = tmp_path / "checkpoint" / DESCRIPTION_FILE
+    content = json.loads(file.read_text())
+    del content["connection"]["site"]
+    file.write_text(json.dumps(content | {"format": 1}))
+    loaded = CrossLingualModel.from_pretrained(tmp_path / "checkpoint")
+    assert loaded.connection == model.connection
+    prompts = left_padded(random_prompts())
+    assert torch.equal(
+        loaded.generate(**prompts, connection="transform", max_new_tokens=4),
+        model.generate(**prompts, connection="transform", max_new_tokens=4),
+    )
+
+
 def test_description_that_is_damaged_or_newer_is_refused(saved: Path) -> None:
     file = saved / DESCRIPTION_FILE
     content = json.loads(file.read_text())
-    file.write_text(json.dumps(content | {"format": 2}))
-    with pytest.raises(ConfigError, match="has format 2"):
+    file.write_text(json.dumps(content | {"format": 3}))
+    with pytest.raises(ConfigError, match="has format 3"):
         CrossLingualModel.from_pretrained(saved)
     file.write_text(json.dumps(content | {"layers": "three"}))
     with pytest.raises(ArtifactMismatch, match="damaged"):

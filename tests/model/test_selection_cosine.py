@@ -43,8 +43,8 @@ def test_cosine_is_that_of_the_english_vector_and_the_same_layers_activation_in_
     english = model.activations(*(batch[f"english_{name}"] for name in ("input_ids", "attention_mask", "positions")))
     own: dict[int, Tensor] = {}  # of the pass that ran last, the connected one
     handles = [
-        layer.mlp.register_forward_hook(lambda module, inputs, output, at=at: own.update({at: output.detach()}))
-        for at, layer in enumerate(find_components(model.base).layers)
+        block.register_forward_hook(lambda module, inputs, output, at=at: own.update({at: output.detach()}))
+        for at, block in enumerate(find_components(model.base).blocks("ffn"))
     ]
     output = model(**batch, gumbel_noise=noise, measures_cosine=True)
     for handle in handles:

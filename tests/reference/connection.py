@@ -19,11 +19,13 @@ def run_row(
     vector: Tensor | None = None,
     source: str = "ffn",
     earlier: Mapping[int, Tensor] = MappingProxyType({}),
+    site: str = "contribution",
 ) -> tuple[Tensor, Tensor]:
     """Logits `[T, V]` of one row of token ids `[T]`, and `F [L, D]` of `source` at `position`.
 
-    With `vector [D]`, the first layer's feed-forward output at `position` is `f_1 + v` (eq. 5), before a norm if the
-    family has one there. `earlier` are the vectors of earlier turns by their positions.
+    With `vector [D]`, what the first layer's feed-forward block adds to the residual at `position` is `f_1 + v`
+    (eq. 5). At the site `block_output` both are taken before the norm that some families have behind a block.
+    `earlier` are the vectors of earlier turns by their positions.
     """
     added_at = dict(earlier) if vector is None else {**earlier, position: vector}
     decoder = base.model
@@ -38,16 +40,20 @@ def run_row(
             past_key_values=None,
         )
         normalised = hasattr(layer, "post_feedforward_layernorm")  # Gemma 2 and 3, OLMo 2
-        hidden = hidden + (layer.post_attention_layernorm(attended) if normalised else attended)
+        attention_added = layer.post_attention_layernorm(attended) if normalised else attended
+        hidden = hidden + attention_added
         before = "pre_feedforward_layernorm" if normalised else "post_attention_layernorm"
         f = layer.mlp(_norm(layer, before)(hidden))
-        added = f
-        if number == 0 and added_at:
-            change = torch.zeros_like(f)
+        change = torch.zeros_like(f)
+        if number == 0:
             for place, added_vector in added_at.items():
                 change[0, place] = added_vector
-            added = f + change
-        hidden = hidden + _norm(layer, "post_feedforward_layernorm")(added)
+        after = _norm(layer, "post_feedforward_layernorm")
+        if site == "contribution":
+            f, attended = after(f), attention_added
+            hidden = hidden + (f + change)
+        else:
+            hidden = hidden + after(f + change)
         outputs.append({"ffn": f, "attention": attended, "block": hidden}[source][0, position])
     logits = base.lm_head(decoder.norm(hidden))[0]
     cap = getattr(base.config, "final_logit_softcapping", None)
@@ -141,6 +147,7 @@ def training_loss(
     temperature: float = 1.0,
     source: str = "ffn",
     english_gradient: bool = False,
+    site: str = "contribution",
 ) -> Tensor:
     """Mean negative log-likelihood of the response tokens of a batch, row after row (section 3.2.1).
 
@@ -149,12 +156,12 @@ def training_loss(
     total, tokens = torch.zeros(()), 0
     for row, row_noise in zip(rows, noise, strict=True):
         with torch.set_grad_enabled(english_gradient):
-            _, english = run_row(base, row["english"], int(row["english_position"]), source=source)
+            _, english = run_row(base, row["english"], int(row["english_position"]), source=source, site=site)
         embedding = base.model.embed_tokens(row["ids"][row["position"]])
         logits = (english + embedding).mean(0) @ weight
         g = straight_through(logits, row_noise, temperature)
         vector = torch.stack([g[layer] * english[layer] for layer in range(len(english))]).sum(0)
-        predictions, _ = run_row(base, row["ids"], int(row["position"]), vector)
+        predictions, _ = run_row(base, row["ids"], int(row["position"]), vector, site=site)
         loss, count = token_mean_loss(predictions, row["labels"])
         total, tokens = total + loss, tokens + count
     return total / tokens
