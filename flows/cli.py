@@ -192,6 +192,19 @@ def generate(
     generate_text(request, sys.stdout)
 
 
+@app.command(name="lm-eval", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+def lm_eval(
+    arguments: Annotated[list[str], typer.Argument(help="Those of lm-eval.", show_default=False)],
+) -> None:
+    """Run lm-eval with the model `cc_tuning`: --model cc_tuning --model_args checkpoint=DIR,connection=transform.
+
+    All arguments are lm-eval's own, --help among them; docs/interoperability.md says what the model takes.
+    """
+    from cc_tuning.harness.command import run_lm_eval
+
+    run_lm_eval(arguments)
+
+
 @app.command()
 def doctor() -> None:
     """Say in plain words what this machine can and cannot run."""
