@@ -165,6 +165,28 @@ def data_card(
     console.print(f"Data card: {page}\nMarkdown:  {markdown}", soft_wrap=True)
 
 
+@app.command(name="export-dataset")
+def export_dataset(
+    recipe: RecipeArgument,
+    directory: Annotated[Path, typer.Argument(help="A folder that is not there yet, or empty.", show_default=False)],
+    overrides: SetOption = [],
+    run: RunOption = None,
+    licence: Annotated[str, typer.Option(help="Of the source's rows, as the hub writes it: cc-by-4.0.")] = "",
+    shard_rows: Annotated[int, typer.Option(help="Rows of a parquet file.", min=1)] = 100_000,
+) -> None:
+    """Write the parallel pairs as a Hugging Face data set with its card; also as messages. Runs what it needs first."""
+    from cc_tuning.pipeline import export_dataset as exporting
+    from cc_tuning.runtime.progress import logged_progress
+    from cc_tuning.runtime.step import run_step
+
+    planned, store = _plan(recipe, overrides)
+    export = exporting.DatasetExport.of(planned, directory, run, licence, shard_rows)
+    for step in export.needed:
+        run_step(step, store, planned.recipe.execution, logged_progress(step.label))
+    pairs = exporting.export_dataset(export, store)
+    console.print(f"{pairs:,} pairs: {directory}", soft_wrap=True)
+
+
 @app.command()
 def generate(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint directory.", show_default=False)],
