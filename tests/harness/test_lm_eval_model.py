@@ -79,9 +79,11 @@ def assert_equal_scores(own: Sequence[Any], expected: Sequence[Any]) -> None:
         assert [is_greedy for _, is_greedy in mine] == [is_greedy for _, is_greedy in other]
 
 
-@pytest.mark.parametrize("batch_size", [1, 7])
-def test_off_gives_the_likelihoods_of_lm_evals_own_model(checkpoint: Path, task_folder: Path, batch_size: int) -> None:
-    own = responses(make_model(checkpoint, "off", batch_size=batch_size), CHOICES, task_folder)
+@pytest.mark.parametrize("batch_size", [1, 7, "auto"])
+def test_off_gives_the_likelihoods_of_lm_evals_own_model(
+    checkpoint: Path, task_folder: Path, batch_size: int | str
+) -> None:
+    own = responses(make_model(checkpoint, "off", batch_size=batch_size, max_batch_size=16), CHOICES, task_folder)
     theirs = responses(own_hf(checkpoint, batch_size=4), CHOICES, task_folder)
     assert len(own) == len(theirs) == 100
     assert_equal_scores(own, theirs)
