@@ -21,6 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.checkpoint import read_base_model
 from cc_tuning.runtime.pretrained import refusing_remote_code
+from cc_tuning.text.prompts import PLACE_OF_LOADING
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import sha256_of_file
 
@@ -128,6 +129,8 @@ def _load(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTo
             f"{file} lacks {len(absent)} weights of its architecture, first {absent[0]!r}; take the model's own "
             "repository"
         )
+    for key in PLACE_OF_LOADING:
+        tokenizer.init_kwargs.pop(key, None)
     config = deepcopy(read.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config

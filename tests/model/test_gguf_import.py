@@ -106,6 +106,7 @@ def test_weights_and_tokens_come_back(tmp_path: Path, model: PreTrainedModel, ti
     for line in LINES:
         assert after(line, add_special_tokens=False)["input_ids"] == before(line)["input_ids"]
     assert again.generation_config.eos_token_id == before.eos_token_id
+    assert "local_files_only" not in json.loads((tmp_path / "model" / "tokenizer_config.json").read_text())
     assert "apache-2.0" in (tmp_path / "model" / "README.md").read_text()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "tiny.gguf"]
 
