@@ -165,6 +165,28 @@ def data_card(
     console.print(f"Data card: {page}\nMarkdown:  {markdown}", soft_wrap=True)
 
 
+@app.command(name="export-dataset")
+def export_dataset(
+    recipe: RecipeArgument,
+    directory: Annotated[Path, typer.Argument(help="A folder that is not there yet, or empty.", show_default=False)],
+    overrides: SetOption = [],
+    run: RunOption = None,
+    licence: Annotated[str, typer.Option(help="Of the source's rows, as the hub writes it: cc-by-4.0.")] = "",
+    shard_rows: Annotated[int, typer.Option(help="Rows of a parquet file.", min=1)] = 100_000,
+) -> None:
+    """Write the parallel pairs as a Hugging Face data set with its card; also as messages. Runs what it needs first."""
+    from cc_tuning.pipeline import export_dataset as exporting
+    from cc_tuning.runtime.progress import logged_progress
+    from cc_tuning.runtime.step import run_step
+
+    planned, store = _plan(recipe, overrides)
+    export = exporting.DatasetExport.of(planned, directory, run, licence, shard_rows)
+    for step in export.needed:
+        run_step(step, store, planned.recipe.execution, logged_progress(step.label))
+    pairs = exporting.export_dataset(export, store)
+    console.print(f"{pairs:,} pairs: {directory}", soft_wrap=True)
+
+
 @app.command()
 def generate(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint directory.", show_default=False)],
@@ -190,6 +212,37 @@ def generate(
         is_english=is_english,
     )
     generate_text(request, sys.stdout)
+
+
+@app.command(name="import-gguf")
+def import_gguf(
+    file: Annotated[Path, typer.Argument(help="A GGUF file.", show_default=False)],
+    directory: Annotated[Path, typer.Argument(help="A folder that is not there yet, or empty.", show_default=False)],
+    dtype: Annotated[str, typer.Option(help="Of the weights: float32, bfloat16 or float16.")] = "float32",
+) -> None:
+    """Write the model of a GGUF file as an ordinary model directory, to be a recipe's `model.base`."""
+    from cc_tuning.model.gguf_import import import_gguf as write_model
+
+    model = write_model(file, directory, dtype)
+    template = "with a chat template" if model.has_chat_template else "without a chat template"
+    console.print(
+        f"{model.name}: {model.family}, {model.parameters:,} weights, {template}\n"
+        f"Licence: {model.licence}; read it before you publish anything made from it\nModel: {directory}",
+        soft_wrap=True,
+    )
+
+
+@app.command(name="lm-eval", context_settings={"ignore_unknown_options": True}, add_help_option=False)
+def lm_eval(
+    arguments: Annotated[list[str], typer.Argument(help="Those of lm-eval.", show_default=False)],
+) -> None:
+    """Run lm-eval with the model `cc_tuning`: --model cc_tuning --model_args checkpoint=DIR,connection=transform.
+
+    All arguments are lm-eval's own, --help among them; docs/interoperability.md says what the model takes.
+    """
+    from cc_tuning.harness.command import run_lm_eval
+
+    run_lm_eval(arguments)
 
 
 @app.command()

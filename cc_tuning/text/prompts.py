@@ -28,7 +28,7 @@ _TEXT_MARKER, _ANSWER_MARKER = "\ue100text\ue101", "\ue100answer\ue101"
 # Llama 3.1 and later write the date into the system turn; a fixed one keeps equal prompts equal on all days.
 _FIXED_DATE = "26 Jul 2024"
 # transformers writes these into the saved tokenizer, which would then depend on how it was loaded.
-_PLACE_OF_LOADING = ("is_local", "local_files_only")
+PLACE_OF_LOADING = ("is_local", "local_files_only")
 _CONTROL_TOKEN_FORM = re.compile(r"<\|[^|<>]+\|>")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
@@ -182,7 +182,7 @@ def load_tokenizer(
         raise UnsupportedModel(
             f"no tokenizer could be loaded from {place.name}: {reason}; expected tokenizer.json beside the model"
         ) from error
-    for key in _PLACE_OF_LOADING:
+    for key in PLACE_OF_LOADING:
         tokenizer.init_kwargs.pop(key, None)
     if chat_template != "tokenizer":
         tokenizer.chat_template = (CHAT_TEMPLATES / f"{chat_template}.jinja").read_text(encoding="utf-8")

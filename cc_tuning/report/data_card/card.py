@@ -58,18 +58,24 @@ def write_data_card(
         ConfigError: `references` cannot be used.
         ArtifactMismatch: a file of an artifact is missing or damaged.
     """
+    page, markdown = output.with_suffix(".html"), output.with_suffix(".md")
+    write_document(card_document(name, facts, inputs, references), page, markdown)
+    return page, markdown
+
+
+def card_document(
+    name: str, facts: Sequence[tuple[str, str]], inputs: Mapping[str, Location], references: Path | None = None
+) -> Document:
+    """The card before it is HTML or Markdown; arguments and errors as in `write_data_card`."""
     pairs = inputs["translate"].path / PAIRS
     data = collect_counts(inputs)
     scores = score_references(pairs, read_references(references)) if references else None
-    document = Document(
+    return Document(
         title=f"Data card: {name}",
         summary=_summary(data),
         facts=[*facts, *_counted(data)],
         sections=card_sections(data, draw_examples(pairs, EXAMPLE_SEED), scores),
     )
-    page, markdown = output.with_suffix(".html"), output.with_suffix(".md")
-    write_document(document, page, markdown)
-    return page, markdown
 
 
 def card_sections(data: DataCounts, examples: Sequence[PairExample], scores: ReferenceScores | None) -> list[Section]:
