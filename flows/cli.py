@@ -240,7 +240,7 @@ def lm_eval(
 
     All arguments are lm-eval's own, --help among them; docs/interoperability.md says what the model takes.
     """
-    from cc_tuning.harness.command import run_lm_eval
+    from cc_tuning.inference.harness.command import run_lm_eval
 
     run_lm_eval(arguments)
 

@@ -15,7 +15,7 @@ from cc_tuning.runtime.step import Stage
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("flows", "tasks", "cc_tuning", "data_contracts")  # from top to bottom
 LONGEST_FILE = 350
-MOST_ENTRIES = 19  # of cc_tuning/, so that one look shows the house
+MOST_ENTRIES = 18  # of cc_tuning/, so that one look shows the house
 SOURCES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 
 

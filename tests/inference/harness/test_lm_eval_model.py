@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from cc_tuning.errors import ConfigError
 from cc_tuning.model import ConnectionConfig, CrossLingualModel, load_checkpoint
 from tests.checkpoints import save_connected_checkpoint, save_matrix, save_plain_checkpoint
-from tests.harness.local_tasks import ANSWERS, CHOICES, TEXTS, write_tasks
+from tests.inference.harness.local_tasks import ANSWERS, CHOICES, TEXTS, write_tasks
 from tests.reference.connection import answer_row, connection_vector, run_row
 
 lm_eval = pytest.importorskip("lm_eval", reason="needs the extra lmeval")
@@ -49,7 +49,7 @@ def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_model(checkpoint: Path, connection: str, **arguments: Any) -> Any:
-    from cc_tuning.harness.lm_eval_model import ConnectedLM
+    from cc_tuning.inference.harness.lm_eval_model import ConnectedLM
 
     return ConnectedLM(checkpoint=str(checkpoint), connection=connection, device="cpu", **arguments)
 

@@ -11,9 +11,9 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.harness.command import run_lm_eval
+from cc_tuning.inference.harness.command import run_lm_eval
 from tests.checkpoints import save_connected_checkpoint
-from tests.harness.local_tasks import CHOICES, write_tasks
+from tests.inference.harness.local_tasks import CHOICES, write_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_lm_eval = pytest.mark.skipif(importlib.util.find_spec("lm_eval") is None, reason="needs the extra lmeval")

@@ -26,5 +26,5 @@ def run_lm_eval(arguments: Sequence[str]) -> None:
         )
     # It reads the command line from there; the name of the program stands in its help.
     sys.argv = ["lm-eval", *arguments]
-    import_module("cc_tuning.harness.lm_eval_model")
+    import_module("cc_tuning.inference.harness.lm_eval_model")
     import_module("lm_eval.__main__").cli_evaluate()
