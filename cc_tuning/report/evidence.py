@@ -22,7 +22,7 @@ from cc_tuning.report.results import Results
 from cc_tuning.report.run_evidence import RunEvidence, read_run
 from cc_tuning.report.scores import Bootstrap
 from cc_tuning.runtime.sources import Location
-from cc_tuning.runtime.stage_table import STAGES
+from cc_tuning.runtime.stage_table import ITEMS, STAGES
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
 from data_contracts.layout import PAIRS
@@ -106,9 +106,10 @@ def _read_stages(inputs: Mapping[str, Location], runs: Sequence[str]) -> tuple[S
     manifests: dict[tuple[str, str], Manifest] = {}
     used_by: dict[tuple[str, str], list[str]] = {}
     for name, location in inputs.items():
-        path = location.path / MANIFEST if location.is_local and name != "items" else None
+        is_artifact = location.is_local and (name != "items" or location.path.parent.name == ITEMS.name)
+        path = location.path / MANIFEST if is_artifact else None
         if path is None or not path.is_file():
-            continue  # a user's own file or folder has no manifest, and the items are a part of an artifact at most
+            continue  # a user's own file or folder has no manifest; items may be such a folder, or a part of the world
         manifest = _read_manifest(path)
         key = (manifest.stage, manifest.fingerprint)
         manifests[key] = manifest
