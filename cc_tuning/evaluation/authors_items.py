@@ -77,10 +77,11 @@ def _read_language(benchmark: str, prompts: Path, file: Path, english: list[str]
 
 
 def _benchmark_folders(directory: Path) -> dict[str, Path]:
-    """By benchmark; the release writes some names in another case."""
+    """By benchmark, whatever the case and the marks in a folder's name (`xnli`, `XL-Sum`)."""
     names = {name.lower(): name for name in BENCHMARKS}
     folders = sorted(path for path in directory.iterdir() if path.is_dir()) if directory.is_dir() else []
-    return {names[path.name.lower()]: path for path in folders if path.name.lower() in names}
+    plain = {path: "".join(filter(str.isalnum, path.name.lower())) for path in folders}
+    return {names[name]: path for path, name in plain.items() if name in names}
 
 
 def _prompts_folder(folder: Path) -> Path | None:

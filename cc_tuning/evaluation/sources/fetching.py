@@ -22,6 +22,10 @@ from data_contracts.files import written_atomically
 logger = logging.getLogger(__name__)
 
 GITHUB_FILES = "https://raw.githubusercontent.com"
+_PAGES = {
+    "hub": "https://huggingface.co/datasets/{file.repository}/tree/{file.revision}",
+    "github": "https://github.com/{file.repository}/tree/{file.revision}",
+}
 _TIMEOUT_SECONDS = 60
 
 
@@ -53,13 +57,21 @@ def fetch_files(files: Iterable[RemoteFile], by_hand: Path) -> dict[RemoteFile, 
         except _Unreachable as error:
             missing[file] = str(error)
     if missing:
-        places = "\n".join(f"  {by_hand / file.place}  ({file.host}, {file.revision})" for file in missing)
         raise ConfigError(
-            f"{len(missing)} files of benchmarks are neither on this machine nor can they be fetched "
-            f"({next(iter(missing.values()))}). Run this once with a network, or put them by hand, each at its commit, "
-            f"into `execution.hub_files`:\n{places}"
+            f"{len(missing)} files of benchmarks are not on this machine and cannot be fetched: "
+            f"{next(iter(missing.values()))}\nRun this once with a network, or put each there by hand, as it is at its "
+            f"commit (`execution.hub_files` names the folder):\n{_listed(missing, by_hand)}"
         )
     return found
+
+
+def _listed(missing: Iterable[RemoteFile], by_hand: Path) -> str:
+    lines: list[str] = []
+    for file in missing:
+        if (page := _PAGES[file.host].format(file=file)) not in lines:
+            lines.append(page)
+        lines.append(f"  {by_hand / file.place}")
+    return "\n".join(lines)
 
 
 def _fetched(file: RemoteFile, *, is_offline: bool) -> Path:
@@ -91,7 +103,8 @@ def _from_hub(file: RemoteFile, is_offline: bool) -> Path:
 
 
 def _from_github(file: RemoteFile, is_offline: bool) -> Path:
-    folder = cached_assets_path("cc-tuning", file.repository.replace("/", "--"), file.revision)
+    namespace = file.repository.replace("/", "--")
+    folder = cached_assets_path("cc-tuning", namespace, file.revision, assets_dir=constants.HF_ASSETS_CACHE)
     path = folder / file.path
     if path.is_file():
         return path
