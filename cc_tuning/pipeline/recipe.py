@@ -81,7 +81,7 @@ class TransformSection(FitConfig):
     )
 
 
-class EvaluationSection(EvaluationConfig, SamplingConfig):
+class EvaluationSection(SamplingConfig, EvaluationConfig):
     """What to measure."""
 
     items: str = Field(

@@ -222,3 +222,13 @@ def test_items_keep_the_contract_and_every_row_is_accounted_for(tmp_path: Path) 
         aside = sum(record["set_aside"].values()) + sum(record["left_out"].values())
         assert record["items"] + aside == record["rows"] == 31
     assert result.read == 62
+
+
+def test_the_page_on_benchmarks_has_the_commits_rows_and_licences_of_the_sources() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    for name, source in SOURCES.items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {name} |")]
+        for file in source.files.values():
+            assert f"`{file.repository}` `{file.revision}`" in row
+            assert source.benchmark in ("XLSum", "INCLUDE") or f"| {file.rows:,} |" in row
+        assert source.licence in row and ("non-commercial" in row) is source.is_non_commercial

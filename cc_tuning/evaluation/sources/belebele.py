@@ -2,13 +2,34 @@
 
 from cc_tuning.evaluation.sources.names import name_of_text
 from cc_tuning.evaluation.sources.source import LETTERS, Fault, ItemSource, Row, SourceItem, files_by_language
+from cc_tuning.text.languages import all_languages
 
-_NAMES = {
-    "ar": "arb_Arab", "bn": "ben_Beng", "de": "deu_Latn", "el": "ell_Grek", "en": "eng_Latn", "es": "spa_Latn",
-    "eu": "eus_Latn", "fr": "fra_Latn", "hi": "hin_Deva", "id": "ind_Latn", "ja": "jpn_Jpan", "ko": "kor_Hang",
-    "pt": "por_Latn", "ru": "rus_Cyrl", "sw": "swh_Latn", "te": "tel_Telu", "th": "tha_Thai", "tr": "tur_Latn",
-    "ur": "urd_Arab", "vi": "vie_Latn", "yo": "yor_Latn", "zh": "zho_Hans",
-}  # fmt: skip
+_LANGUAGES = [
+    "ar",
+    "bn",
+    "de",
+    "el",
+    "en",
+    "es",
+    "eu",
+    "fr",
+    "hi",
+    "id",
+    "ja",
+    "ko",
+    "pt",
+    "ru",
+    "sw",
+    "te",
+    "th",
+    "tr",
+    "ur",
+    "vi",
+    "yo",
+    "zh",
+]
+# Files are called by FLORES codes. Where a language has two scripts (zh), the first row of the table is read.
+_NAMES = {row.iso639_1: row.flores_code for row in reversed(all_languages()) if row.iso639_1 in _LANGUAGES}
 _OPTIONS = ("mc_answer1", "mc_answer2", "mc_answer3", "mc_answer4")
 
 
