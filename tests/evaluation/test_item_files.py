@@ -98,12 +98,25 @@ def test_a_file_in_the_hubs_cache_at_its_commit_needs_no_network(tmp_path: Path)
     assert fetch_files([file], tmp_path / "hub")[file].read_text() == "{}"
 
 
-def test_a_gated_repository_says_how_to_get_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (403, "GatedRepo", r"o/n/x.parquet at 0123.* is gated: accept its terms .*hf auth login"),
+        (404, "RepoNotFound", r"o/n/x.parquet at 0123.* cannot be fetched from the hub"),
+        (404, "RevisionNotFound", r"o/n/x.parquet at 0123.* cannot be fetched from the hub"),
+        (404, "EntryNotFound", r"o/n/x.parquet at 0123.* cannot be fetched from the hub"),
+        (503, "Busy", r"1 files of benchmarks are not on this machine and cannot be fetched: .*503"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_apart(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: int, code: str, words: str
+) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    with answering(403, X_Error_Code="GatedRepo", X_Error_Message="Access is restricted") as (address, asked):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with answering(status, X_Error_Code=code, X_Error_Message="No") as (address, asked):
         template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
         monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-        with pytest.raises(ConfigError, match=r"o/n/x.parquet at 0123.* is gated: accept its terms .*hf auth login"):
+        with pytest.raises(ConfigError, match=words):
             fetch_files([remote("parquet")], tmp_path)
     assert asked and all(PIN in path for path in asked)
 

@@ -59,7 +59,9 @@ def test_xnli_is_joined_by_row_and_clustered_by_the_english_premise(tmp_path: Pa
     assert len({row["cluster"] for row in here[:3]}) == 1 and len({row["cluster"] for row in here}) == 2
     assert here[0]["prompt"] == render("XNLI", "sw", {"premise": "sw A man runs.", "hypothesis": "sw He sleeps."})
     assert here[0]["prompt_en"] == there[0]["prompt"] == there[0]["prompt_en"]
-    assert {row["choices_kind"] for row in here} == {"option_number_1_3"} and here[0]["choices"] is None
+    assert {row["choices_kind"] for row in here} == {"option_number_1_3"}
+    assert all(text in here[0]["prompt"] for text in here[0]["choices"]) and len(set(here[0]["choices"])) == 3
+    assert here[0]["choices"] != there[0]["choices"], "the options are words of the language"
 
 
 @pytest.mark.parametrize("names", ["hub", "release"])

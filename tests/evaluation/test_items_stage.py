@@ -22,7 +22,7 @@ from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.progress import logged_progress
 from cc_tuning.runtime.sources import resolve
 from cc_tuning.runtime.step import run_step
-from data_contracts.errors import ContractViolation
+from data_contracts.errors import ArtifactMismatch, ContractViolation
 from data_contracts.files import read_json
 from data_contracts.layout import ITEM_SOURCES
 from data_contracts.parquet import read_parquet
@@ -138,6 +138,15 @@ def test_more_faults_than_the_limit_stop(hub: Path) -> None:
     write_published(hub, "MGSM", {"sw": [{"question": " ", "answer_number": n} for n in range(12)]})
     with pytest.raises(ContractViolation, match=r"items: 12 of 168 rows .*blank_text"):
         make(planned(hub, "execution.quarantine_limit=0.05"))
+
+
+def test_a_file_with_another_checksum_than_the_published_one_stops_before_it_is_read(hub: Path) -> None:
+    write_published(
+        hub, "MMMLU", {"en": [{"question": "q", "subject": "virology", "choices": list("abcd"), "answer": 1}]}
+    )
+    known = SOURCES["MMMLU"].files["en"].sha256
+    with pytest.raises(ArtifactMismatch, match=rf"cais/mmlu/all/.*its sha256 is [0-9a-f]{{64}}, expected {known}"):
+        make(planned(hub, "evaluation.benchmarks=[MMMLU]", "evaluation.languages=[en]"))
 
 
 def test_the_items_come_first_and_everything_that_reads_them_has_them_as_input(hub: Path) -> None:

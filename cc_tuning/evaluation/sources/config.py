@@ -25,7 +25,8 @@ class SamplingConfig(BaseModel):
     sample: SampleRule = Field(
         default="seeded",
         description="Of `items: hub`: as many items per language as the paper has (1,000 of XNLI's 5,010), drawn by a "
-        "hash of seed and item (`seeded`) or the first of the file (`first`); or all of them (`whole`).",
+        "hash of seed and item (`seeded`) or the first of the file (`first`); or all of them (`whole`), of which "
+        "`items_per_language` are evaluated.",
     )
     sample_seed: int = Field(default=0, ge=0, description="Seed of `sample: seeded`.")
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
+from cc_tuning.evaluation.prompts import relation_words
 from cc_tuning.evaluation.sources.names import name_of_text
 from cc_tuning.evaluation.sources.source import (
     Alignment,
@@ -29,6 +30,7 @@ def read_item(row: Row, number: int, language: str) -> SourceItem | Fault:
         number=number,
         fields={"premise": row["premise"], "hypothesis": row["hypothesis"]},
         answers=(_ANSWERS[row["label"]],),
+        choices=relation_words(language),
         cluster=f"premise-{name_of_text(row['premise'])}",
     )
 
