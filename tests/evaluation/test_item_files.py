@@ -73,7 +73,7 @@ def test_without_a_network_one_error_lists_every_missing_file_its_commit_and_its
     with pytest.raises(ConfigError) as error:
         fetch_files(files, tmp_path / "hub")
     message = str(error.value)
-    assert message.startswith("3 files of benchmarks are not on this machine")
+    assert message.startswith("3 of 4 benchmark files are not on this machine")
     for file in (files[0], files[2], files[3]):
         assert message.count(f"  {tmp_path / 'hub' / file.place}") == 1 and file.revision in message
     assert str(own) not in message
@@ -105,7 +105,7 @@ def test_a_file_in_the_hubs_cache_at_its_commit_needs_no_network(tmp_path: Path)
         (404, "RepoNotFound", r"o/n/x.parquet at 0123.* cannot be fetched from the hub"),
         (404, "RevisionNotFound", r"o/n/x.parquet at 0123.* cannot be fetched from the hub"),
         (404, "EntryNotFound", r"o/n/x.parquet at 0123.* cannot be fetched from the hub"),
-        (503, "Busy", r"1 files of benchmarks are not on this machine and cannot be fetched: .*503"),
+        (400, "Bad", r"1 of 1 benchmark files are not on this machine and cannot be fetched: Bad request"),
     ],
 )
 def test_what_the_hub_refuses_is_told_apart(

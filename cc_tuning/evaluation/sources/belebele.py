@@ -1,7 +1,14 @@
 """BELEBELE (Bandarkar et al. 2024): 900 questions about 488 passages of FLORES, joined by passage and number."""
 
-from cc_tuning.evaluation.sources.names import name_of_text
-from cc_tuning.evaluation.sources.source import LETTERS, Fault, ItemSource, Row, SourceItem, files_by_language
+from cc_tuning.evaluation.sources.source import (
+    LETTERS,
+    Fault,
+    ItemSource,
+    Row,
+    SourceItem,
+    files_by_language,
+    name_of_text,
+)
 from cc_tuning.text.languages import all_languages
 
 _LANGUAGES = [

@@ -58,7 +58,7 @@ def fetch_files(files: Iterable[RemoteFile], by_hand: Path) -> dict[RemoteFile, 
             missing[file] = str(error)
     if missing:
         raise ConfigError(
-            f"{len(missing)} files of benchmarks are not on this machine and cannot be fetched: "
+            f"{len(missing)} of {len(missing) + len(found)} benchmark files are not on this machine and cannot be fetched: "
             f"{next(iter(missing.values()))}\nRun this once with a network, or put each there by hand, as it is at its "
             f"commit (`execution.hub_files` names the folder):\n{_listed(missing, by_hand)}"
         )

@@ -4,6 +4,7 @@ A benchmark's own file says where its rows lie, at which commit, how many they a
 knows nothing of downloads (`fetching`), file formats (`reading`), or of what is done with the items (`making`).
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -147,6 +148,15 @@ def files_by_language(
         )
         for language, name in names.items()
     }
+
+
+def name_of_text(text: str) -> str:
+    """A short name for a text: the first 64 bits of its sha256, in 16 hex digits.
+
+    It names what items share, and items whose own id is long. Among the 14,042 items of the longest source, two
+    different texts have one name with a chance of 5e-12.
+    """
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def same_names(languages: str) -> dict[str, str]:

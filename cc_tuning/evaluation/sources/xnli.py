@@ -5,7 +5,6 @@ from dataclasses import replace
 from functools import partial
 
 from cc_tuning.evaluation.prompts import relation_words
-from cc_tuning.evaluation.sources.names import name_of_text
 from cc_tuning.evaluation.sources.source import (
     Alignment,
     Fault,
@@ -13,6 +12,7 @@ from cc_tuning.evaluation.sources.source import (
     Row,
     SourceItem,
     files_by_language,
+    name_of_text,
     same_names,
 )
 

@@ -4,8 +4,15 @@ Some texts hold U+FEFF, an invisible mark that no reader of the language would t
 paragraph and answers alike, and whether an answer stands in its paragraph is checked afterwards.
 """
 
-from cc_tuning.evaluation.sources.names import name_of_text
-from cc_tuning.evaluation.sources.source import Fault, ItemSource, Row, SourceItem, files_by_language, same_names
+from cc_tuning.evaluation.sources.source import (
+    Fault,
+    ItemSource,
+    Row,
+    SourceItem,
+    files_by_language,
+    name_of_text,
+    same_names,
+)
 
 _MARK = "\ufeff"
 
