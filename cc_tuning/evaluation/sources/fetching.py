@@ -53,14 +53,15 @@ def fetch_files(files: Iterable[RemoteFile], by_hand: Path) -> dict[RemoteFile, 
             continue
         try:
             # Once a host did not answer, nobody waits for it again: what is missing is listed.
-            found[file] = _fetched(file, is_offline=bool(missing))
+            found[file] = _fetched(file, is_offline=any(file.host == other.host for other in missing))
         except _Unreachable as error:
             missing[file] = str(error)
     if missing:
+        count = f"{len(missing)} of {len(missing) + len(found)} benchmark files"
         raise ConfigError(
-            f"{len(missing)} of {len(missing) + len(found)} benchmark files are not on this machine and cannot be fetched: "
-            f"{next(iter(missing.values()))}\nRun this once with a network, or put each there by hand, as it is at its "
-            f"commit (`execution.hub_files` names the folder):\n{_listed(missing, by_hand)}"
+            f"{count} are not on this machine and cannot be fetched: {next(iter(missing.values()))}\n"
+            "Run this once with a network, or put each there by hand, as it is at its commit "
+            f"(`execution.hub_files` names the folder):\n{_listed(missing, by_hand)}"
         )
     return found
 
