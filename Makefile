@@ -42,6 +42,7 @@ bench-gpu: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m cc_tuning.pipeline.reference docs/recipe.md
+	$(BIN)/python -m cc_tuning.evaluation.prompts.reference docs/prompt_examples docs/prompts.md
 
 clean:
 	rm -rf $(VENV) .cc-tuning runs

@@ -4,7 +4,7 @@
 order of lines follows the prompts of Ye et al. 2025 where the paper has the benchmark.
 """
 
-from cc_tuning.evaluation.prompts.layouts import fields_of
+from cc_tuning.evaluation.prompts.layouts import layout_of
 from cc_tuning.evaluation.prompts.rendering import languages_of, option_labels, relation_words, render
 
-__all__ = ["fields_of", "languages_of", "option_labels", "relation_words", "render"]
+__all__ = ["languages_of", "layout_of", "option_labels", "relation_words", "render"]

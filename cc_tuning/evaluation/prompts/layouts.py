@@ -141,12 +141,3 @@ def layout_of(benchmark: str) -> Layout:
             f"A new one gets its lines in {__name__}"
         )
     return LAYOUTS[benchmark]
-
-
-def fields_of(benchmark: str) -> tuple[str, ...]:
-    """The names of the texts that `render` needs of an item of `benchmark`.
-
-    Raises:
-        ConfigError: no benchmark with a prompt has this name.
-    """
-    return layout_of(benchmark).fields

@@ -18,8 +18,8 @@ def render(benchmark: str, language: str, fields: Mapping[str, Any]) -> str:
     Args:
         benchmark: its name, as in `BENCHMARKS`.
         language: ISO 639-1.
-        fields: the item's texts by name, exactly those of `fields_of(benchmark)`. `sentences` (4), `endings` (2) and
-            `options` (4) are sequences of text.
+        fields: the item's texts by name, exactly those of `layout_of(benchmark).fields`. `sentences` (4), `endings` (2)
+            and `options` (4) are sequences of text.
 
     Raises:
         ConfigError: the benchmark has no prompt, the language no words, or `fields` has not the names, kinds or numbers

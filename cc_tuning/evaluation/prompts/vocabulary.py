@@ -68,12 +68,16 @@ def languages() -> tuple[str, ...]:
 
 @cache
 def vocabulary_of(language: str) -> Vocabulary:
-    """The words of a language with a file in `words/`.
+    """The words of a language that `languages` names."""
+    return read_vocabulary(FOLDER / f"{language}.toml")
+
+
+def read_vocabulary(path: Path) -> Vocabulary:
+    """The words of a file, whose name is the language's code.
 
     Raises:
         ConfigError: a word is missing, unknown, or no text; or there are not ten digits.
     """
-    path = FOLDER / f"{language}.toml"
     table = tomllib.loads(path.read_text(encoding="utf-8"))
     sections = {"names": NAMES, "relations": RELATIONS, "requests": REQUESTS}
     style = {key: value for key, value in table.items() if key not in sections}
@@ -82,7 +86,7 @@ def vocabulary_of(language: str) -> Vocabulary:
         _check(path, f"[{section}]", table.get(section, {}), keys)
     if len(style["digits"]) != 10 or not style["digits"].isdecimal():
         raise ConfigError(f"{path}: digits is {style['digits']!r}, expected the ten digits of 0 to 9 as one text")
-    return Vocabulary(language=language, **style, **{section: table[section] for section in sections})
+    return Vocabulary(language=path.stem, **style, **{section: table[section] for section in sections})
 
 
 def _check(path: Path, place: str, found: Mapping[str, Any], expected: tuple[str, ...]) -> None:
