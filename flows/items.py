@@ -10,12 +10,11 @@ import polars as pl
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.config import EvaluationConfig
 from cc_tuning.evaluation.items import load_items, select_items
+from cc_tuning.evaluation.sources.records import SourceRecord, read_source_records
 from cc_tuning.pipeline.places import MISSING
 from cc_tuning.pipeline.plan import Plan
 from cc_tuning.runtime.sources import LocalSource
 from cc_tuning.runtime.step import Step
-from data_contracts.files import read_json
-from data_contracts.layout import ITEM_SOURCES
 from data_contracts.store import ArtifactRef, ArtifactStore
 from flows.terminal import console
 
@@ -42,7 +41,7 @@ def show_items(folder: Path, config: EvaluationConfig, show: int) -> None:
     """
     loaded = load_items(folder)
     items = select_items(loaded.items, config.benchmarks, config.languages, config.items_per_language)
-    sources: Mapping[str, Any] = read_json(folder / ITEM_SOURCES) if (folder / ITEM_SOURCES).is_file() else {}
+    sources = read_source_records(folder)
     for (benchmark,), of_benchmark in items.group_by("benchmark", maintain_order=True):
         _print(f"\n{'=' * 100}\n{benchmark}{_licence(sources.get(str(benchmark)))}")
         for (language,), group in of_benchmark.group_by("language", maintain_order=True):
@@ -62,11 +61,11 @@ def _show_item(row: Mapping[str, Any]) -> None:
     _print(f"\n[gold] {json.dumps(row['answers'], ensure_ascii=False)}")
 
 
-def _licence(source: Mapping[str, Any] | None) -> str:
+def _licence(source: SourceRecord | None) -> str:
     if source is None:
         return ""
-    terms = " (non-commercial)" if source["is_non_commercial"] else ""
-    return f": {source['licence']}{terms}; {source['citation']}"
+    terms = " (non-commercial)" if source.is_non_commercial else ""
+    return f": {source.licence}{terms}; {source.citation}"
 
 
 def _counts(quarantined: pl.DataFrame) -> str:

@@ -6,7 +6,7 @@ own. Any of them may be missing; the report then says so or leaves the part out.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.items import load_items
+from cc_tuning.evaluation.sources.records import SourceRecord, read_source_records
 from cc_tuning.report.config import Family, ReportConfig
 from cc_tuning.report.data_card.collecting import collect_counts
 from cc_tuning.report.data_card.counts import DataCounts
@@ -54,6 +55,8 @@ class Evidence:
     """Empty where a data stage is missing."""
     pairs: tuple[PairExample, ...]
     """A few pairs of each language."""
+    sources: Mapping[str, SourceRecord] = field(default_factory=dict)
+    """Of the benchmarks' items, where they were made of published data sets."""
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -89,6 +92,7 @@ def collect_evidence(config: ReportConfig, inputs: Mapping[str, Location]) -> Ev
         items=load_items(items.path).items if items is not None and items.is_local else None,
         data=collect_counts(inputs),
         pairs=draw_examples(translate.path / PAIRS, config.seed) if translate else (),
+        sources=read_source_records(items.path) if items is not None and items.is_local else {},
     )
 
 

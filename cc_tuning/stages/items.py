@@ -14,9 +14,9 @@ from cc_tuning.evaluation.sources import SOURCES
 from cc_tuning.evaluation.sources.config import ItemsConfig
 from cc_tuning.evaluation.sources.fetching import fetch_files
 from cc_tuning.evaluation.sources.making import MadeItems, make_items
+from cc_tuning.evaluation.sources.records import write_source_records
 from cc_tuning.runtime.step import Build
-from data_contracts.files import write_json
-from data_contracts.layout import ITEM_SOURCES, items_file
+from data_contracts.layout import items_file
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import write_parquet
 from data_contracts.quarantine import check_quarantine_limit, write_quarantine
@@ -48,7 +48,7 @@ def build_items(build: Build[ItemsConfig]) -> RowCounts:
         quarantined.append(made.quarantined)
         read, kept = read + made.read, kept + made.items.height
         build.progress(done + 1, len(sources), "benchmarks")
-    write_json(build.folder / ITEM_SOURCES, records)
+    write_source_records(build.folder, records)
     counts = write_quarantine(build.folder, quarantined)
     check_quarantine_limit("items", read, counts, build.execution.quarantine_limit)
     return RowCounts(read=read, kept=kept, quarantined=counts, not_selected=read - kept - sum(counts.values()))
@@ -57,12 +57,13 @@ def build_items(build: Build[ItemsConfig]) -> RowCounts:
 def _log(benchmark: str, made: MadeItems) -> None:
     """One line per benchmark: what was handled by rule, over all languages."""
     totals: Counter[str] = Counter()
-    for record in made.record["languages"].values():
-        for kind in ("mended", "set_aside", "left_out"):
-            totals.update({f"{rule} ({kind.replace('_', ' ')})": count for rule, count in record[kind].items()})
-        totals.update({"repeated prompts (kept)": record["repeated_prompts"]})
+    for record in made.record.languages.values():
+        rules = {"mended": record.mended, "set aside": record.set_aside, "left out": record.left_out}
+        for kind, counts in rules.items():
+            totals.update({f"{rule} ({kind})": count for rule, count in counts.items()})
+        totals.update({"repeated prompts (kept)": record.repeated_prompts})
     by_rule = ", ".join(f"{rule} {count:,}" for rule, count in sorted(totals.items()) if count)
     logger.info(
         "items: %s, %d items in %d languages from %d rows%s",
-        benchmark, made.items.height, len(made.record["languages"]), made.read, f"; {by_rule}" if by_rule else "",
+        benchmark, made.items.height, len(made.record.languages), made.read, f"; {by_rule}" if by_rule else "",
     )  # fmt: skip

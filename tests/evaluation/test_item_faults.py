@@ -38,7 +38,7 @@ def test_the_two_exchanged_rows_of_russian_xnli_are_put_back(tmp_path: Path) -> 
     result = published_xnli(tmp_path, russian)
     here = rows_of(result, "ru")
     assert len(here) == 5010
-    assert result.record["languages"]["ru"]["mended"] == {"exchanged_rows": 2}
+    assert result.record.languages["ru"].mended == {"exchanged_rows": 2}
     for number, item in enumerate(here):
         assert item["item_id"] == f"xnli-test-{number:04d}"
         assert item["answers"] == [str(number % 3 + 1)]
@@ -70,8 +70,8 @@ def test_the_block_in_another_order_is_set_aside_whole(tmp_path: Path, language:
     assert [item["item_id"].rpartition("-")[2] for item in rows_of(result, language)] == [
         "virology", "virology", "sociology",
     ]  # fmt: skip
-    assert result.record["languages"][language]["set_aside"] == {"block_in_another_order": 3}
-    assert result.record["languages"]["en"]["items"] == 6, "English keeps the block"
+    assert result.record.languages[language].set_aside == {"block_in_another_order": 3}
+    assert result.record.languages["en"].items == 6, "English keeps the block"
 
 
 def test_the_same_block_in_another_language_stops(tmp_path: Path) -> None:
@@ -89,7 +89,7 @@ def test_a_subject_with_a_file_name_behind_it_is_cut(tmp_path: Path, wrong: str)
     rows[1][1]["Subject"] = wrong
     result = mmmlu_files(tmp_path, "sw", rows)
     assert [item["group"] for item in rows_of(result, "sw")] == ["STEM", "STEM"]
-    assert result.record["languages"]["sw"]["mended"] == {"subject_with_file_name": 1}
+    assert result.record.languages["sw"].mended == {"subject_with_file_name": 1}
 
 
 def test_a_row_of_another_subject_than_in_english_stops(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_the_known_difference_of_german_is_set_aside(tmp_path: Path) -> None:
     rows = [*questions("jurisprudence", [2, 1]), *questions("virology", [0])]
     rows[0][1]["Answer"] = "B"
     result = mmmlu_files(tmp_path, "de", rows)
-    assert result.record["languages"]["de"]["set_aside"] == {"answer_differs_from_english": 1}
+    assert result.record.languages["de"].set_aside == {"answer_differs_from_english": 1}
     assert len(rows_of(result, "de")) == 2 and len(rows_of(result, "en")) == 3
 
 
@@ -126,16 +126,16 @@ def test_one_prompt_with_two_options_as_answers_is_set_aside_and_a_mere_repeat_i
         other.update({"Question": "سؤال", "A": "1", "B": "2", "C": "3", "D": "4"})
     rows[3][1].update({key: rows[2][1][key] for key in ("Question", "A", "B", "C", "D")})
     result = mmmlu_files(tmp_path, "ar", rows)
-    record = result.record["languages"]["ar"]
-    assert record["set_aside"] == {"same_prompt_other_answer": 2}
-    assert (record["repeated_prompts"], record["items"]) == (1, 2)
+    record = result.record.languages["ar"]
+    assert record.set_aside == {"same_prompt_other_answer": 2}
+    assert (record.repeated_prompts, record.items) == (1, 2)
 
 
 def test_an_answer_that_is_no_option_is_set_aside(tmp_path: Path) -> None:
     rows = questions("virology", [0, 1])
     rows[0][1]["Answer"] = "E"
     result = mmmlu_files(tmp_path, "hi", rows)
-    assert result.record["languages"]["hi"]["set_aside"] == {"answer_unknown": 1}
+    assert result.record.languages["hi"].set_aside == {"answer_unknown": 1}
     assert "E" in result.quarantined["row_json"][0], "the row itself is kept"
 
 

@@ -99,7 +99,7 @@ def test_mmmlu_takes_its_english_from_mmlu_and_keeps_null_words_as_texts(tmp_pat
     assert first["choices"] == ["None", "NA", "null", "N/A"]
     assert first["prompt_en"] == rows_of(result, "en")[0]["prompt"]
     assert (last["answers"], last["group"]) == (["D"], "humanities")
-    assert result.record["languages"]["es"]["set_aside"] == {"blank_text": 1}
+    assert result.record.languages["es"].set_aside == {"blank_text": 1}
     assert result.quarantined["row_id"].to_list() == ["MMMLU/en/row 1", "MMMLU/es/row 1"]
 
 
@@ -117,8 +117,8 @@ def test_mkqa_has_every_alias_once_and_leaves_out_what_has_no_short_answer(tmp_p
     assert (first["item_id"], first["answers"], first["group"]) == ("mkqa:-5", ["Paris", "City of Light"], "entity")
     assert (second["item_id"], second["answers"], second["group"]) == ("mkqa:7", ["3.0 feet"], "number_with_unit")
     assert second["prompt"] == render("MKQA", "zh", {"question": "question 7 in zh_cn"})
-    assert result.record["languages"]["zh"]["left_out"] == {"long_answer": 1, "unanswerable": 1}
-    assert result.record["languages"]["zh"]["set_aside"] == {"no_answer": 1}
+    assert result.record.languages["zh"].left_out == {"long_answer": 1, "unanswerable": 1}
+    assert result.record.languages["zh"].set_aside == {"no_answer": 1}
 
 
 def test_xquad_loses_its_invisible_marks_and_is_clustered_by_paragraph(tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def test_xquad_loses_its_invisible_marks_and_is_clustered_by_paragraph(tmp_path:
     assert not any("\ufeff" in text for item in here for text in (item["prompt"], *item["answers"]))
     assert all(answer in item["prompt"] for item in here for answer in item["answers"])
     assert here[0]["cluster"] == here[1]["cluster"] == rows_of(result, "en")[0]["cluster"]
-    record = result.record["languages"]["th"]
-    assert (record["mended"], record["set_aside"]) == ({"invisible_mark": 2}, {"answer_not_in_context": 1})
+    record = result.record.languages["th"]
+    assert (record.mended, record.set_aside) == ({"invisible_mark": 2}, {"answer_not_in_context": 1})
 
 
 def test_xlsum_has_items_of_its_own_in_each_language_and_no_english_version(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_xlsum_has_items_of_its_own_in_each_language_and_no_english_version(tmp_
         ("xlsum-vi-vn-1", ["S vn-1"], None)
     ]
     assert only[0]["prompt"] == render("XLSum", "vi", {"title": "T vn-1", "text": "Text vn-1"})
-    assert result.record["languages"]["vi"]["set_aside"] == {"id_given_twice": 1}
+    assert result.record.languages["vi"].set_aside == {"id_given_twice": 1}
 
 
 def test_belebele_is_joined_by_passage_and_number_and_clustered_by_passage(tmp_path: Path) -> None:
@@ -188,7 +188,7 @@ def test_global_mmlu_is_joined_by_its_own_id_and_grouped_by_category(tmp_path: P
         ("virology/test/0", ["A"]), ("virology/test/1", ["D"]),
     ]  # fmt: skip
     assert {item["group"] for item in here} == {"Medical"}
-    assert result.record["languages"]["vi"]["set_aside"] == {"blank_text": 1}
+    assert result.record.languages["vi"].set_aside == {"blank_text": 1}
     assert result.quarantined["detail"].to_list() == ["option_c"]
 
 
@@ -200,7 +200,7 @@ def test_include_has_items_of_its_own_in_each_language_and_no_english_version(tm
     assert (item["item_id"], item["answers"], item["group"], item["prompt_en"]) == (
         "include-tr-000", ["C"], "STEM", None,
     )  # fmt: skip
-    assert result.record["languages"]["tr"]["set_aside"] == {"blank_text": 1}
+    assert result.record.languages["tr"].set_aside == {"blank_text": 1}
 
 
 def test_mgsm_is_joined_by_row_and_its_answer_is_the_number(tmp_path: Path) -> None:
@@ -220,9 +220,9 @@ def test_items_keep_the_contract_and_every_row_is_accounted_for(tmp_path: Path) 
     rows += [mkqa_row(99, in_both({"type": "unanswerable", "text": None}))]
     result = made(tmp_path, "MKQA", {"en": rows, "zh": rows})
     BenchmarkItem.validate(result.items)
-    for record in result.record["languages"].values():
-        aside = sum(record["set_aside"].values()) + sum(record["left_out"].values())
-        assert record["items"] + aside == record["rows"] == 31
+    for record in result.record.languages.values():
+        aside = sum(record.set_aside.values()) + sum(record.left_out.values())
+        assert record.items + aside == record.rows == 31
     assert result.read == 62
 
 

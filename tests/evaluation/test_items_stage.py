@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.items import load_items, select_items
 from cc_tuning.evaluation.sources import SOURCES
+from cc_tuning.evaluation.sources.records import read_source_records
 from cc_tuning.pipeline.estimates import estimate_steps
 from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import Plan, plan_recipe
 from cc_tuning.report.evidence import collect_evidence
-from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.progress import logged_progress
 from cc_tuning.runtime.sources import resolve
 from cc_tuning.runtime.step import run_step
@@ -259,11 +259,17 @@ def test_the_command_shows_items_that_are_the_users_own(tmp_path: Path) -> None:
     assert "Who [b]wrote[/b] it?" in result.output and '["me"]' in result.output
 
 
-def test_items_of_the_hub_are_evaluated_and_recorded_in_the_report(hub: Path) -> None:
+def test_items_of_the_hub_are_evaluated_and_the_report_names_their_source_licence_and_faults(hub: Path) -> None:
+    broken = [{"question": f"sw {n} + {n}?" if n != 5 else " ", "answer_number": 2 * n} for n in range(1, 13)]
+    write_published(hub, "MGSM", {"sw": broken})
     plan = planned(hub, "runs=[base]", "evaluation.items_per_language=2", "evaluation.languages=[en, sw]")
-    store, execution = ArtifactStore(plan.recipe.execution.store), plan.recipe.execution
-    assert isinstance(execution, Execution)
-    make(plan, "report")
+    report = (make(plan, "report") / "report.md").read_text(encoding="utf-8").replace("\\", "")  # of its escapes
+    assert "XNLI is for non-commercial use only." in report
+    assert "CC BY-NC 4.0 (non-commercial)" in report and SOURCES["XNLI"].citation in report
+    assert "facebook/xnli b8dd5d7af51114dbda02c0e3f6133f332186418e" in report
+    (fault,) = [line for line in report.splitlines() if "blank_text" in line and "set aside" in line and "MGSM" in line]
+    assert [cell.strip() for cell in fault.strip("|").split("|")] == ["MGSM", "set aside", "blank_text", "1", "sw"]
+    store = ArtifactStore(plan.recipe.execution.store)
     inputs: dict[str, Any] = {name: resolve(source, store)[0] for name, source in plan.report.inputs.items()}
     evidence = collect_evidence(plan.report.config, inputs)  # type: ignore[arg-type]
     assert "items" in [record.manifest.stage for record in evidence.stages]
@@ -271,3 +277,10 @@ def test_items_of_the_hub_are_evaluated_and_recorded_in_the_report(hub: Path) ->
     scores = pl.read_parquet(store.path(plan.runs[0].evaluate.ref) / "item_scores.parquet")
     assert set(scores["benchmark"].cast(pl.String)) == {"XNLI", "MGSM"}
     assert scores.filter(pl.col("benchmark") == "XNLI")["cluster"].null_count() == 0
+
+
+def test_a_record_of_sources_that_is_none_is_named(tmp_path: Path) -> None:
+    assert read_source_records(tmp_path) == {}
+    (tmp_path / ITEM_SOURCES).write_text('{"XNLI": {"licence": "mine"}}')
+    with pytest.raises(ArtifactMismatch, match=r"sources.json is not a record of sources"):
+        read_source_records(tmp_path)

@@ -35,12 +35,12 @@ def test_a_published_set_is_what_its_source_says(benchmark: str, tmp_path: Path)
     languages = config.languages[benchmark]
     # Rows, checksums, columns and golds that differ from English raise.
     made = make_items(source, config, fetch_files(source.files_of(languages).values(), tmp_path))
-    for language, record in made.record["languages"].items():
-        assert record["rows"] == (source.files[language].rows or record["rows"])
-        assert sum(record["set_aside"].values()) <= MOST_SET_ASIDE * record["rows"], (language, record["set_aside"])
+    for language, record in made.record.languages.items():
+        assert record.rows == (source.files[language].rows or record.rows)
+        assert sum(record.set_aside.values()) <= MOST_SET_ASIDE * record.rows, (language, record.set_aside)
         if benchmark == "MKQA":
-            assert record["left_out"] == LEFT_OUT_OF_MKQA, language
+            assert record.left_out == LEFT_OUT_OF_MKQA, language
         if benchmark == "XNLI" and language == "ru":
-            assert record["mended"] == {"exchanged_rows": 2}
+            assert record.mended == {"exchanged_rows": 2}
     paper = BENCHMARKS[benchmark].paper_items
     assert made.items.height >= (1 - MOST_SET_ASIDE) * paper * len(languages)

@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
@@ -19,6 +18,7 @@ from cc_tuning.evaluation.sources.judging import (
     judge_rows,
 )
 from cc_tuning.evaluation.sources.reading import check_bytes, read_rows
+from cc_tuning.evaluation.sources.records import LanguageRecord, SourceRecord
 from cc_tuning.evaluation.sources.source import ENGLISH, ItemSource, RemoteFile, SourceItem
 from cc_tuning.text.draws import draw_order
 from data_contracts.quarantine import quarantine_judged
@@ -35,8 +35,8 @@ class MadeItems:
     """BenchmarkItem rows."""
     quarantined: pl.DataFrame
     """In the form of `QuarantinedRow`."""
-    record: dict[str, Any]
-    """For `sources.json`: where the items are from, under which licence, and the counts of each language."""
+    record: SourceRecord
+    """For `sources.json`."""
     read: int
     """Rows of the languages asked for."""
 
@@ -126,34 +126,35 @@ def _quarantined(source: ItemSource, judged: JudgedRows) -> pl.DataFrame:
     return quarantine_judged(pl.DataFrame(rows, schema=_QUARANTINE), "row_id")
 
 
-def _record(judged: JudgedRows, file: RemoteFile, sha256: str, kept: int) -> dict[str, Any]:
-    return {
-        "repository": file.repository,
-        "host": file.host,
-        "revision": file.revision,
-        "file": file.path,
-        "sha256": sha256,
-        "rows": judged.rows,
-        "items": kept,
-        "left_out": dict(sorted(judged.left_out.items())),
-        "set_aside": dict(sorted(Counter(fault.rule for _, fault, _ in judged.faults).items())),
-        "mended": dict(sorted(judged.mended.items())),
-        "repeated_prompts": judged.repeated_prompts,
-    }
+def _record(judged: JudgedRows, file: RemoteFile, sha256: str, kept: int) -> LanguageRecord:
+    aside = Counter(fault.rule for _, fault, _ in judged.faults)
+    return LanguageRecord(
+        repository=file.repository,
+        host=file.host,
+        revision=file.revision,
+        file=file.path,
+        sha256=sha256,
+        rows=judged.rows,
+        items=kept,
+        left_out=judged.left_out,
+        set_aside=aside,
+        mended=judged.mended,
+        repeated_prompts=judged.repeated_prompts,
+    )
 
 
 def _describe(
-    source: ItemSource, config: ItemsConfig, most: int | None, languages: dict[str, dict[str, Any]]
-) -> dict[str, Any]:
-    return {
-        "licence": source.licence,
-        "is_non_commercial": source.is_non_commercial,
-        "licence_note": source.licence_note,
-        "citation": source.citation,
-        "url": source.url,
-        "is_parallel": source.is_parallel,
-        "sample": config.sample,
-        "sample_seed": config.sample_seed,
-        "items_per_language": most,
-        "languages": languages,
-    }
+    source: ItemSource, config: ItemsConfig, most: int | None, languages: Mapping[str, LanguageRecord]
+) -> SourceRecord:
+    return SourceRecord(
+        licence=source.licence,
+        is_non_commercial=source.is_non_commercial,
+        licence_note=source.licence_note,
+        citation=source.citation,
+        url=source.url,
+        is_parallel=source.is_parallel,
+        sample=config.sample,
+        sample_seed=config.sample_seed,
+        items_per_language=most,
+        languages=languages,
+    )
