@@ -7,11 +7,9 @@ from typing import Any
 
 import polars as pl
 
-from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.config import EvaluationConfig
 from cc_tuning.evaluation.items import load_items, select_items
 from cc_tuning.evaluation.sources.records import SourceRecord, read_source_records
-from cc_tuning.pipeline.places import MISSING
 from cc_tuning.pipeline.plan import Plan
 from cc_tuning.runtime.sources import LocalSource
 from cc_tuning.runtime.step import Step
@@ -20,17 +18,11 @@ from flows.terminal import console
 
 
 def steps_of_items(plan: Plan, store: ArtifactStore) -> tuple[tuple[Step, ...], Path]:
-    """The steps that make the recipe's items, none where they are the user's own, and the folder they will be in.
-
-    Raises:
-        ConfigError: a folder of the user's is not there.
-    """
+    """The steps that make the recipe's items, none where they are the user's own, and the folder they will be in."""
     source = plan.report.inputs["items"]
     if isinstance(source, ArtifactRef):
         return plan.up_to(source.stage), store.path(source)
     assert isinstance(source, LocalSource), source
-    if source.sha256 == MISSING:
-        raise ConfigError(f"{source.path} does not exist; check `evaluation.items`")
     return (), source.path
 
 
