@@ -9,6 +9,15 @@ WORLD_SENTENCES = "sentences.parquet"
 LOSSES = "losses.jsonl"
 HELD_OUT_TRANSLATIONS = "held_out.json"
 
+# items
+ITEM_SOURCES = "sources.json"
+
+
+def items_file(benchmark: str) -> str:
+    """The file with a benchmark's items."""
+    return f"{benchmark}.parquet"
+
+
 # select
 SELECTED_ROWS = "rows.parquet"
 SELECTION_SUMMARY = "selection.json"

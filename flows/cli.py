@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.runtime.stage_table import PIPELINE
+from cc_tuning.runtime.stage_table import ITEMS, PIPELINE
 from cc_tuning.runtime.step import Stage
 from flows.terminal import console, exit_code_of, in_own_session, log_to_terminal
 
 if TYPE_CHECKING:
     from cc_tuning.pipeline.plan import Plan
+    from cc_tuning.runtime.step import Step
     from data_contracts.store import ArtifactStore
 
 # A command imports its work when it is called, here and nowhere else: help and completion answer at once, and `plan`
@@ -87,6 +88,35 @@ def status(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     show_status(*_plan(recipe, overrides, sources_may_be_missing=True))
 
 
+def _run_steps(steps: "tuple[Step, ...]", plan: "Plan", store: "ArtifactStore", again: str = "") -> None:
+    """Run steps in their order and say of each where it is; those of the stage `again` even when the store has them."""
+    from cc_tuning.runtime.progress import logged_progress
+    from cc_tuning.runtime.step import run_step
+
+    for step in steps:
+        if step.stage.name == again:
+            store.discard(step.ref)
+        outcome = run_step(step, store, plan.recipe.execution, logged_progress(step.label))
+        how = "cached" if outcome.was_cached else f"{outcome.manifest.seconds:,.1f} s"
+        console.print(f"{step.label}: {how}; {outcome.manifest.rows}\n  {store.folder(step.ref)}")
+
+
+@app.command(name=ITEMS.name, help=f"{ITEMS.sentence} With --show, print the items of any recipe as prompts.")
+def items(
+    recipe: RecipeArgument,
+    overrides: SetOption = [],
+    show: Annotated[int, typer.Option(min=0, help="Print this many items of each benchmark and language.")] = 0,
+    again: AgainOption = False,
+) -> None:
+    from flows.items import show_items, steps_of_items
+
+    planned, store = _plan(recipe, overrides)
+    steps, folder = steps_of_items(planned, store)
+    _run_steps(steps, planned, store, again=ITEMS.name if again else "")
+    if show:
+        show_items(folder, planned.recipe.evaluation, show)
+
+
 def _add_stage_command(stage: Stage) -> None:
     def command(
         recipe: RecipeArgument,
@@ -95,25 +125,18 @@ def _add_stage_command(stage: Stage) -> None:
         again: AgainOption = False,
     ) -> None:
         from cc_tuning.pipeline.publishing import publish
-        from cc_tuning.runtime.progress import logged_progress
-        from cc_tuning.runtime.step import run_step
 
         planned, store = _plan(recipe, overrides)
-        execution = planned.recipe.execution
-        for step in planned.up_to(stage.name, run):
-            if again and step.stage.name == stage.name:
-                store.discard(step.ref)
-            outcome = run_step(step, store, execution, logged_progress(step.label))
-            how = "cached" if outcome.was_cached else f"{outcome.manifest.seconds:,.1f} s"
-            console.print(f"{step.label}: {how}; {outcome.manifest.rows}\n  {store.folder(step.ref)}")
+        _run_steps(planned.up_to(stage.name, run), planned, store, again=stage.name if again else "")
         if stage.name == "report":
-            console.print(f"Report: {publish(planned, execution)}")
+            console.print(f"Report: {publish(planned, planned.recipe.execution)}")
 
     app.command(name=stage.name, help=f"{stage.sentence} Runs what it needs first, without a Prefect server.")(command)
 
 
 for _stage in PIPELINE:
-    _add_stage_command(_stage)
+    if _stage != ITEMS:  # which has a command of its own, above
+        _add_stage_command(_stage)
 
 
 @app.command(name="train-job")

@@ -27,6 +27,8 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
     plan = plan_recipe(settings)
     execution = fresh_store(settings.execution) if fresh else settings.execution
 
+    for items in plan.items:  # only when the recipe asks for published benchmarks
+        make(items, execution)
     for part in plan.embedded:  # only when the recipe asks for the embedded default
         make(part, execution)
     for data in plan.data:

@@ -28,6 +28,7 @@ _NAMES = {
     "world": "make miniature",
     "base_model": "make miniature",
     "translator": "make miniature",
+    "items": "make items",
     "select": "select rows",
     "translate": "translate rows",
     "distill": "distill answers",

@@ -23,7 +23,11 @@ class EvaluationConfig(BaseModel):
     benchmarks: tuple[str, ...] = Field(
         default=PAPER_BENCHMARKS, min_length=1, description="Which benchmarks; by default the paper's six."
     )
-    languages: tuple[str, ...] = Field(default=(), description="ISO 639-1 codes; none means all that the items have.")
+    languages: tuple[str, ...] = Field(
+        default=(),
+        description="ISO 639-1 codes; none means all that the items have: of `items: hub` the paper's ten of each "
+        "benchmark, or all with prompts of one that the paper does not have.",
+    )
     items_per_language: int = Field(
         default=max(BENCHMARKS[name].paper_items for name in PAPER_BENCHMARKS),
         ge=1,

@@ -1,5 +1,6 @@
 """Test items: read under their contract, chosen by rule, counted."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 import polars as pl
 
 from cc_tuning.errors import ConfigError
+from cc_tuning.evaluation.authors_items import has_authors_layout, read_authors_items
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.scorers import normalised
 from data_contracts.errors import ContractViolation
 from data_contracts.parquet import read_verified
-from data_contracts.quarantine import quarantine_rows, split_by_contract
+from data_contracts.quarantine import QUARANTINE, quarantine_rows, split_by_contract
 from data_contracts.schemas import BenchmarkItem
 
 ITEM_KEY = ("benchmark", "language", "item_id")
@@ -31,20 +33,19 @@ class LoadedItems:
 
 
 def load_items(directory: Path) -> LoadedItems:
-    """All items of the parquet files in `directory`; the columns `choices`, `group` and `cluster` may be absent.
+    """All items in `directory`: of its parquet files, or in the layout of the authors' release (`authors_items`).
+
+    The columns `choices`, `group` and `cluster` may be absent.
 
     Set aside are rows that break BenchmarkItem, whose `choices_kind` is not their benchmark's, or whose answers no
     response can meet (not an option, blank).
 
     Raises:
-        ConfigError: the directory holds no parquet file.
-        ContractViolation: a file lacks columns.
+        ConfigError: the directory holds neither.
+        ContractViolation: a file lacks columns, or prompts and answers of the authors' layout do not belong together.
         ArtifactMismatch: a file is damaged.
     """
-    files = sorted(directory.glob("*.parquet"))
-    if not files:
-        raise ConfigError(f"{directory} holds no parquet file; `evaluation.items` is a directory of benchmark files")
-    rows = pl.concat([_read(path) for path in files])
+    rows = pl.concat(_as_text(frame, where) for frame, where in _frames(directory))
     split = split_by_contract(rows, BenchmarkItem, "item_id")
     quarantined = [split.quarantined]
     items = split.good
@@ -79,12 +80,31 @@ def select_items(
     return chosen.filter(place < items_per_language).sort(*ITEM_KEY)
 
 
-def _read(path: Path) -> pl.DataFrame:
-    frame = read_verified(path)
+def item_files(directory: Path) -> list[Path]:
+    """The benchmark files in `directory`, sorted; what the stage `items` set aside is none of them."""
+    return sorted(path for path in directory.glob("*.parquet") if path.name != QUARANTINE)
+
+
+def _frames(directory: Path) -> Iterator[tuple[pl.DataFrame, str]]:
+    """The rows of a directory, and where they are from."""
+    if files := item_files(directory):
+        for path in files:
+            yield read_verified(path), str(path)
+    elif has_authors_layout(directory):
+        for frame in read_authors_items(directory):
+            yield frame, str(directory)
+    else:
+        raise ConfigError(
+            f"{directory} holds no parquet file, nor BENCHMARK/split*/LANGUAGE.json; `evaluation.items` is a directory "
+            "of benchmark files, in the layout of the authors' release or as parquet, or `hub`"
+        )
+
+
+def _as_text(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     columns = BenchmarkItem.column_names()
     frame = frame.with_columns(pl.lit(None).alias(name) for name in _OPTIONAL if name not in frame.columns)
     if missing := [name for name in columns if name not in frame.columns]:
-        raise ContractViolation(f"{path}: a benchmark file needs the columns {missing}; got {frame.columns}")
+        raise ContractViolation(f"{where}: a benchmark file needs the columns {missing}; got {frame.columns}")
     plain = {name: pl.List(pl.String) if name in _LISTS else pl.String for name in columns}
     return frame.select(pl.col(name).cast(dtype, strict=False) for name, dtype in plain.items())
 

@@ -6,6 +6,8 @@ Prompts only: a benchmark's answers are never read here, so neither a tokenizer 
 import polars as pl
 
 from cc_tuning.errors import ConfigError
+from cc_tuning.evaluation.authors_items import has_authors_layout, read_authors_items
+from cc_tuning.evaluation.items import item_files
 from cc_tuning.runtime.sources import Location
 from cc_tuning.selection.sources import PROBLEM, read_source
 from data_contracts.parquet import read_verified
@@ -33,12 +35,12 @@ def prompts_of_items(items: Location) -> list[str]:
         ConfigError: the directory has no parquet file, or a file has no column `prompt`.
         ArtifactMismatch: a file is damaged.
     """
-    files = sorted(items.path.glob("*.parquet"))
-    if not files:
+    files = item_files(items.path)
+    if not files and not has_authors_layout(items.path):
         raise ConfigError(f"{items.path} has no parquet file; set `evaluation.items` to a directory of benchmark files")
+    frames = ((file, read_verified(file)) for file in files)
     columns = []
-    for file in files:
-        frame = read_verified(file)
+    for file, frame in frames if files else ((items.path, frame) for frame in read_authors_items(items.path)):
         if "prompt" not in frame.columns:
             raise ConfigError(f"{file} has no column `prompt`, only {frame.columns}; it is not a benchmark file")
         prompts = [name for name in ("prompt", "prompt_en") if name in frame.columns]

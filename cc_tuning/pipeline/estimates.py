@@ -13,13 +13,16 @@ import pyarrow.parquet as pq
 
 from cc_tuning.distillation.config import ANSWERED
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
+from cc_tuning.evaluation.sources import SOURCES
+from cc_tuning.evaluation.sources.config import languages_asked
 from cc_tuning.pipeline.plan import Plan, RunPlan
-from cc_tuning.pipeline.recipe import MINIATURE, Recipe
+from cc_tuning.pipeline.recipe import HUB, MINIATURE, Recipe
 from cc_tuning.runtime.provenance import readable_bytes
 
 TOKENS_PER_TEXT = 100  # an assumption: a prompt or a response of a few sentences
 BYTES_PER_TOKEN = 4  # of UTF-8 text; token ids take as much
 BYTES_PER_PARAMETER = 2  # bfloat16
+_BYTES_PER_ITEM = 600  # a prompt and its English version, compressed
 _BYTES_PER_ANSWER = 400  # of predictions and item scores, compressed
 _WIDEST_HIDDEN_SIZE = 8192  # of the matrix, when the model is not there to ask
 _MOST_LAYERS = 80  # of a model of that width
@@ -53,6 +56,9 @@ def estimate_steps(plan: Plan) -> dict[str, Estimate]:
     for run in plan.runs:
         rows = _chosen_rows(run.recipe)
         estimates |= _estimate_data(run, rows) | _estimate_run(run, rows)
+        if run.items:
+            items = _evaluation_items(run.recipe)
+            estimates[run.items.fingerprint] = Estimate(items, None, items * _BYTES_PER_ITEM)
     estimates[plan.report.fingerprint] = Estimate(None, None, 2 << 20)
     return estimates
 
@@ -140,6 +146,8 @@ def _source_rows(recipe: Recipe) -> int | None:
 
 
 def _evaluation_items(recipe: Recipe) -> int:
+    if recipe.evaluation.items == HUB:
+        return sum(_published_items(recipe, name) for name in recipe.evaluation.benchmarks)
     folder = Path(recipe.evaluation.items)
     if recipe.evaluation.items == MINIATURE or not folder.is_dir():
         limit = recipe.evaluation.items_per_language
@@ -147,6 +155,15 @@ def _evaluation_items(recipe: Recipe) -> int:
         return sum(min(limit, row.paper_items) * len(row.paper_languages) for row in asked)
     counts = [_rows_in_footer(path) for path in sorted(folder.glob("*.parquet"))]
     return sum(count for count in counts if count is not None)
+
+
+def _published_items(recipe: Recipe, benchmark: str) -> int:
+    evaluation, files = recipe.evaluation, SOURCES[benchmark].files
+    most = evaluation.items_per_language
+    if evaluation.sample != "whole":
+        most = min(most, BENCHMARKS[benchmark].paper_items or most)
+    languages = languages_asked(benchmark, evaluation.languages)
+    return sum(min(most, files[language].rows or most) for language in languages)
 
 
 def _rows_in_footer(path: Path) -> int | None:

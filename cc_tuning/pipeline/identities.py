@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
+from cc_tuning.evaluation.sources.config import ItemsConfig, SamplingConfig, items_config
 from cc_tuning.miniature.config import TranslatorConfig
 from cc_tuning.pipeline.recipe import Recipe
 from cc_tuning.pipeline.runs import RunSpec, baseline_of
@@ -28,6 +29,17 @@ def translator(recipe: Recipe) -> TranslatorConfig:
     """The tiny translator's; +SDRRL translates from English, which takes it twice the time to learn."""
     both_ways = any(run.data == "sdrrl" for run in recipe.runs)
     return recipe.miniature.translator.model_copy(update={"both_ways": True} if both_ways else {})
+
+
+def items(recipe: Recipe) -> ItemsConfig:
+    """Which items are made of the published data sets; how they are answered and scored is no part of it.
+
+    Raises:
+        ConfigError: a benchmark or a language cannot be had.
+    """
+    section = recipe.evaluation
+    sampling = _of_section(section, SamplingConfig)
+    return items_config(section.benchmarks, section.languages, section.items_per_language, dict(sampling))
 
 
 def select(recipe: Recipe) -> SelectionConfig:

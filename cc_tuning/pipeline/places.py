@@ -5,9 +5,9 @@ from pathlib import Path
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.pipeline import identities
-from cc_tuning.pipeline.recipe import MINIATURE, Recipe, is_hub_id
+from cc_tuning.pipeline.recipe import HUB, MINIATURE, Recipe, is_hub_id
 from cc_tuning.runtime.sources import HubSource, LocalSource, Source
-from cc_tuning.runtime.stage_table import BASE_MODEL, TRANSLATOR, WORLD
+from cc_tuning.runtime.stage_table import BASE_MODEL, ITEMS, TRANSLATOR, WORLD
 from cc_tuning.runtime.step import Step
 from data_contracts.layout import WORLD_ITEMS, WORLD_ROWS
 
@@ -58,8 +58,19 @@ class Places:
         return self._world.ref.at(WORLD_ROWS) if data.source == MINIATURE else self._own(data.source, data.revision)
 
     @cached_property
+    def items_step(self) -> Step | None:
+        """What makes the items of published data sets; None where they are given.
+
+        Raises:
+            ConfigError: a benchmark or a language cannot be had.
+        """
+        return ITEMS.step(identities.items(self._recipe)) if self._recipe.evaluation.items == HUB else None
+
+    @cached_property
     def items(self) -> Source:
         """The directory of benchmark items."""
+        if self.items_step:
+            return self.items_step.ref
         place = self._recipe.evaluation.items
         return self._world.ref.at(WORLD_ITEMS) if place == MINIATURE else self._local.at(place)
 

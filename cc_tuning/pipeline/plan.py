@@ -48,6 +48,8 @@ class RunPlan:
     """The one that took the place of the recipe's own."""
     recipe: Recipe
     """With the run's keys and its seed laid over it."""
+    items: Step | None
+    """What makes the benchmark items; None where they are given."""
     embedded: tuple[Step, ...]
     """What the embedded default has to make first; empty for real models and data."""
     data: DataPlan | None
@@ -64,7 +66,8 @@ class RunPlan:
     @property
     def steps(self) -> tuple[Step, ...]:
         """All of them, inputs first."""
-        return (*self.embedded, *(self.data.steps if self.data else ()), *self.own_steps)
+        items = (self.items,) if self.items else ()
+        return (*items, *self.embedded, *(self.data.steps if self.data else ()), *self.own_steps)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class Plan:
     recipe: Recipe
     runs: tuple[RunPlan, ...]
     report: Step
+    items: tuple[Step, ...]
+    """What makes the benchmark items, once for each choice of them."""
 
     @property
     def embedded(self) -> tuple[Step, ...]:
@@ -89,7 +94,7 @@ class Plan:
         """Every step once, in an order in which inputs come first."""
         data = [step for plan in self.data for step in plan.steps]
         own = [step for run in self.runs for step in run.own_steps]
-        yield from _distinct((*self.embedded, *data, *own, self.report))
+        yield from _distinct((*self.items, *self.embedded, *data, *own, self.report))
 
     def up_to(self, stage: str, run: str | None = None) -> tuple[Step, ...]:
         """The steps of one stage (of one run, when given) and everything they need, inputs first.
@@ -138,7 +143,9 @@ def plan_recipe(recipe: Recipe, *, sources_may_be_missing: bool = False) -> Plan
         for spec in recipe.runs
         for name, seed in names_of(spec, recipe.seeds).items()
     )
-    return Plan(recipe, runs, _plan_report(recipe, runs, Places(recipe, local)))
+    places = Places(recipe, local)
+    items = _distinct(step for step in (places.items_step, *(run.items for run in runs)) if step)
+    return Plan(recipe, runs, _plan_report(recipe, runs, places), items)
 
 
 def _plan_run(spec: RunSpec, name: str, seed: int | None, recipe: Recipe, local: LocalSources) -> RunPlan:
@@ -167,7 +174,9 @@ def _plan_run(spec: RunSpec, name: str, seed: int | None, recipe: Recipe, local:
         checkpoint=checkpoint,
         transform=transform.ref.at(TRANSFORM_MATRIX) if transform else None,
     )
-    return RunPlan(spec, name, seed, recipe, places.embedded, data, materialize, train, transform, evaluate)
+    return RunPlan(
+        spec, name, seed, recipe, places.items_step, places.embedded, data, materialize, train, transform, evaluate
+    )
 
 
 def _plan_data(recipe: Recipe, spec: RunSpec, places: Places) -> DataPlan:

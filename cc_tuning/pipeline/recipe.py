@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_serializer, 
 
 from cc_tuning.distillation.config import DistillationConfig
 from cc_tuning.evaluation.config import EvaluationConfig
+from cc_tuning.evaluation.sources.config import SamplingConfig
 from cc_tuning.miniature.config import BaseModelConfig, TranslatorConfig, WorldConfig
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.pipeline.runs import KNOWN_RUNS, RunSpec, as_written, read_runs
@@ -23,6 +24,8 @@ from cc_tuning.transform.config import FitConfig
 from cc_tuning.translation.config import TranslationConfig
 
 MINIATURE = "miniature"
+HUB = "hub"
+"""As `evaluation.items`: made of the published data sets."""
 
 
 class Section(BaseModel):
@@ -78,11 +81,13 @@ class TransformSection(FitConfig):
     )
 
 
-class EvaluationSection(EvaluationConfig):
+class EvaluationSection(SamplingConfig, EvaluationConfig):
     """What to measure."""
 
     items: str = Field(
-        default=MINIATURE, description="Directory of parquet files under the BenchmarkItem contract, or `miniature`."
+        default=MINIATURE,
+        description="`hub` makes them of the published data sets (docs/benchmarks.md); otherwise a directory of "
+        "parquet files under the BenchmarkItem contract or in the layout of the authors' release, or `miniature`.",
     )
 
 

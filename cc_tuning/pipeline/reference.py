@@ -27,9 +27,11 @@ revision, or `miniature`, the embedded default. Paths are relative to the folder
 `language_code`, `annotation_type`, `user_id`; or with `inputs`, `targets`, `language_code`, `inputs_en`, `targets_en`,
 and then the translator is not called for those rows.
 
-**Items** (`evaluation.items`): a folder of parquet files with the columns `benchmark` (XNLI, XStoryCloze, MMMLU, MKQA,
-XQuAD, XLSum), `language` (ISO 639-1), `item_id` (equal for the same item in every language), `prompt`, `prompt_en`
-(may be null), `answers` (list of text), `choices_kind`, and optionally `group`.
+**Items** (`evaluation.items`): `hub` makes them of the published data sets ([benchmarks.md](benchmarks.md)). Otherwise
+a folder in the layout of the authors' release, or a folder of parquet files with the columns `benchmark`, `language`
+(ISO 639-1), `item_id` (equal for the same item in every language), `prompt`, `prompt_en` (may be null), `answers` (list
+of text), `choices_kind`, and optionally `choices` (the texts of the options), `group` and `cluster` (what several items
+share).
 
 ## Runs
 

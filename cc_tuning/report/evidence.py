@@ -6,7 +6,7 @@ own. Any of them may be missing; the report then says so or leaves the part out.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.items import load_items
+from cc_tuning.evaluation.sources.records import SourceRecord, read_source_records
 from cc_tuning.report.config import Family, ReportConfig
 from cc_tuning.report.data_card.collecting import collect_counts
 from cc_tuning.report.data_card.counts import DataCounts
@@ -22,7 +23,7 @@ from cc_tuning.report.results import Results
 from cc_tuning.report.run_evidence import RunEvidence, read_run
 from cc_tuning.report.scores import Bootstrap
 from cc_tuning.runtime.sources import Location
-from cc_tuning.runtime.stage_table import STAGES
+from cc_tuning.runtime.stage_table import ITEMS, STAGES
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
 from data_contracts.layout import PAIRS
@@ -54,6 +55,8 @@ class Evidence:
     """Empty where a data stage is missing."""
     pairs: tuple[PairExample, ...]
     """A few pairs of each language."""
+    sources: Mapping[str, SourceRecord] = field(default_factory=dict)
+    """Of the benchmarks' items, where they were made of published data sets."""
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -89,6 +92,7 @@ def collect_evidence(config: ReportConfig, inputs: Mapping[str, Location]) -> Ev
         items=load_items(items.path).items if items is not None and items.is_local else None,
         data=collect_counts(inputs),
         pairs=draw_examples(translate.path / PAIRS, config.seed) if translate else (),
+        sources=read_source_records(items.path) if items is not None and items.is_local else {},
     )
 
 
@@ -106,9 +110,10 @@ def _read_stages(inputs: Mapping[str, Location], runs: Sequence[str]) -> tuple[S
     manifests: dict[tuple[str, str], Manifest] = {}
     used_by: dict[tuple[str, str], list[str]] = {}
     for name, location in inputs.items():
-        path = location.path / MANIFEST if location.is_local and name != "items" else None
+        is_artifact = location.is_local and (name != "items" or location.path.parent.name == ITEMS.name)
+        path = location.path / MANIFEST if is_artifact else None
         if path is None or not path.is_file():
-            continue  # a user's own file or folder has no manifest, and the items are a part of an artifact at most
+            continue  # a user's own file or folder has no manifest; items may be such a folder, or a part of the world
         manifest = _read_manifest(path)
         key = (manifest.stage, manifest.fingerprint)
         manifests[key] = manifest

@@ -20,6 +20,11 @@ class Execution(BaseModel):
     output: Path = Field(
         default=Path("runs"), description="Folder of finished reports and checkpoints, by recipe name."
     )
+    hub_files: Path = Field(
+        default=Path("data/hub"),
+        description="Folder of benchmark files that were put there by hand, for machines without a network: each at "
+        "OWNER/NAME/PATH, as its repository has it. It is looked into before the hub's cache.",
+    )
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where models run; `auto` takes a GPU when there is one."
     )

@@ -19,6 +19,10 @@ TRANSLATOR = Stage(
     "translator", 2, "Train the tiny translator of the embedded default.",
     "cc_tuning.miniature.translator:build_translator", tags=("miniature",),
 )  # fmt: skip
+ITEMS = Stage(
+    "items", 1, "Make benchmark items of the published data sets.", "cc_tuning.stages.items:build_items",
+    tags=("data",), retries=2,
+)  # fmt: skip
 SELECT = Stage(
     "select", 2, "Choose the rows to learn from.", "cc_tuning.stages.select:build_selection",
     tags=("data",), retries=2,
@@ -53,6 +57,6 @@ REPORT = Stage(
 
 EMBEDDED = (WORLD, BASE_MODEL, TRANSLATOR)
 """What the embedded default makes first; they have no command of their own."""
-PIPELINE = (SELECT, TRANSLATE, DISTILL, MATERIALIZE, TRAIN, TRANSFORM, EVALUATE, REPORT)
+PIPELINE = (ITEMS, SELECT, TRANSLATE, DISTILL, MATERIALIZE, TRAIN, TRANSFORM, EVALUATE, REPORT)
 """In the order of the pipeline."""
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (*EMBEDDED, *PIPELINE)}

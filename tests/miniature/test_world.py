@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cc_tuning.evaluation.benchmarks import PAPER_BENCHMARKS
 from cc_tuning.miniature.facts import make_facts, make_scenarios, people_of
 from cc_tuning.miniature.lexicon import LANGUAGES, language_tables
 from cc_tuning.miniature.world import build_world
@@ -12,7 +13,7 @@ from cc_tuning.runtime.stage_table import WORLD
 from cc_tuning.text.languages import find_language
 from data_contracts.fingerprint import digest_of_files
 from data_contracts.parquet import read_parquet, read_verified
-from data_contracts.schemas import BENCHMARKS, BenchmarkItem
+from data_contracts.schemas import BenchmarkItem
 from tests.miniature.conftest import SMALL, make_build
 
 _FACTS = make_facts(SMALL.seed)
@@ -31,7 +32,7 @@ def test_another_seed_is_another_world(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["benchmarks", "development"])
 def test_six_benchmarks_keep_the_contract_and_are_parallel(small_world: Path, folder: str) -> None:
-    for benchmark in BENCHMARKS:
+    for benchmark in PAPER_BENCHMARKS:
         items = read_parquet(small_world / folder / f"{benchmark.lower()}.parquet", BenchmarkItem)
         assert sorted(items["language"].unique()) == sorted(LANGUAGES)
         ids = {language: set(part["item_id"]) for (language,), part in items.group_by("language")}
@@ -67,7 +68,7 @@ def test_no_test_fact_is_told_or_asked_in_the_instructions(small_world: Path) ->
 def test_no_benchmark_prompt_is_an_instruction_or_practised(small_world: Path) -> None:
     instructions = set(read_verified(small_world / "aya.parquet")["inputs"])
     practised = set(read_verified(small_world / "corpus.parquet")["prompt"].drop_nulls())
-    for benchmark in BENCHMARKS:
+    for benchmark in PAPER_BENCHMARKS:
         prompts = set(read_verified(small_world / "benchmarks" / f"{benchmark.lower()}.parquet")["prompt"])
         assert not prompts & (instructions | practised)
 

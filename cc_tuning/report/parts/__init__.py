@@ -13,6 +13,7 @@ from cc_tuning.report.parts.paper import paper_part
 from cc_tuning.report.parts.records import data_part, making_part, rows_part
 from cc_tuning.report.parts.results import results_part
 from cc_tuning.report.parts.samples import sample_part
+from cc_tuning.report.parts.sources import source_part
 from cc_tuning.report.parts.training import training_part
 from cc_tuning.report.parts.transform import transform_part
 
@@ -27,6 +28,7 @@ PARTS: tuple[Part, ...] = (
     transform_part,
     training_part,
     sample_part,
+    source_part,
     data_part,
     rows_part,
     making_part,
