@@ -136,6 +136,12 @@ IN_LANGUAGE = _behaviour(
     "In the prompt's language is the percentage of answers written in it, of those that are long enough to tell.",
     is_higher_better=True,
 )
+FOREIGN_WORDS = _behaviour(
+    "foreign_words",
+    "holds Latin words",
+    "Holds Latin words is the percentage of answers in the prompt's language, where that has another script, with a "
+    "lower-case word in Latin letters that the prompt does not have.",
+)
 EMPTY = _behaviour("empty", "empty", "Empty is the percentage of answers without a letter or a digit.")
 REPEATS_PROMPT = _behaviour(
     "repeats_prompt",
@@ -146,7 +152,7 @@ CUT = _behaviour(
     "cut", "cut at the limit", "Cut at the limit is the percentage of answers that did not end by themselves."
 )
 
-BEHAVIOUR = (IN_LANGUAGE, EMPTY, REPEATS_PROMPT, CUT)
+BEHAVIOUR = (IN_LANGUAGE, FOREIGN_WORDS, EMPTY, REPEATS_PROMPT, CUT)
 """What is said of every written answer, whatever its benchmark."""
 METRICS: Mapping[str, Metric] = {
     metric.name: metric

@@ -19,6 +19,7 @@ from cc_tuning.evaluation.benchmark import (
     EXACT_MATCH,
     EXTRACTED,
     F1,
+    FOREIGN_WORDS,
     IN_LANGUAGE,
     MKQA_EM,
     MKQA_F1,
@@ -32,7 +33,7 @@ from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.items import ITEM_KEY
 from cc_tuning.evaluation.measures.behaviour import COPIED_RUN, COPIED_SHARE, is_empty, repeats_prompt
 from cc_tuning.evaluation.measures.choices import extract_choice
-from cc_tuning.evaluation.measures.language import JUDGED_LETTERS, LANGUAGES, is_in_language
+from cc_tuning.evaluation.measures.language import JUDGED_LETTERS, LANGUAGES, has_foreign_word, is_in_language
 from cc_tuning.evaluation.measures.mkqa import mkqa_exact_match, mkqa_f1
 from cc_tuning.evaluation.measures.numbers import extract_number, gold_numbers
 from cc_tuning.evaluation.measures.squad import squad_exact_match, squad_f1
@@ -100,6 +101,11 @@ def _in_language(answer: Answer) -> float | None:
     return None if verdict is None else 100.0 * verdict
 
 
+def _foreign_words(answer: Answer) -> float | None:
+    verdict = has_foreign_word(answer.response, answer.language, answer.prompt)
+    return None if verdict is None else 100.0 * verdict
+
+
 _MEASURES: Mapping[Metric, Measure] = {
     ACCURACY: _accuracy,
     ACCURACY_EXTRACTED: _accuracy_extracted,
@@ -112,6 +118,7 @@ _MEASURES: Mapping[Metric, Measure] = {
     ROUGE_L: lambda answer: rouge_l(answer.response, answer.answers),
     CHRF: lambda answer: chrf(answer.response, answer.answers),
     IN_LANGUAGE: _in_language,
+    FOREIGN_WORDS: _foreign_words,
     EMPTY: lambda answer: 100.0 * is_empty(answer.response),
     REPEATS_PROMPT: lambda answer: 100.0 * repeats_prompt(answer.response, answer.prompt, answer.answers),
     CUT: lambda answer: 100.0 * (not answer.stopped),

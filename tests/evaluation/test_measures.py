@@ -13,7 +13,7 @@ from cc_tuning.evaluation.benchmark import BEHAVIOUR
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.measures.behaviour import is_empty, repeats_prompt
 from cc_tuning.evaluation.measures.choices import extract_choice
-from cc_tuning.evaluation.measures.language import LANGUAGES, is_in_language
+from cc_tuning.evaluation.measures.language import LANGUAGES, has_foreign_word, is_in_language
 from cc_tuning.evaluation.measures.mkqa import mkqa_exact_match, mkqa_f1
 from cc_tuning.evaluation.measures.numbers import extract_number
 from cc_tuning.evaluation.measures.squad import squad_exact_match, squad_f1
@@ -187,6 +187,22 @@ def test_a_language_that_nothing_can_tell_is_not_judged() -> None:
     assert is_in_language("some text that is long enough to be judged", "xx") is None
 
 
+@pytest.mark.parametrize(
+    ("text", "code", "verdict"),
+    [
+        ("Столица Кении — это город Найроби, capital города", "ru", True),
+        ("Столица Кении — это город Найроби (Nairobi, NASA, км, mp3)", "ru", False),
+        ("Столица Кении — это город Найроби, question", "ru", False),  # the prompt has it
+        ("कीनिया की राजधानी नैरोबी बहुत बड़ा शहर है, बहुत beautiful", "hi", True),
+        ("The capital of Kenya is the city of Nairobi", "hi", None),  # wholly in another language
+        ("Die Hauptstadt von Kenia ist die Stadt Nairobi", "de", None),
+        ("Столица", "ru", None),
+    ],
+)
+def test_latin_words_are_seen_in_answers_of_other_scripts(text: str, code: str, verdict: bool | None) -> None:
+    assert has_foreign_word(text, code, "question: Столица?") is verdict
+
+
 def predicted(benchmark: str, language: str, response: str, *, stopped: bool = True) -> dict[str, object]:
     key = {"run": "r", "connection": "off", "benchmark": benchmark, "language": language, "item_id": benchmark.lower()}
     counts = {"prompt_tokens": 3, "new_tokens": 4, "stopped": stopped, "selected_layer": None}
@@ -227,5 +243,5 @@ def test_every_written_answer_has_its_own_figures_and_those_of_its_looks() -> No
     assert ("MMMLU", "in_language") not in found  # one letter tells nothing
     for benchmark in ("MMMLU", "MKQA", "BELEBELE"):
         own = {metric.name for metric in BENCHMARKS[benchmark].metrics}
-        looks = {metric.name for metric in BEHAVIOUR} - {"in_language"}
+        looks = {metric.name for metric in BEHAVIOUR} - {"in_language", "foreign_words"}
         assert {metric for name, metric in found if name == benchmark} - {"in_language"} == own | looks

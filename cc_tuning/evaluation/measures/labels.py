@@ -71,27 +71,25 @@ class Labels:
         alone = list(_affirmed(self._alone, text))
         if alone and alone[-1].end() >= len(text) and len(set(map(self._option, alone))) == 1:
             found.append(alone[-1])
-        return set(self._with_joined(max(found, key=lambda match: match.end("label")), text)) if found else set()
+        return set(self._with_joined([max(found, key=lambda match: match.end("label"))], text)) if found else set()
 
     def written_as_labels(self, text: str) -> set[str]:
         """The options written as labels: in brackets, at the beginning of a line, after a word for "option"."""
-        return {
-            option
-            for pattern in self._written
-            for match in _affirmed(pattern, text)
-            for option in self._with_joined(match, text)
-        }
+        return {option for pattern in self._written for option in self._with_joined(_affirmed(pattern, text), text)}
 
     def mentioned(self, text: str) -> set[str]:
         """The options whose plain labels stand alone; a digit only before a punctuation mark or the end."""
-        return {option for match in _affirmed(self._free, text) for option in self._with_joined(match, text)}
+        return set(self._with_joined(_affirmed(self._free, text), text))
 
-    def _with_joined(self, match: "regex.Match[str]", text: str) -> Iterator[str]:
-        """The option of `match`, and those that the text joins to it (`B or C`)."""
-        following: regex.Match[str] | None = match
-        while following:
-            yield self._option(following)
-            following = self._next.match(text, following.end("label"))
+    def _with_joined(self, matches: Iterable["regex.Match[str]"], text: str) -> Iterator[str]:
+        """The options of `matches`, and those that the text joins to them (`B or C`)."""
+        walked_to = 0
+        for match in matches:
+            following: regex.Match[str] | None = match
+            while following and following.end("label") > walked_to:
+                walked_to = following.end("label")
+                yield self._option(following)
+                following = self._next.match(text, walked_to)
 
     def _option(self, match: "regex.Match[str]") -> str:
         return self._option_of[match["label"]]

@@ -6,12 +6,16 @@ prompt's own, since it would otherwise take Indonesian for Malay and much else f
 that stand alone with their script among these (Bengali, Greek, Hindi, Russian, Telugu, Thai) are told by it alone, so
 an answer in Ukrainian passes for Russian.
 
+Single words of another language within an answer are looked for where they cannot be mistaken: in Latin letters, in an
+answer whose language writes others. This is the word-level confusion of the same paper, without its English dictionary.
+
 An identifier guesses on short texts (single English words: one in eight right), so an answer with fewer than
 `JUDGED_LETTERS` letters is not judged, and whoever reports the share reports of how many.
 """
 
 from functools import cache
 
+import regex
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from cc_tuning.text.languages import Language, UnknownLanguage, by_iso639_1, count_letters, is_mostly_outside
@@ -22,6 +26,9 @@ LANGUAGES = (
     *("ko", "pt", "ru", "sw", "te", "th", "tr", "ur", "vi", "yo", "zh"),
 )
 """What an answer may be in: the languages of the paper's benchmarks."""
+_LATIN_WORD = regex.compile(
+    r"(?<![\p{Latin}\p{N}_./@-])[\p{Latin}&&\p{Ll}]{4,}(?![\p{Latin}\p{N}_/@-])", regex.VERSION1
+)
 _EAST_ASIAN = frozenset({"Hang", "Hans", "Hant", "Jpan"})  # each writes Chinese characters
 
 
@@ -45,6 +52,17 @@ def is_in_language(text: str, code: str) -> bool | None:
     if code not in _identifier().nb_classes:
         return None
     return next(label for label, _ in _identifier().rank(text) if label in rivals) == code
+
+
+def has_foreign_word(text: str, code: str, prompt: str) -> bool | None:
+    """Whether an answer in the right language holds a word in Latin letters where its language writes others.
+
+    A word is four letters or more in lower case (names and terms are mostly not) and not one of the prompt's. None for
+    answers that are not known to be in the language, and for languages in Latin letters.
+    """
+    if not is_in_language(text, code) or by_iso639_1(code).script == "Latn":
+        return None
+    return not set(_LATIN_WORD.findall(text)) <= set(_LATIN_WORD.findall(prompt))
 
 
 @cache
