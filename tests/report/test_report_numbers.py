@@ -135,15 +135,3 @@ def test_difference_of_an_augmented_run_is_taken_on_the_same_training_data(build
     rows = pl.read_csv(io.StringIO(build_report(world).text("scores.csv"))).filter(pl.col("language") == "avg")
     baselines = dict(rows.select("run", "baseline").iter_rows())
     assert baselines == {"ml-sft": None, "ml-sft+mt": "ml-sft", "cc-tuning+mt": "ml-sft+mt"}
-
-
-def test_paper_stands_beside_ours_for_its_own_models_only(build_report: BuildReport) -> None:
-    world = World(benchmarks=("XNLI", "XLSum"), grouped=False)
-    shown = build_report(world, model={"base": "meta-llama/Llama-3.1-8B"})
-    _, *rows = PageReader(shown.text("index.html")).tables["paper"]
-    # Ye et al. 2025, Table 1: LLaMA-3.1-8B on XNLI and XLSum.
-    assert [[cell.split("paper ")[-1] for cell in row[1:]] for row in rows] == [["31.88", "12.27"], ["38.42", "12.88"]]
-    ours = average(world, ("cc-tuning", "transform"), ("XNLI", "accuracy"))
-    assert numbers(rows[1][1])[0] == pytest.approx(ours, abs=0.00501)
-    other = build_report(world, model={"base": "meta-llama/Llama-3.1-8B-Instruct"})
-    assert "paper" not in PageReader(other.text("index.html")).tables
