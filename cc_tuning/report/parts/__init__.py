@@ -9,6 +9,8 @@ from collections.abc import Callable
 from cc_tuning.document.blocks import Section
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.parts.breakdowns import group_part, language_part, seed_part
+from cc_tuning.report.parts.connection import connection_part
+from cc_tuning.report.parts.controls import control_part
 from cc_tuning.report.parts.paper import paper_part
 from cc_tuning.report.parts.records import data_part, making_part, rows_part
 from cc_tuning.report.parts.results import results_part
@@ -22,6 +24,8 @@ PARTS: tuple[Part, ...] = (
     results_part,
     seed_part,
     group_part,
+    connection_part,
+    control_part,
     paper_part,
     language_part,
     transform_part,

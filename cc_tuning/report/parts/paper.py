@@ -44,8 +44,8 @@ def paper_part(evidence: Evidence) -> Section | None:
         return None
     text = (
         f"Scores beside those printed by {PAPER} for {model}: averages of its Table 1, languages of Tables 5 and 6. "
-        "The paper's training rows, translations and scorers are not published, so equal figures are not to be expected. "
-        "ROUGE-L is compared with the ASCII figure."
+        "The paper's training rows, translations and scorers are not published, so equal figures are not to be "
+        "expected. ROUGE-L is compared with the ASCII figure."
     )
     measures = [at for at in results.measures if any(measure == at for _, measure, _ in cells)]
     tables = [_average_table(results, cells, measures), _difference_table(results, model, measures)]
