@@ -34,6 +34,8 @@ class TrainingLog:
     cosines: Sequence[float] = ()
     layer_counts: Sequence[Sequence[float]] = ()
     """`[steps, L]`: how often each layer was chosen since the line before."""
+    seconds: float | None = None
+    """From the first step to the last, over all resumptions; None where the log does not say."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,7 @@ def _read_training(path: Path) -> TrainingLog:
         entropies=[line["selection_entropy"] for line in chosen],
         cosines=[line["selection_cosine"] for line in chosen],
         layer_counts=[line["selection_counts"] for line in chosen],
+        seconds=lines[-1].get("seconds") if lines else None,
     )
 
 

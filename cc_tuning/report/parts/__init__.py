@@ -8,9 +8,11 @@ from collections.abc import Callable
 
 from cc_tuning.document.blocks import Section
 from cc_tuning.report.evidence import Evidence
+from cc_tuning.report.parts.ablations import ablation_part
 from cc_tuning.report.parts.breakdowns import group_part, language_part, seed_part
 from cc_tuning.report.parts.connection import connection_part
 from cc_tuning.report.parts.controls import control_part
+from cc_tuning.report.parts.costs import cost_part
 from cc_tuning.report.parts.paper import paper_part
 from cc_tuning.report.parts.records import data_part, making_part, rows_part
 from cc_tuning.report.parts.results import results_part
@@ -26,10 +28,12 @@ PARTS: tuple[Part, ...] = (
     group_part,
     connection_part,
     control_part,
+    ablation_part,
     paper_part,
     language_part,
     transform_part,
     training_part,
+    cost_part,
     sample_part,
     data_part,
     rows_part,
