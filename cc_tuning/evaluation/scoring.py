@@ -10,9 +10,9 @@ from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.items import ITEM_KEY
 from cc_tuning.evaluation.rouge import rouge_l, rouge_l_ascii
 from cc_tuning.evaluation.scorers import chooses_only, contains_gold
-from cc_tuning.statistics.intervals import Bounds, Settings, mean_intervals
-from cc_tuning.statistics.tables import ScoreTable, score_table
-from cc_tuning.statistics.units import Sample, average_sample, language_sample
+from cc_tuning.evaluation.statistics.intervals import Bounds, Settings, mean_intervals
+from cc_tuning.evaluation.statistics.tables import ScoreTable, score_table
+from cc_tuning.evaluation.statistics.units import Sample, average_sample, language_sample
 from data_contracts.schemas import ItemScore, Score
 
 AVERAGE = "avg"

@@ -10,15 +10,15 @@ import numpy as np
 import polars as pl
 
 from cc_tuning.evaluation.scoring import BOUNDS_OF, unit_of
+from cc_tuning.evaluation.statistics.differences import Difference, differences_of
+from cc_tuning.evaluation.statistics.intervals import Bounds, Settings, mean_intervals
+from cc_tuning.evaluation.statistics.seeds import Spread, paired_spread, spread_of_two
+from cc_tuning.evaluation.statistics.tables import ScoreTable, score_table
+from cc_tuning.evaluation.statistics.units import Floats, average_sample
 from cc_tuning.report.config import Family
 from cc_tuning.report.names import AVERAGE
 from cc_tuning.report.scores import Bootstrap, Comparison, Estimate, Group, Measure, Variant
 from cc_tuning.report.verdicts import verdict_of
-from cc_tuning.statistics.differences import Difference, differences_of
-from cc_tuning.statistics.intervals import Bounds, Settings, mean_intervals
-from cc_tuning.statistics.seeds import Spread, paired_spread, spread_of_two
-from cc_tuning.statistics.tables import ScoreTable, score_table
-from cc_tuning.statistics.units import Floats, average_sample
 
 _COLUMN = ("run", "connection", "metric")
 
@@ -93,8 +93,9 @@ class ItemScores:
             minuend=question.minuend, subtrahend=question.subtrahend, measure=question.measure,
             value=difference.value, low=difference.low, high=difference.high,
             p=difference.p, p_items=over_items.p, p_holm=difference.p,
-            items=difference.items, languages=len(table.cells.languages), clusters=difference.units,
-            unmatched=difference.unmatched, confidence=confidence, confidence=confidence, smallest_showable=difference.smallest_showable(confidence), by_seed=by_seed,
+            items=difference.items, languages=difference.languages, clusters=difference.units,
+            unmatched=difference.unmatched, confidence=confidence,
+            smallest_showable=difference.smallest_showable(confidence), by_seed=by_seed,
             verdict=verdict_of(question.measure, difference, difference.p, confidence),
         )  # fmt: skip
 

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
+from cc_tuning.evaluation.statistics.intervals import Interval
+from cc_tuning.evaluation.statistics.significance import holm
 from cc_tuning.report.scores import Comparison, Measure, Verdict, sign
-from cc_tuning.statistics.intervals import Interval
-from cc_tuning.statistics.significance import holm
 
 
 def verdict_of(measure: Measure, interval: Interval, p: float, confidence: float) -> Verdict:

@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from cc_tuning.statistics.distributions import NORMAL, student_quantile
-from cc_tuning.statistics.units import Floats, Sample
+from cc_tuning.evaluation.statistics.distributions import NORMAL, student_quantile
+from cc_tuning.evaluation.statistics.units import Floats, Sample
 
 SAMPLES = 10_000
 CONFIDENCE = 0.95

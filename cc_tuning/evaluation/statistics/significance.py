@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cc_tuning.statistics.distributions import normal_tails, student_quantile, student_tails
-from cc_tuning.statistics.units import Floats
+from cc_tuning.evaluation.statistics.distributions import normal_tails, student_quantile, student_tails
+from cc_tuning.evaluation.statistics.units import Floats
 
 POWER = 0.8
 """Of the smallest difference that could have been shown."""

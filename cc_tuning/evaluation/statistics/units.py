@@ -6,8 +6,8 @@ arXiv 2411.00640). A unit is therefore `coalesce(cluster, item_id)`.
 
 An average is the mean over languages of the mean over items. Written as a sum over units it is linear in how often
 each unit is drawn, up to the number of items of a language, which changes with the draw where units differ in size.
-Here that quotient is linearised (Särndal, Swensson and Wretman 1992, section 5.5): no draw can leave a language without items,
-and nothing needs to be drawn in strata.
+Here that quotient is linearised (Särndal, Swensson and Wretman 1992, section 5.5): no draw can leave a language without
+items, and nothing needs to be drawn in strata.
 """
 
 from collections.abc import Sequence
@@ -51,6 +51,8 @@ class Sample:
     """`[G, M]`: how the mean moves when a unit is drawn once more; sums to 0."""
     cells: Floats
     """`[M]`: how many items are behind each mean."""
+    languages: Floats
+    """`[M]`: in how many languages."""
 
     @property
     def units(self) -> Places:
@@ -79,7 +81,8 @@ class Sample:
         """Some of the M measurements."""
         at = list(places)
         return Sample(
-            self.value[at], self.shares[:, at], self.parts[:, at], self.deviations[:, at], self.cells[at]
+            self.value[at], self.shares[:, at], self.parts[:, at], self.deviations[:, at], self.cells[at],
+            self.languages[at],
         )  # fmt: skip
 
 
@@ -111,7 +114,7 @@ def language_sample(values: Floats, cells: Cells, language: int) -> Sample:
         shares = _sums(found / counts, rows, cells)
         parts = _sums(np.where(found, held / counts, 0.0), rows, cells)
         deviations = _sums(np.where(found, (held - means) / counts, 0.0), rows, cells)
-    return Sample(means, shares, parts, deviations, counts)
+    return Sample(means, shares, parts, deviations, counts, (counts > 0).astype(np.float64))
 
 
 def average_sample(values: Floats, cells: Cells) -> Sample:
@@ -127,7 +130,7 @@ def average_sample(values: Floats, cells: Cells) -> Sample:
     with np.errstate(invalid="ignore", divide="ignore"):
         return Sample(
             averaged("value"), averaged("shares"), averaged("parts"), averaged("deviations"),
-            np.sum([sample.cells for sample in found], axis=0),
+            np.sum([sample.cells for sample in found], axis=0), languages.astype(np.float64),
         )  # fmt: skip
 
 

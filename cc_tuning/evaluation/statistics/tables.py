@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cc_tuning.statistics.units import Cells, Floats, sorted_cells
+from cc_tuning.evaluation.statistics.units import Cells, Floats, sorted_cells
 
 _ITEM = ("language", "item_id")
 Key = tuple[Any, ...]

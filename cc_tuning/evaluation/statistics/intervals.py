@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cc_tuning.statistics.bootstrap import CONFIDENCE, SAMPLES, percentile_intervals
-from cc_tuning.statistics.distributions import normal_quantile, student_quantile
-from cc_tuning.statistics.units import Floats, Sample
+from cc_tuning.evaluation.statistics.bootstrap import CONFIDENCE, SAMPLES, percentile_intervals
+from cc_tuning.evaluation.statistics.distributions import normal_quantile, student_quantile
+from cc_tuning.evaluation.statistics.units import Floats, Sample
 
 FEW = 10
 """A bootstrap needs so many units that differ; with 10 of 1,000 its intervals held the truth as often as they say."""

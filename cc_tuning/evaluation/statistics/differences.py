@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 
 from cc_tuning.errors import EvaluationFailed
-from cc_tuning.statistics.distributions import student_quantile, student_tails
-from cc_tuning.statistics.intervals import DEFAULTS, Bounds, Interval, Settings, difference_intervals
-from cc_tuning.statistics.seeds import Spread
-from cc_tuning.statistics.significance import difference_p, smallest_showable
-from cc_tuning.statistics.units import Cells, Floats, average_sample, sorted_cells
+from cc_tuning.evaluation.statistics.distributions import student_quantile, student_tails
+from cc_tuning.evaluation.statistics.intervals import DEFAULTS, Bounds, Interval, Settings, difference_intervals
+from cc_tuning.evaluation.statistics.seeds import Spread
+from cc_tuning.evaluation.statistics.significance import difference_p, smallest_showable
+from cc_tuning.evaluation.statistics.units import Cells, Floats, average_sample, sorted_cells
 
 PERCENT: Bounds = (0.0, 100.0)
 
@@ -28,6 +28,7 @@ class Difference(Interval):
     """Degrees of freedom of the error."""
     items: int
     """(language, item) cells compared."""
+    languages: int
     units: int
     """Independent units behind them."""
     unmatched: int
@@ -115,6 +116,7 @@ def differences_of(
                 sample.parts[:, at], float(sample.error[at]), max(int(units[at]) - 1, 1), is_right_or_wrong=binary[at]
             ),
             error=float(errors[at]), degrees=max(int(units[at]) - 1, 1), items=int(sample.cells[at]),
+            languages=int(sample.languages[at]),
             units=int(units[at]), unmatched=int(unmatched[at]),
         )
         for at in range(ours.shape[1])
