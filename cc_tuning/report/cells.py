@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cc_tuning.document.blocks import MISSING, Cell, Table, Tone, number, numeric
 from cc_tuning.report.names import metric_label
 from cc_tuning.report.results import Results
-from cc_tuning.report.scores import Difference, Estimate, Measure, Variant, sign
+from cc_tuning.report.scores import Comparison, Estimate, Measure, Variant, sign
 
 _UNBROKEN = "\u00a0"
 _DELTA = f"Δ{_UNBROKEN}"
@@ -43,7 +43,7 @@ def score_cell(estimate: Estimate | None) -> Cell:
     return numeric(_points(estimate.value), detail)
 
 
-def difference_cell(difference: Difference | None) -> Cell:
+def difference_cell(difference: Comparison | None) -> Cell:
     """A difference with its interval, as the main text of a cell."""
     if difference is None:
         return numeric(MISSING)
@@ -54,7 +54,7 @@ def difference_cell(difference: Difference | None) -> Cell:
 
 def _compared_cell(results: Results, variant: Variant, measure: Measure, group: str | None) -> Cell:
     estimate = results.score(variant, measure) if group is None else results.group_score(variant, measure, group)
-    cell, difference = score_cell(estimate), results.baseline_difference(variant, measure, group)
+    cell, difference = score_cell(estimate), results.baseline_comparison(variant, measure, group)
     if estimate is None or difference is None:
         return cell
     tone = _tone(difference)
@@ -62,7 +62,7 @@ def _compared_cell(results: Results, variant: Variant, measure: Measure, group: 
     return numeric(cell.text, cell.detail, "\n".join([*lines, *_agreement(difference)]), tone)
 
 
-def _agreement(difference: Difference) -> Sequence[str]:
+def _agreement(difference: Comparison) -> Sequence[str]:
     """How many seeds tell the same as their mean; nothing when there is one."""
     seeds = len(difference.by_seed)
     return [f"{difference.seeds_that_agree} of {seeds} seeds agree"] if seeds > 1 else []
@@ -72,7 +72,7 @@ def _points(value: float) -> str:
     return number(value, decimals=1)
 
 
-def _signed_interval(difference: Difference) -> str:
+def _signed_interval(difference: Comparison) -> str:
     return f"[{_signed(difference.low)},{_UNBROKEN}{_signed(difference.high)}]"
 
 
@@ -80,7 +80,7 @@ def _signed(value: float) -> str:
     return number(value, decimals=1, sign="+")
 
 
-def _tone(difference: Difference) -> Tone:
+def _tone(difference: Comparison) -> Tone:
     """Whether the interval of the difference lies on one side of zero."""
     if sign(difference.low) > 0:
         return "better"

@@ -39,7 +39,7 @@ def _connection_table(results: Results) -> Table | None:
             (transform, off, "Transform Matrix − connection off"),
             (parallel, transform, "real English prompt − Transform Matrix"),
         ):
-            differences = [results.difference(minuend, subtrahend, measure) for measure in results.measures]
+            differences = [results.comparison(minuend, subtrahend, measure) for measure in results.measures]
             if any(differences):
                 rows.append([Cell(family.label, title), *map(difference_cell, differences)])
     columns = ["run", *map(measure_title, results.measures)]
