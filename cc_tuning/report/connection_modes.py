@@ -1,6 +1,6 @@
 """Which kinds of connection a report's runs were measured with, and what each gains, ready to be looked up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cache, cached_property
 
 import polars as pl
@@ -8,10 +8,10 @@ import polars as pl
 from cc_tuning.document.blocks import MISSING, Cell, Tone, number, numeric
 from cc_tuning.evaluation.benchmark import METRICS
 from cc_tuning.report.config import Family
-from cc_tuning.report.effects import ConnectionScores, Gain, Share
+from cc_tuning.report.effects import Gain, Share, gain_of, share_of
 from cc_tuning.report.names import AVERAGE, OFF, PARALLEL, TRANSFORM
 from cc_tuning.report.results import Results
-from cc_tuning.report.scores import Measure
+from cc_tuning.report.scores import Measure, Variant
 
 CONSTANT, OTHER, IDENTITY = "constant", "other", "identity"
 MODES = {
@@ -34,9 +34,8 @@ class ConnectionModes:
 
     def __init__(self, results: Results) -> None:
         self._results = results
-        self.gain = cache(self._gain)
+        self.gains = cache(self._gains)
         self.share = cache(self._share)
-        self._scores = cache(self._joined)
 
     @cached_property
     def families(self) -> tuple[Family, ...]:
@@ -54,12 +53,8 @@ class ConnectionModes:
 
     @property
     def headline_measures(self) -> tuple[Measure, ...]:
-        """One for each benchmark: the first of its metrics that stands where there is room for one figure."""
-        chosen: dict[str, Measure] = {}
-        for measure in self._results.measures:
-            if measure.metric not in METRICS or METRICS[measure.metric].is_headline:
-                chosen.setdefault(measure.benchmark, measure)
-        return tuple(chosen.values())
+        """The benchmarks, each with the metric that stands for it where there is room for one."""
+        return self._results.headline_measures
 
     @property
     def likelihood_measures(self) -> tuple[Measure, ...]:
@@ -70,21 +65,40 @@ class ConnectionModes:
         """Of a measure: English first, then by code."""
         return self._results.languages(measure)
 
-    def _gain(
+    def gain(
         self, family: Family, measure: Measure, mode: str, over: str = OFF, language: str = AVERAGE
     ) -> Gain | None:
-        """What `mode` gains over another one; None where no item has both."""
-        scores = self._scores(family, measure, (mode, over))
-        return scores.gain(mode, over, language) if scores.items(language) else None
+        """What `mode` gains over another kind; None where no item has both.
+
+        An average is judged among those of all benchmarks with the same metric or headline, one language for itself.
+        """
+        if language != AVERAGE:
+            found = self._results.comparison(*_pair(family, mode, over), measure, language=language)
+            return gain_of(found) if found else None
+        return self.gains(family, self._judged_with(measure), mode, over).get(measure)
+
+    def _gains(self, family: Family, measures: tuple[Measure, ...], mode: str, over: str) -> Mapping[Measure, Gain]:
+        found = self._results.comparisons([_pair(family, mode, over)], measures)
+        return {comparison.measure: gain_of(comparison) for comparison in found}
+
+    def _judged_with(self, measure: Measure) -> tuple[Measure, ...]:
+        """The measures of one table."""
+        for together in (self.headline_measures, self.likelihood_measures):
+            if measure in together:
+                return together
+        return (measure,)
 
     def _share(self, family: Family, measure: Measure, part: str = TRANSFORM, whole: str = PARALLEL) -> Share | None:
         """The share of one gain over `off` in another; None where the whole is not clear of zero."""
-        scores = self._scores(family, measure, (part, whole, OFF))
-        return scores.share(part, whole, OFF) if scores.items() else None
-
-    def _joined(self, family: Family, measure: Measure, modes: Sequence[str]) -> ConnectionScores:
+        gain = self.gain(family, measure, whole)
+        if gain is None or gain.verdict == "undecided":
+            return None
         results = self._results
-        return ConnectionScores(results.item_scores, family, measure, modes, results.bootstrap)
+        return share_of(results.item_scores, family, measure, (part, whole, OFF), results.bootstrap.confidence)
+
+
+def _pair(family: Family, mode: str, over: str) -> tuple[Variant, Variant]:
+    return Variant(family.name, mode), Variant(family.name, over)
 
 
 def unit_of(measure: Measure) -> str:
@@ -98,10 +112,10 @@ def decimals_of(measure: Measure) -> int:
 
 
 def gain_cell(gain: Gain | None, measure: Measure) -> Cell:
-    """A gain with its interval; an arrow where that excludes zero."""
+    """A gain with its interval; an arrow where it is called one."""
     if gain is None:
         return numeric(MISSING)
-    tone: Tone = "better" if gain.low > 0 else "worse" if gain.high < 0 else ""
+    tone: Tone = "" if gain.verdict == "undecided" else gain.verdict
     return numeric(_ARROWS[tone] + signed(gain.value, measure), f"[{interval(gain, measure)}]", tone=tone)
 
 

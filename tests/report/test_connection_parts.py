@@ -8,6 +8,7 @@ from cc_tuning.report.effects import Gain
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.parts.connection import connection_part
 from cc_tuning.report.parts.controls import control_part, reading
+from cc_tuning.report.scores import Verdict
 from tests.report.made_evidence import Scores, evidence_of, score_frame
 from tests.report.reported_runs import runs_of
 from tests.report.test_connection_parts_effects import drawn_scores
@@ -135,18 +136,18 @@ def test_without_controls_or_connection_the_parts_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("content", "gain", "words"),
     [
-        ((0.1, 0.3), (0.1, 0.2), "content that helps"),
-        ((0.1, 0.3), (-0.1, 0.2), "content, no clear gain"),
-        ((0.1, 0.3), (-0.3, -0.1), "content, which does not make up for what the vector costs"),
-        ((-0.1, 0.3), (0.1, 0.2), "a bias that helps; no content shown"),
-        ((-0.1, 0.3), (-0.2, -0.1), "a bias that hurts; no content shown"),
-        ((-0.1, 0.3), (-0.2, 0.1), "neither content nor gain shown"),
-        ((-0.3, -0.1), (0.1, 0.2), "another item's prompt does better"),
+        ("better", "better", "content that helps"),
+        ("better", "undecided", "content, no clear gain"),
+        ("better", "worse", "content, which does not make up for what the vector costs"),
+        ("undecided", "better", "a bias that helps; no content shown"),
+        ("undecided", "worse", "a bias that hurts; no content shown"),
+        ("undecided", "undecided", "neither content nor gain shown"),
+        ("worse", "better", "another item's prompt does better"),
     ],
 )
-def test_reading_of_a_line(content: tuple[float, float], gain: tuple[float, float], words: str) -> None:
-    assert reading(*(Gain(sum(ends) / 2, *ends, items=10) for ends in (content, gain))) == words
+def test_reading_of_a_line(content: Verdict, gain: Verdict, words: str) -> None:
+    assert reading(*(Gain(0.0, -1.0, 1.0, 10, verdict) for verdict in (content, gain))) == words
 
 
 def test_what_was_not_measured_has_no_reading() -> None:
-    assert reading(None, Gain(0.1, 0.0, 0.2, 10)) == "not measured"
+    assert reading(None, Gain(0.1, 0.05, 0.2, 10, "better")) == "not measured"

@@ -8,16 +8,16 @@ import polars as pl
 import pytest
 
 from cc_tuning.report.config import Family
-from cc_tuning.report.effects import ConnectionScores, fieller
-from cc_tuning.report.scores import Bootstrap, Measure
+from cc_tuning.report.connection_modes import ConnectionModes
+from cc_tuning.report.effects import Gain, fieller, share_of
+from cc_tuning.report.scores import Measure
 from tests.reference.slow_bootstrap import slow_interval
-from tests.report.made_evidence import Scores, score_frame
+from tests.report.made_evidence import Scores, evidence_of, score_frame
 from tests.report.reported_runs import runs_of, seeds_of
 
 NLL = Measure("MKQA", "gold_nll")
 ACCURACY = Measure("MKQA", "accuracy")
-SETTINGS = Bootstrap(samples=4000, confidence=0.95, seed=0)
-FAMILY = Family("cc-tuning", "CC-Tuning", "", runs_of("cc-tuning"))
+RUNS = runs_of("cc-tuning")
 OFF: Scores = {("en", "a"): 3.0, ("en", "b"): 5.0, ("sw", "a"): 4.0, ("sw", "b"): 8.0}
 PARALLEL: Scores = {("en", "a"): 2.0, ("en", "b"): 5.0, ("sw", "a"): 4.0, ("sw", "b"): 5.0}
 
@@ -33,83 +33,120 @@ def drawn_scores(mean: float, items: int = 60, seed: int = 0) -> Scores:
     return scores
 
 
+def modes_of(
+    scores: dict[str, Scores], metric: str = "gold_nll", clusters: dict[str, str] | None = None
+) -> ConnectionModes:
+    frame = score_frame("cc-tuning", scores, metric=metric)
+    if clusters:
+        frame = frame.with_columns(cluster=pl.col("item_id").replace_strict(clusters))
+    return ConnectionModes(evidence_of(RUNS, {"cc-tuning": frame}, samples=4000).results)
+
+
+def gain_in(modes: ConnectionModes, mode: str, measure: Measure = NLL, language: str = "avg") -> Gain:
+    (family,) = modes.families
+    gain = modes.gain(family, measure, mode, language=language)
+    assert gain is not None
+    return gain
+
+
 def test_gain_is_positive_where_a_negative_log_likelihood_falls() -> None:
-    scores = score_frame("cc-tuning", {"off": OFF, "parallel": PARALLEL})
-    arms = ConnectionScores(scores, FAMILY, NLL, ("parallel", "off"), SETTINGS)
+    modes = modes_of({"off": OFF, "parallel": PARALLEL})
     # English: (1 + 0) / 2, Swahili: (0 + 3) / 2, and their mean
-    assert [arms.gain("parallel", "off", at).value for at in ("en", "sw", "avg")] == [0.5, 1.5, 1.0]
-    assert arms.gain("parallel", "off").items == 4
-    # two items are two draws: with one of them drawn twice the gain is (1 + 0) / 2 or (0 + 3) / 2
-    assert (arms.gain("parallel", "off").low, arms.gain("parallel", "off").high) == (0.5, 1.5)
+    assert [gain_in(modes, "parallel", language=at).value for at in ("en", "sw", "avg")] == [0.5, 1.5, 1.0]
+    assert gain_in(modes, "parallel").items == 4
 
 
 def test_gain_of_an_accuracy_is_positive_where_it_rises() -> None:
-    scores = score_frame("cc-tuning", {"off": OFF, "parallel": PARALLEL}, metric="accuracy")
-    assert ConnectionScores(scores, FAMILY, ACCURACY, ("parallel", "off"), SETTINGS).gain("parallel", "off").value == -1
+    modes = modes_of({"off": dict.fromkeys(OFF, 100.0), "transform": dict.fromkeys(OFF, 0.0)}, "accuracy")
+    assert gain_in(modes, "transform", ACCURACY).value == -100.0
 
 
 def test_interval_is_that_of_the_slow_bootstrap_of_the_differences() -> None:
     off, on = drawn_scores(3.0), drawn_scores(2.7, seed=1)
-    arms = ConnectionScores(
-        score_frame("cc-tuning", {"off": off, "transform": on}), FAMILY, NLL, ("transform", "off"), SETTINGS
-    )
     items: dict[str, dict[str, float]] = {}
     for (language, item), value in off.items():
         items.setdefault(item, {})[language] = value - on[language, item]
     value, low, high = slow_interval(items, 4000, 0.95, seed=1)
-    gain = arms.gain("transform", "off")
+    gain = gain_in(modes_of({"off": off, "transform": on}), "transform")
     assert gain.value == pytest.approx(value)
-    # the ends of two bootstraps with other draws differ by a few hundredths of the interval's width
+    # two intervals with other draws differ by a few hundredths of their width
     assert (gain.low, gain.high) == pytest.approx((low, high), abs=0.08 * (high - low))
 
 
-def test_items_that_one_kind_did_not_answer_are_left_out() -> None:
-    fewer = {key: value for key, value in PARALLEL.items() if key != ("sw", "b")}
-    arms = ConnectionScores(
-        score_frame("cc-tuning", {"off": OFF, "parallel": fewer}), FAMILY, NLL, ("parallel", "off"), SETTINGS
-    )
-    assert (arms.items(), arms.items("sw")) == (3, 1)
-    assert arms.gain("parallel", "off", "sw").value == 0.0
-    assert arms.languages == ("en", "sw")
-
-
-def test_a_kind_without_items_leaves_nothing_to_compare() -> None:
-    arms = ConnectionScores(score_frame("cc-tuning", {"off": OFF}), FAMILY, NLL, ("parallel", "off"), SETTINGS)
-    assert (arms.items(), arms.languages) == (0, ())
-
-
-def test_an_items_score_is_its_mean_over_seeds_that_all_answered() -> None:
-    family = Family("cc-tuning", "CC-Tuning", "", seeds_of(["cc-tuning"], [0, 1]))
-    second = {key: value - 2 for key, value in PARALLEL.items() if key != ("en", "b")}
-    scores = pl.concat(
-        [
-            score_frame("cc-tuning.s0", {"off": OFF, "parallel": PARALLEL}),
-            score_frame("cc-tuning.s1", {"off": OFF, "parallel": second}),
-        ]
-    )
-    arms = ConnectionScores(scores, family, NLL, ("parallel", "off"), SETTINGS)
-    assert arms.items() == 3
-    # English item a: gains 1 and 3; Swahili a: 0 and 2, b: 3 and 5
-    assert (arms.gain("parallel", "off", "en").value, arms.gain("parallel", "off", "sw").value) == (2.0, 2.5)
+def test_a_kind_that_was_not_measured_has_no_gain() -> None:
+    modes = modes_of({"off": OFF, "parallel": PARALLEL})
+    (family,) = modes.families
+    assert modes.of(family) == ("parallel",)
+    assert modes.gain(family, NLL, "transform") is None
+    assert modes.share(family, NLL) is None
 
 
 def test_share_is_the_ratio_of_the_gains() -> None:
     off, parallel = drawn_scores(5.0), drawn_scores(3.0, seed=1)
     half = {key: off[key] - 0.5 * (off[key] - parallel[key]) for key in off}
-    frame = score_frame("cc-tuning", {"off": off, "parallel": parallel, "transform": half})
-    arms = ConnectionScores(frame, FAMILY, NLL, ("transform", "parallel", "off"), SETTINGS)
-    share = arms.share("transform", "parallel", "off")
+    modes = modes_of({"off": off, "parallel": parallel, "transform": half})
+    share = modes.share(modes.families[0], NLL)
     assert share is not None
     # the matrix reaches exactly half of each item's gain, so nothing is left that could vary
     assert (share.value, share.low, share.high) == pytest.approx((0.5, 0.5, 0.5), abs=1e-6)
 
 
+def test_interval_of_a_share_is_that_of_resampled_ratios() -> None:
+    off, parallel, matrix = drawn_scores(5.0), drawn_scores(3.0, seed=1), drawn_scores(4.0, seed=2)
+    modes = modes_of({"off": off, "parallel": parallel, "transform": matrix})
+    share = modes.share(modes.families[0], NLL)
+    items = sorted({item for _, item in off})
+    gains = np.array(
+        [[[off[at, item] - of[at, item] for at in ("en", "sw")] for item in items] for of in (matrix, parallel)]
+    ).mean(axis=2)
+    draws = np.random.default_rng(0).integers(len(items), size=(20_000, len(items)))
+    part, whole = gains[:, draws].mean(axis=2)
+    low, high = np.percentile(part / whole, [2.5, 97.5])
+    assert share is not None
+    assert share.value == pytest.approx(gains[0].mean() / gains[1].mean())
+    # both are first-order in 1/√n
+    assert (share.low, share.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+
+
+def test_items_of_one_cluster_are_one_draw_of_a_share() -> None:
+    off, parallel, matrix = drawn_scores(5.0), drawn_scores(3.0, seed=1), drawn_scores(4.0, seed=2)
+    scores = {"off": off, "parallel": parallel, "transform": matrix}
+    # every item twice: as many different texts, so the interval must stay as wide as it was
+    twice = {
+        mode: {(at, f"{item}-{copy}"): value for (at, item), value in of.items() for copy in "ab"}
+        for mode, of in scores.items()
+    }
+    clusters = {f"{item}-{copy}": item for _, item in off for copy in "ab"}
+    once, doubled = modes_of(scores), modes_of(twice, clusters=clusters)
+    shares = [modes.share(modes.families[0], NLL) for modes in (once, doubled)]
+    assert shares[0] is not None and shares[1] is not None
+    assert (shares[1].low, shares[1].high) == pytest.approx((shares[0].low, shares[0].high), rel=1e-9)
+
+
 def test_there_is_no_share_of_a_gain_that_may_be_zero() -> None:
-    off, parallel = drawn_scores(3.0), drawn_scores(3.0, seed=1)
-    frame = score_frame("cc-tuning", {"off": off, "parallel": parallel, "transform": off})
-    arms = ConnectionScores(frame, FAMILY, NLL, ("transform", "parallel", "off"), SETTINGS)
-    assert not arms.gain("parallel", "off").is_clear
-    assert arms.share("transform", "parallel", "off") is None
+    off = drawn_scores(3.0)
+    modes = modes_of({"off": off, "parallel": drawn_scores(3.0, seed=1), "transform": off})
+    assert gain_in(modes, "parallel").verdict == "undecided"
+    assert modes.share(modes.families[0], NLL) is None
+
+
+def test_share_of_seeds_is_that_of_items_averaged_over_them() -> None:
+    off = drawn_scores(5.0)
+    runs = seeds_of(["cc-tuning"], [0, 1])
+    frames = {
+        f"cc-tuning.s{seed}": score_frame(
+            f"cc-tuning.s{seed}",
+            {
+                "off": off,
+                "parallel": {key: value - 2 for key, value in off.items()},
+                "transform": {key: value - part for key, value in off.items()},
+            },
+        )
+        for seed, part in ((0, 0.5), (1, 1.5))
+    }
+    family = Family("cc-tuning", "CC-Tuning", "", runs)
+    share = share_of(pl.concat(frames.values()), family, NLL, ("transform", "parallel", "off"), 0.95)
+    assert share is not None and share.value == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("covariance", [[[0.04, 0.0], [0.0, 0.09]], [[0.04, 0.05], [0.05, 0.09]]])

@@ -4,15 +4,15 @@ Runs are compared that were trained alike but for one of the two settings. The f
 so its part here is what it says about them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from matplotlib.axes import Axes
 
 from cc_tuning.document.axes import add_legend, draw_svg, series_style
 from cc_tuning.document.blocks import Cell, Figure, Section, Table, number
-from cc_tuning.report.cells import difference_cell, measure_title
-from cc_tuning.report.connection_modes import MODES, ConnectionModes
-from cc_tuning.report.effects import is_lower_better
+from cc_tuning.report.cells import measure_title
+from cc_tuning.report.connection_modes import MODES, ConnectionModes, gain_cell
+from cc_tuning.report.effects import Gain, gain_of
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import TRANSFORM, listed
 from cc_tuning.report.results import Results
@@ -53,49 +53,46 @@ def _shared_mode(modes: ConnectionModes, ablation: Ablation) -> str | None:
     return TRANSFORM if TRANSFORM in shared else next((mode for mode in MODES if mode in shared), None)
 
 
-def _table(key: str, results: Results, ablation: Ablation, mode: str, measures: tuple[Measure, ...]) -> Table:
-    """The paper's choice minus each other one."""
+def _gains(
+    results: Results, ablation: Ablation, value: str, mode: str, measures: Sequence[Measure]
+) -> Mapping[Measure, Gain]:
+    """What the paper's choice gains over another one, judged among all `measures`."""
+    chosen = next(iter(ablation.families))
+    ours, theirs = (Variant(ablation.families[at].name, mode) for at in (chosen, value))
+    return {found.measure: gain_of(found) for found in results.comparisons([(ours, theirs)], measures)}
+
+
+def _table(key: str, results: Results, ablation: Ablation, mode: str, measures: Sequence[Measure]) -> Table:
+    """What the paper's choice gains over each other one."""
     chosen, *others = ablation.families
-    rows = [
-        [
-            Cell(f"{ablation.label(chosen)} − {ablation.label(value)}", ablation.families[value].label),
-            *(difference_cell(results.difference(*_variants(ablation, chosen, value, mode), at)) for at in measures),
-        ]
-        for value in others
-    ]
-    note = f"With the {MODES[mode]}, paired by item. A difference of gold NLL is better when it is negative."
+    rows = []
+    for value in others:
+        gains = _gains(results, ablation, value, mode, measures)
+        named = Cell(f"{ablation.label(chosen)} − {ablation.label(value)}", ablation.families[value].label)
+        rows.append([named, *(gain_cell(gains.get(at), at) for at in measures)])
+    note = f"With the {MODES[mode]}, paired by item; positive where the first is better, also by gold NLL."
     title = f"{_TITLES[ablation.setting]}: differences"
     return Table(key, title, ["difference", *map(measure_title, measures)], rows, note)
 
 
-def _variants(ablation: Ablation, chosen: str, other: str, mode: str) -> tuple[Variant, Variant]:
-    ours, theirs = (Variant(ablation.families[value].name, mode) for value in (chosen, other))
-    return ours, theirs
-
-
-def _sentences(results: Results, ablation: Ablation, mode: str, measures: tuple[Measure, ...]) -> Iterator[str]:
-    """On how many benchmarks the paper's choice is better or worse than each other one."""
+def _sentences(results: Results, ablation: Ablation, mode: str, measures: Sequence[Measure]) -> Iterator[str]:
+    """On which benchmarks the paper's choice is better or worse than each other one."""
     chosen, *others = ablation.families
     for value in others:
-        compared = [
-            (at, difference)
-            for at in measures
-            if (difference := results.difference(*_variants(ablation, chosen, value, mode), at)) is not None
-        ]
-        clear_of_zero = [(at, each.low > 0) for at, each in compared if each.low > 0 or each.high < 0]
-        better = [measure_title(at) for at, is_higher in clear_of_zero if is_higher != is_lower_better(at.metric)]
-        worse = [measure_title(at) for at, is_higher in clear_of_zero if is_higher == is_lower_better(at.metric)]
-        clear = [f"{word} on {listed(names)}" for word, names in (("better", better), ("worse", worse)) if names] or [
-            "nowhere clearly different"
-        ]
+        gains = _gains(results, ablation, value, mode, measures)
+        on = {
+            verdict: [measure_title(at) for at, gain in gains.items() if gain.verdict == verdict]
+            for verdict in ("better", "worse")
+        }
+        found = [f"{verdict} on {listed(names)}" for verdict, names in on.items() if names]
         names = f"{ablation.label(chosen)} against {ablation.label(value)}"
         yield (
-            f"{_TITLES[ablation.setting]}: {names} is {' and '.join(clear)}, of {len(compared)} figures compared (with "
-            f"{ablation.fixed} in both)."
+            f"{_TITLES[ablation.setting]}: {names} is {' and '.join(found) or 'nowhere clearly different'}, of "
+            f"{len(gains)} figures compared (with {ablation.fixed} in both)."
         )
 
 
-def _figure(key: str, results: Results, ablation: Ablation, mode: str, measures: tuple[Measure, ...]) -> Figure:
+def _figure(key: str, results: Results, ablation: Ablation, mode: str, measures: Sequence[Measure]) -> Figure:
     """A dot and an interval for each value of the setting on each benchmark."""
     found = {
         ablation.label(value): [results.score(Variant(family.name, mode), at) for at in measures]

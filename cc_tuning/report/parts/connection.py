@@ -24,8 +24,8 @@ from cc_tuning.report.scores import Measure
 _TEXT = (
     "The same checkpoint answers the same items with different things added at the connection position, or nothing. A "
     "gain is the difference to the connection off, paired by item and averaged over languages; it is positive where "
-    "the connection helps, also for a negative log-likelihood, which is better when it is lower. ▲ or ▼ marks an "
-    "interval that excludes zero; intervals are not adjusted for their number."
+    "the connection helps, also for a negative log-likelihood, which is better when it is lower. ▲ or ▼ marks a "
+    "difference: its interval excludes zero and its p value, adjusted for the benchmarks of the table (Holm), is small."
 )
 _SHARE_NOTE = (
     "(Transform Matrix − off) / (real English prompt − off), with Fieller's interval; none where the gain of the real "
@@ -143,7 +143,7 @@ def _sentences(modes: ConnectionModes, family: Family, measures: Sequence[Measur
     parts = []
     for mode in _measured(modes, family, measures):
         gains = [gain for at in measures if (gain := modes.gain(family, at, mode))]
-        helps, hurts = sum(gain.low > 0 for gain in gains), sum(gain.high < 0 for gain in gains)
+        helps, hurts = (sum(gain.verdict == at for gain in gains) for at in ("better", "worse"))
         parts.append(f"the {MODES[mode].removeprefix('its ')} {_verdict(helps, hurts, len(gains))}")
     if parts:
         yield f"{family.label} by {name}: {'; '.join(parts)}."

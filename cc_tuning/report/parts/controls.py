@@ -59,17 +59,19 @@ def reading(content: Gain | None, gain: Gain | None) -> str:
     """What content (parallel − other) and gain (parallel − off) say together, in a few words."""
     if content is None or gain is None:
         return "not measured"
-    if content.low > 0:
-        if gain.low > 0:
-            return "content that helps"
-        return (
-            "content, which does not make up for what the vector costs" if gain.high < 0 else "content, no clear gain"
-        )
-    if content.high < 0:
+    if content.verdict == "better":
+        return {
+            "better": "content that helps",
+            "undecided": "content, no clear gain",
+            "worse": "content, which does not make up for what the vector costs",
+        }[gain.verdict]
+    if content.verdict == "worse":
         return "another item's prompt does better"
-    if gain.is_clear:
-        return f"a bias that {'helps' if gain.low > 0 else 'hurts'}; no content shown"
-    return "neither content nor gain shown"
+    return {
+        "better": "a bias that helps; no content shown",
+        "undecided": "neither content nor gain shown",
+        "worse": "a bias that hurts; no content shown",
+    }[gain.verdict]
 
 
 def _row(modes: ConnectionModes, family: Family, measure: Measure) -> list[Cell]:
@@ -88,7 +90,7 @@ def _sentences(modes: ConnectionModes, family: Family) -> Iterator[str]:
     measures = modes.likelihood_measures
     contents = {at: gain for at in measures if (gain := modes.gain(family, at, PARALLEL, OTHER))}
     if contents:
-        shown = [_with_size(gain, at) for at, gain in contents.items() if gain.low > 0]
+        shown = [_with_size(gain, at) for at, gain in contents.items() if gain.verdict == "better"]
         said = f"on {listed(shown)}" if shown else "on none of them"
         yield (
             f"{family.label}: of {len(contents)} benchmark{'s' * (len(contents) != 1)} the channel carries content "
@@ -96,14 +98,14 @@ def _sentences(modes: ConnectionModes, family: Family) -> Iterator[str]:
         )
     beyond = {at: gain for at in measures if (gain := modes.gain(family, at, TRANSFORM, CONSTANT))}
     if beyond:
-        better = [at.benchmark for at, gain in beyond.items() if gain.low > 0]
-        worse = [at.benchmark for at, gain in beyond.items() if gain.high < 0]
+        better = [at.benchmark for at, gain in beyond.items() if gain.verdict == "better"]
+        worse = [at.benchmark for at, gain in beyond.items() if gain.verdict == "worse"]
         yield (
             f"{family.label}: the Transform Matrix does better than a constant vector on {listed(better or ['none'])} "
             f"and worse on {listed(worse or ['none'])}."
         )
     biases = {at: gain for at in measures if (gain := modes.gain(family, at, CONSTANT, OFF))}
-    if helped := [at.benchmark for at, gain in biases.items() if gain.low > 0]:
+    if helped := [at.benchmark for at, gain in biases.items() if gain.verdict == "better"]:
         yield f"{family.label}: a constant vector alone helps on {listed(helped)}, which is a bias and no transfer."
 
 
@@ -113,7 +115,7 @@ def _with_size(gain: Gain, measure: Measure) -> str:
 
 def _smallest(contents: dict[Measure, Gain]) -> str:
     """How far the intervals reach where nothing was shown, so that no evidence is not read as evidence of nothing."""
-    hidden = {at: gain for at, gain in contents.items() if not gain.is_clear}
+    hidden = {at: gain for at, gain in contents.items() if gain.verdict == "undecided"}
     if not hidden:
         return ""
     measure, gain = max(hidden.items(), key=lambda each: each[1].high)

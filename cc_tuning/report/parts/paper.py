@@ -15,7 +15,7 @@ from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import AVERAGE, OFF, TRANSFORM, language_label
 from cc_tuning.report.published import PAPER, Published, published, published_model
 from cc_tuning.report.results import Results
-from cc_tuning.report.scores import Difference, Estimate, Measure, Variant, sign
+from cc_tuning.report.scores import Comparison, Estimate, Measure, Variant, sign
 
 _MARKS = "*†‡§¶‖"
 
@@ -126,9 +126,9 @@ def _difference_table(results: Results, model: str, measures: Sequence[Measure])
     return Table("paper-differences", "Differences between methods", columns, rows, note) if rows else None
 
 
-def _differences(results: Results, model: str, variant: Variant, measure: Measure) -> tuple[Difference, float] | None:
+def _differences(results: Results, model: str, variant: Variant, measure: Measure) -> tuple[Comparison, float] | None:
     """Our difference to the baseline and the paper's; None when one of the two is not there."""
-    ours = results.baseline_difference(variant, measure)
+    ours = results.baseline_comparison(variant, measure)
     names = variant.family, results.family(variant.family).baseline
     method, baseline = (published(model, name, measure.benchmark, measure.metric) for name in names)
     if ours is None or method is None or baseline is None:
@@ -136,7 +136,7 @@ def _differences(results: Results, model: str, variant: Variant, measure: Measur
     return ours, method.value - baseline.value
 
 
-def _our_difference(pair: tuple[Difference, float] | None) -> Cell:
+def _our_difference(pair: tuple[Comparison, float] | None) -> Cell:
     if pair is None:
         return numeric(MISSING)
     ours = pair[0]
