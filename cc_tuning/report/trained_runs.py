@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cc_tuning.report.config import Family
-from cc_tuning.report.evidence import Evidence
+from cc_tuning.report.evidence import StageRecord
 from data_contracts.manifest import Manifest
 
 AblatedSetting = Literal["selector", "source"]
@@ -34,42 +34,41 @@ class Ablation:
         return _ALTERNATIVES[self.setting].get(value, value)
 
 
-def manifest_of(evidence: Evidence, stage: str, run: str) -> Manifest | None:
+def manifest_of(stages: Sequence[StageRecord], stage: str, run: str) -> Manifest | None:
     """The manifest of a stage that belongs to one run; None where it is not known."""
-    found = (record.manifest for record in evidence.stages if record.manifest.stage == stage and run in record.runs)
+    found = (record.manifest for record in stages if record.manifest.stage == stage and run in record.runs)
     return next(found, None)
 
 
-def is_connected(evidence: Evidence, family: Family) -> bool | None:
+def is_connected(stages: Sequence[StageRecord], family: Family) -> bool | None:
     """Whether a family was trained with a connection; None where its training is not known."""
-    manifest = manifest_of(evidence, "train", family.runs[0].name)
+    manifest = manifest_of(stages, "train", family.runs[0].name)
     return bool(manifest.config.get("connection")) if manifest else None
 
 
-def differ_in_connection_only(evidence: Evidence, one: Family, other: Family) -> bool:
+def differ_in_connection_only(stages: Sequence[StageRecord], one: Family, other: Family) -> bool:
     """Whether two families were trained on the same rows in the same way, whatever their connections."""
-    manifests = [manifest_of(evidence, "train", family.runs[0].name) for family in (one, other)]
+    manifests = [manifest_of(stages, "train", family.runs[0].name) for family in (one, other)]
     alike = [_but_for(manifest, ["connection"]) for manifest in manifests if manifest is not None]
     return len(alike) == 2 and alike[0] == alike[1]
 
 
-def ablations(evidence: Evidence) -> Iterator[Ablation]:
-    """Every group of evaluated families that differ in the connection's selector or source alone."""
-    evaluated = evidence.results.families
+def ablations(stages: Sequence[StageRecord], families: Sequence[Family]) -> Iterator[Ablation]:
+    """Every group of the `families` that differ in the connection's selector or source alone."""
     both: tuple[tuple[AblatedSetting, AblatedSetting], ...] = (("selector", "source"), ("source", "selector"))
     for setting, other in both:
         groups: dict[str, dict[str, Family]] = {}
         fixed: dict[str, str] = {}
-        for family in evaluated:
-            manifest = manifest_of(evidence, "train", family.runs[0].name)
+        for family in families:
+            manifest = manifest_of(stages, "train", family.runs[0].name)
             connection = manifest.config.get("connection") if manifest else None
             if manifest is not None and connection:
                 key = _but_for(manifest, ["connection", setting])
                 groups.setdefault(key, {}).setdefault(connection[setting], family)
                 fixed[key] = _ALTERNATIVES[other].get(connection[other], connection[other])
-        for key, families in groups.items():
-            if len(families) > 1:
-                yield Ablation(setting, _paper_first(setting, families), fixed[key])
+        for key, group in groups.items():
+            if len(group) > 1:
+                yield Ablation(setting, _paper_first(setting, group), fixed[key])
 
 
 def _but_for(manifest: Manifest, path: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from cc_tuning.report.evidence import Evidence, StageRecord
 from cc_tuning.report.parts.ablations import ablation_part
 from cc_tuning.report.parts.costs import cost_part
 from cc_tuning.report.run_evidence import TrainingLog
-from cc_tuning.report.trained_runs import ablations
+from cc_tuning.report.trained_runs import Ablation, ablations
 from data_contracts.manifest import Manifest, RowCounts
 from tests.report.made_evidence import Scores, evidence_of, score_frame
 
@@ -56,6 +56,10 @@ def evidence(stages: list[StageRecord], right: dict[str, int], **of_runs: Any) -
     return evidence_of([run(name) for name in right], scores, stages=stages, **of_runs)
 
 
+def found_in(told: Evidence) -> list[Ablation]:
+    return list(ablations(told.stages, told.results.families))
+
+
 def rows_of(section: Section | None, key: str) -> list[list[str]]:
     assert section is not None
     (table,) = [block for block in section.blocks if isinstance(block, Table) and block.key == key]
@@ -70,7 +74,7 @@ THREE = [
 
 
 def test_runs_that_differ_in_one_setting_are_an_ablation_of_it() -> None:
-    found = {at.setting: list(at.families) for at in ablations(evidence(THREE, {"mean": 9, "cc": 20, "block": 3}))}
+    found = {at.setting: list(at.families) for at in found_in(evidence(THREE, {"mean": 9, "cc": 20, "block": 3}))}
     assert found == {"selector": ["decision_maker", "mean"], "source": ["ffn", "block"]}
 
 
@@ -86,7 +90,7 @@ def test_runs_that_differ_in_one_setting_are_an_ablation_of_it() -> None:
     ids=["both settings", "another setting", "epochs", "rows", "not connected"],
 )
 def test_runs_that_differ_in_more_are_none(other: StageRecord) -> None:
-    assert not list(ablations(evidence([THREE[0], other], {"cc": 20, "mean": 9})))
+    assert not found_in(evidence([THREE[0], other], {"cc": 20, "mean": 9}))
     assert ablation_part(evidence([THREE[0], other], {"cc": 20, "mean": 9})) is None
 
 

@@ -33,7 +33,7 @@ def ablation_part(evidence: Evidence) -> Section | None:
     modes = ConnectionModes(evidence.results)
     paragraphs: list[str] = []
     blocks: list[Table | Figure] = []
-    for place, ablation in enumerate(ablations(evidence)):
+    for place, ablation in enumerate(ablations(evidence.stages, evidence.results.families)):
         measures = (*modes.headline_measures, *modes.likelihood_measures)
         mode = _shared_mode(modes, ablation)
         if mode is None:

@@ -64,11 +64,11 @@ def cost_part(evidence: Evidence) -> Section | None:
 def _ratios(evidence: Evidence, seconds: Callable[[Evidence, RunEvidence], float | None], metric: str) -> list[_Ratio]:
     """Every connected family with the first one that was trained alike without a connection, where both were timed."""
     model = published_model(evidence.config.base_model)
-    plain = [family for family in evidence.families if is_connected(evidence, family) is False]
+    plain = [family for family in evidence.families if is_connected(evidence.stages, family) is False]
     ratios = []
     for family in evidence.families:
-        same = [other for other in plain if differ_in_connection_only(evidence, family, other)]
-        if is_connected(evidence, family) and same:
+        same = [other for other in plain if differ_in_connection_only(evidence.stages, family, other)]
+        if is_connected(evidence.stages, family) and same:
             ours, theirs = (_mean_seconds(evidence, each, seconds) for each in (family, same[0]))
             if ours is not None and theirs:
                 ratios.append(_Ratio(family, same[0], ours, theirs, _paper_ratio(model, family, metric)))
@@ -97,7 +97,7 @@ def _training_seconds(evidence: Evidence, run: RunEvidence) -> float | None:
 
 def _answer_seconds(evidence: Evidence, run: RunEvidence) -> float | None:
     """Seconds for a thousand requests of one run's evaluation."""
-    manifest = manifest_of(evidence, "evaluate", run.run.name)
+    manifest = manifest_of(evidence.stages, "evaluate", run.run.name)
     if manifest is None or run.predictions is None or run.item_scores is None:
         return None
     likelihoods = run.item_scores.filter(pl.col("metric") == GOLD_NLL).height
