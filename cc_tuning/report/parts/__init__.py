@@ -10,6 +10,7 @@ from cc_tuning.document.blocks import Section
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.parts.ablations import ablation_part
 from cc_tuning.report.parts.breakdowns import group_part, language_part, seed_part
+from cc_tuning.report.parts.chosen_layers import chosen_layer_part
 from cc_tuning.report.parts.connection import connection_part
 from cc_tuning.report.parts.controls import control_part
 from cc_tuning.report.parts.costs import cost_part
@@ -33,6 +34,7 @@ PARTS: tuple[Part, ...] = (
     language_part,
     transform_part,
     training_part,
+    chosen_layer_part,
     cost_part,
     sample_part,
     data_part,
