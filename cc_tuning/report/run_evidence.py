@@ -50,6 +50,17 @@ class PairErrors:
 
 
 @dataclass(frozen=True)
+class WithinLanguages:
+    """R² about the mean of each language and layer (`cc_tuning/transform/within.py`); None where nothing varies."""
+
+    pairs: int
+    r2: float | None
+    """The mean over layers."""
+    identity_r2: float | None
+    layer_r2: Sequence[float | None]
+
+
+@dataclass(frozen=True)
 class SweepPoint:
     """The errors of a Transform Matrix fitted on so many pairs; no held-out error where no pair was held out."""
 
@@ -77,6 +88,15 @@ class TransformDiagnostics:
     condition_number: float
     fitted: PairErrors
     held_out: PairErrors | None
+    within: WithinLanguages
+    """Of the fitted pairs."""
+    within_held_out: WithinLanguages | None
+    """None where no pair was held out."""
+    varying_share: float | None
+    """How much of ‖F_en‖² depends on the prompt, the mean over layers."""
+    layer_varying_share: Sequence[float | None]
+    language_r2: Mapping[str, float | None]
+    """R² of the held-out pairs of a language."""
     sweep: Sequence[SweepPoint] = ()
     """By rising number of pairs; empty where none was asked for."""
 
@@ -141,12 +161,26 @@ def _read_diagnostics(path: Path) -> TransformDiagnostics:
             **{name: figures[name] for name in _FIT_FIGURES},
             fitted=_pair_errors(figures, ""),
             held_out=_pair_errors(figures, "held_out_") if figures["held_out_pairs"] else None,
+            within=_within(figures, ""),
+            within_held_out=_within(figures, "held_out_") if figures["held_out_pairs"] else None,
+            varying_share=figures["varying_share"],
+            layer_varying_share=figures["layer_varying_share"],
+            language_r2={name: of["held_out_within_r2"] for name, of in figures["within_languages"].items()},
             sweep=[
                 SweepPoint(point["pairs"], point["mse"], point["held_out_mse"]) for point in figures.get("sweep", ())
             ],
         )
     except KeyError as error:
         raise ArtifactMismatch(f"{path} lacks {error}; run the stage that writes it again") from error
+
+
+def _within(figures: Mapping[str, Any], prefix: str) -> WithinLanguages:
+    return WithinLanguages(
+        pairs=figures[f"{prefix}within_pairs"],
+        r2=figures[f"{prefix}within_r2"],
+        identity_r2=figures[f"{prefix}within_identity_r2"],
+        layer_r2=figures[f"{prefix}layer_within_r2"],
+    )
 
 
 def _pair_errors(figures: Mapping[str, Any], prefix: str) -> PairErrors:

@@ -6,8 +6,8 @@ number of pairs. They are deleted at the end.
 
 Files: `transform_matrix.safetensors` (float32: `transform_matrix` `[D, D]` or `[L, D, D]`, `transform_intercept` `[D]`
 or `[L, D]` if there is one; its metadata name the checkpoint), `diagnostics.json` (flat: the form of the map, counts,
-rank, solver, the figures of `PredictionErrors.report`, those of held-out pairs prefixed `held_out_`, and the list
-`sweep` if one was asked for), `pairs.parquet`, `quarantine.parquet`.
+rank, solver, the figures of `PredictionErrors.report` and of `measure_within`, those of held-out pairs prefixed
+`held_out_`, and the list `sweep` if one was asked for), `pairs.parquet`, `quarantine.parquet`.
 """
 
 import logging
@@ -31,6 +31,7 @@ from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure
 from cc_tuning.transform.sampling import Sample, draw_pairs
 from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
 from cc_tuning.transform.sweep import sweep
+from cc_tuning.transform.within import measure_within
 from data_contracts.files import write_json
 from data_contracts.layout import DIAGNOSTICS, TRANSFORM_MATRIX, TRANSFORM_PAIRS
 from data_contracts.manifest import RowCounts
@@ -77,7 +78,8 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
         spool = _sampled(build, model, sample, padding_id)
         del model
         fitted = fit_spooled(spool, config)
-        figures = dict(measure(spool, fitted))
+        languages = {side: [pair.language_code for pair in of] for side, of in sample.sides.items()}
+        figures = {**measure(spool, fitted), **measure_within(spool, fitted.transform, languages)}
         if config.sweep_pairs:
             figures["sweep"] = sweep(spool, config, fitted, figures)
     spool.remove()
@@ -98,7 +100,7 @@ def _sampled(
     layers, hidden_size = model.config.num_hidden_layers, model.config.hidden_size
     spool = ActivationSpool(build.folder / _ACTIVATIONS, layers, hidden_size, model.device)
     total = len(sample.fit) + len(sample.held_out)
-    for split, pairs in ((FIT, sample.fit), (HELD_OUT, sample.held_out)):
+    for split, pairs in sample.sides.items():
         batches = sampled_activations(model, pairs, build.execution.transform_batch_size, padding_id)
         spool.fill(split, batches, total, build.progress)
     return spool
@@ -118,9 +120,11 @@ def _write_diagnostics(
             " of a layer" if config.matrix == "per_layer" else "", summary["rank"], hidden_size,
         )  # fmt: skip
     logger.info(
-        "fitted on %d pairs (%d rows, rank %d of %d) | R² %s fitted, %s held out (identity %s)",
+        "fitted on %d pairs (%d rows, rank %d of %d) | R² within language and layer %s fitted, %s held out (identity "
+        "%s) | varying share of ‖F_en‖² %s",
         figures["pairs"], summary["rows"], summary["rank"], hidden_size,
-        *(_rounded(figures.get(name)) for name in ("r2", "held_out_r2", "held_out_identity_r2")),
+        *map(_rounded, map(figures.get, ("within_r2", "held_out_within_r2", "held_out_within_identity_r2"))),
+        _rounded(figures["varying_share"]),
     )  # fmt: skip
 
 

@@ -171,6 +171,12 @@ def diagnostics() -> dict[str, Any]:
             figures[f"{prefix}layer_{owner}r2"] = [r2 / scale] * LAYERS
         figures[f"{prefix}variance"] = 0.0625
         figures[f"{prefix}layer_variance"] = [0.0625] * LAYERS
+        figures |= {f"{prefix}within_pairs": figures[f"{prefix}pairs"], f"{prefix}within_pairs_left_out": 0}
+        for owner, r2 in (("", 0.12), ("identity_", -1.5)):
+            figures[f"{prefix}within_{owner}r2"] = r2 / scale
+            figures[f"{prefix}layer_within_{owner}r2"] = [r2 / scale] * LAYERS
+    figures |= {"varying_share": 0.04, "layer_varying_share": [0.01, 0.02, 0.05, 0.08]}
+    figures["within_languages"] = {"swh": {"pairs": 36, "held_out_pairs": 4, "held_out_within_r2": 0.12 / 1.4}}
     return figures
 
 
