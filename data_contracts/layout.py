@@ -37,6 +37,8 @@ TRAINING_SUMMARY = "summary.json"
 TRANSFORM_MATRIX = "transform_matrix.safetensors"
 DIAGNOSTICS = "diagnostics.json"
 TRANSFORM_PAIRS = "pairs.parquet"
+EMBEDDING = "embedding.json"
+"""Where prompts of three languages stand in the output space of the base model and of the tuned one."""
 
 # evaluate
 PREDICTIONS = "predictions.parquet"

@@ -1,7 +1,7 @@
 """What one run left behind: its scores, its answers, its training log and its Transform Matrix."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from cc_tuning.runtime.sources import Location
 from cc_tuning.training.metrics import read_metrics
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
-from data_contracts.layout import DIAGNOSTICS, ITEM_SCORES, METRICS, PREDICTIONS, SCORES
+from data_contracts.layout import DIAGNOSTICS, EMBEDDING, ITEM_SCORES, METRICS, PREDICTIONS, SCORES
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import ItemScore, Prediction, Score
 
@@ -58,6 +58,18 @@ class WithinLanguages:
     """The mean over layers."""
     identity_r2: float | None
     layer_r2: Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Where prompts of three languages stand in one model's output space (`cc_tuning/transform/embedding.py`)."""
+
+    pairs: int
+    nearest_is_parallel: float
+    language_share: float | None
+    variance_shown: Sequence[float]
+    points: Mapping[str, Sequence[tuple[float, float]]]
+    """By language code, English last."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,8 @@ class RunEvidence:
     training: TrainingLog | None = None
     """None for a run that is not trained here: the base model, or a checkpoint from elsewhere."""
     transform: TransformDiagnostics | None = None
+    embeddings: Mapping[str, Embedding] = field(default_factory=dict)
+    """Of the model before tuning (`base`) and after (`tuned`), those that there are."""
 
 
 def read_run(run: ReportedRun, inputs: Mapping[str, Location]) -> RunEvidence:
@@ -130,6 +144,7 @@ def read_run(run: ReportedRun, inputs: Mapping[str, Location]) -> RunEvidence:
         predictions=read_parquet(evaluation.path / PREDICTIONS, Prediction) if evaluation else None,
         training=_read_training(training.path / METRICS) if training else None,
         transform=_read_diagnostics(transform.path / DIAGNOSTICS) if transform else None,
+        embeddings=_read_embeddings(transform.path / EMBEDDING) if transform else {},
     )
 
 
@@ -172,6 +187,26 @@ def _read_diagnostics(path: Path) -> TransformDiagnostics:
         )
     except KeyError as error:
         raise ArtifactMismatch(f"{path} lacks {error}; run the stage that writes it again") from error
+
+
+def _read_embeddings(path: Path) -> Mapping[str, Embedding]:
+    """By `base` and `tuned`; none where the stage wrote none."""
+    if not path.is_file():
+        return {}
+    return {name: _embedding(figures) for name, figures in read_json(path).items()}
+
+
+def _embedding(figures: Mapping[str, Any]) -> Embedding:
+    points: dict[str, list[tuple[float, float]]] = {}
+    for point in figures["points"]:
+        points.setdefault(point["language_code"], []).append((point["x"], point["y"]))
+    return Embedding(
+        pairs=figures["pairs"],
+        nearest_is_parallel=figures["nearest_is_parallel"],
+        language_share=figures["language_share"],
+        variance_shown=figures["variance_shown"],
+        points=points,
+    )
 
 
 def _within(figures: Mapping[str, Any], prefix: str) -> WithinLanguages:

@@ -50,6 +50,7 @@ def evidence_of(
             item_scores=item_scores.get(run.name),
             scores=mean_rows(item_scores[run.name]) if run.name in item_scores else None,
             **{name: of_runs.get(name, {}).get(run.name) for name in ("predictions", "training", "transform")},
+            embeddings=of_runs.get("embeddings", {}).get(run.name, {}),
         )
         for run in runs
     )

@@ -8,8 +8,9 @@ import pytest
 
 from cc_tuning.document.blocks import Figure
 from cc_tuning.report.parts.chosen_layers import agreement, chosen_layer_part, effective_layers
+from cc_tuning.report.parts.embeddings import embedding_part
 from cc_tuning.report.parts.training import training_part
-from cc_tuning.report.run_evidence import TrainingLog
+from cc_tuning.report.run_evidence import Embedding, TrainingLog
 from tests.report.made_evidence import evidence_of
 from tests.report.reported_runs import runs_of
 from tests.report.test_connection_parts_runs import trained
@@ -94,3 +95,28 @@ def test_loss_is_held_against_the_baseline_on_the_same_rows_only() -> None:
     # the last two of twenty steps: 2.6 against 2.5
     assert "CC-Tuning ends at a loss of 2.600, ML-SFT at 2.500 (+4.0 %" in told[0]
     assert "ends at a loss" not in told[1]
+
+
+def made_embedding(nearest: float, between: float) -> Embedding:
+    points = {"swh": [(1.0, 2.0), (3.0, 4.0)], "eng": [(-1.0, 0.0), (-3.0, 0.0)]}
+    return Embedding(2, nearest, between, (0.5, 0.25), points)
+
+
+def test_languages_are_drawn_before_and_after_and_compared_in_words() -> None:
+    embeddings = {"cc-tuning": {"base": made_embedding(0.5, 0.2), "tuned": made_embedding(0.75, 0.45)}}
+    section = embedding_part(evidence_of(runs_of("cc-tuning"), {}, embeddings=embeddings))
+    assert section is not None
+    told = " ".join(section.paragraphs)
+    assert "for 50.0\u00a0% of 2 prompts before tuning and for 75.0\u00a0% after" in told
+    assert "20.0\u00a0% of the variance lies between languages before tuning, 45.0\u00a0% after" in told
+    assert "brought languages further apart" in told and "not t-SNE" in told
+    figures = [block for block in section.blocks if isinstance(block, Figure)]
+    assert [figure.key for figure in figures] == ["embedding-base-cc-tuning", "embedding-tuned-cc-tuning"]
+    assert "Swahili about (2.00, 3.00), English about (−2.00, 0.00)" in figures[0].alternative
+
+
+def test_without_the_model_before_tuning_nothing_is_compared() -> None:
+    only = {"cc-tuning": {"tuned": made_embedding(0.75, 0.45)}}
+    section = embedding_part(evidence_of(runs_of("cc-tuning"), {}, embeddings=only))
+    assert section is not None and len(section.paragraphs) == 1 and len(section.blocks) == 2
+    assert embedding_part(evidence_of(runs_of("cc-tuning"), {})) is None

@@ -14,6 +14,7 @@ from cc_tuning.report.parts.chosen_layers import chosen_layer_part
 from cc_tuning.report.parts.connection import connection_part
 from cc_tuning.report.parts.controls import control_part
 from cc_tuning.report.parts.costs import cost_part
+from cc_tuning.report.parts.embeddings import embedding_part
 from cc_tuning.report.parts.paper import paper_part
 from cc_tuning.report.parts.records import data_part, making_part, rows_part
 from cc_tuning.report.parts.results import results_part
@@ -33,6 +34,7 @@ PARTS: tuple[Part, ...] = (
     paper_part,
     language_part,
     transform_part,
+    embedding_part,
     training_part,
     chosen_layer_part,
     cost_part,
