@@ -12,7 +12,7 @@ import polars as pl
 from cc_tuning.evaluation.scoring import BOUNDS_OF, unit_of
 from cc_tuning.evaluation.statistics.differences import Difference, differences_of
 from cc_tuning.evaluation.statistics.intervals import Bounds, Settings, mean_intervals
-from cc_tuning.evaluation.statistics.seeds import Spread, paired_spread, spread_of_two
+from cc_tuning.evaluation.statistics.seeds import Spread, seed_spreads
 from cc_tuning.evaluation.statistics.tables import ScoreTable, score_table
 from cc_tuning.evaluation.statistics.units import Floats, average_sample
 from cc_tuning.report.config import Family
@@ -85,10 +85,10 @@ class ItemScores:
     def _comparison(
         self, table: ScoreTable, question: Question, over_items: Difference, bounds: Bounds | None
     ) -> Comparison:
-        by_seed, spread = self._seeds(table, question)
+        by_seed, spreads = self._seeds(table, question)
         largest = bounds[1] - bounds[0] if bounds else np.inf
         confidence = self._settings.confidence
-        difference = over_items.over_seeds(spread, confidence, largest)
+        difference = over_items.over_seeds(spreads, confidence, largest)
         return Comparison(
             minuend=question.minuend, subtrahend=question.subtrahend, measure=question.measure,
             value=difference.value, low=difference.low, high=difference.high,
@@ -99,18 +99,18 @@ class ItemScores:
             verdict=verdict_of(question.measure, difference, difference.p, confidence),
         )  # fmt: skip
 
-    def _seeds(self, table: ScoreTable, question: Question) -> tuple[tuple[float, ...], Spread | None]:
+    def _seeds(self, table: ScoreTable, question: Question) -> tuple[tuple[float, ...], tuple[Spread, ...]]:
         """The difference of each seed (see `Comparison.by_seed`), and how far the seeds of both sides lie apart."""
         ours, theirs = (
             self._by_seed(table, side, question.measure) for side in (question.minuend, question.subtrahend)
         )
         if ours.keys() == theirs.keys():
             by_seed = _averages(table, [of - theirs[seed] for seed, of in ours.items()])
-            return by_seed, paired_spread(by_seed)
+            return by_seed, seed_spreads(by_seed, ())
         against_theirs = _averages(table, [of - _mean(theirs) for of in ours.values()])
         against_ours = _averages(table, [_mean(ours) - of for of in theirs.values()])
-        spread = spread_of_two(against_theirs, against_ours)
-        return (against_theirs if len(ours) > 1 or len(theirs) == 1 else against_ours), spread
+        shown = against_theirs if len(ours) > 1 or len(theirs) == 1 else against_ours
+        return shown, seed_spreads(against_theirs, against_ours)
 
     def _table(self, benchmark: str, group: Group, language: str) -> ScoreTable | None:
         """The items of a benchmark, of one group and language where they are named; None without any."""
