@@ -1,8 +1,8 @@
 """How often intervals hold the truth, and how often a difference is called where there is none, by simulation.
 
 Experiments are drawn from populations whose true difference is known, with clusters (items that share a passage), items
-that several languages share, and runs that differ more on some clusters than on others. Each experiment is judged by the
-functions that judge real runs. Prints a table and writes `benchmarks/results/coverage.json`.
+that several languages share, and runs that differ more on some clusters than on others. Each experiment is judged by
+the functions that judge real runs. Prints a table and writes `benchmarks/results/coverage.json`.
 """
 
 import argparse
@@ -236,7 +236,7 @@ class SeedFigures:
 
 
 def seed_figures(seeds: int, seed_points: float, experiments: int, settings: Settings, seed: int) -> SeedFigures:
-    """Two methods of equal mean, with `seeds` trainings each whose means lie `seed_points` apart (standard deviation)."""
+    """Two methods of equal mean, with `seeds` trainings each; `seed_points` is the standard deviation of theirs."""
     generator = np.random.default_rng(seed)
     cells, item = Design(200, 1, 5).cells()
     held, called, by_items = [], [], []

@@ -5,6 +5,7 @@ The item scores of a benchmark are one table, and what is asked for together is 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -17,8 +18,11 @@ from cc_tuning.evaluation.statistics.tables import ScoreTable, score_table
 from cc_tuning.evaluation.statistics.units import Floats, average_sample
 from cc_tuning.report.config import Family
 from cc_tuning.report.names import AVERAGE
+from cc_tuning.report.run_evidence import RunEvidence
 from cc_tuning.report.scores import Bootstrap, Comparison, Estimate, Group, Measure, Variant
 from cc_tuning.report.verdicts import verdict_of
+from data_contracts.parquet_stream import written_in_batches
+from data_contracts.schemas import ItemScore
 
 _COLUMN = ("run", "connection", "metric")
 
@@ -131,6 +135,15 @@ class ItemScores:
         """Seed to the scores `[N]` of its run."""
         runs = self._families[variant.family].runs
         return {run.seed: table.column((run.name, variant.connection, measure.metric)) for run in runs}
+
+
+def write_item_scores(runs: Sequence[RunEvidence], path: Path) -> int:
+    """Write the item scores of all runs, run by run in their order; returns how many rows there are."""
+    with written_in_batches(path, ItemScore) as stream:
+        for run in runs:
+            if run.item_scores is not None:
+                stream.write(run.item_scores)
+        return stream.rows
 
 
 def _kind(measure: Measure) -> tuple[str, Bounds | None]:
