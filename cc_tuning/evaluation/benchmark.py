@@ -36,6 +36,43 @@ class Metric:
 
 
 ACCURACY = Metric("accuracy", "accuracy", "Accuracy is the percentage of items answered correctly.")
+ACCURACY_EXTRACTED = Metric(
+    "accuracy_extracted",
+    "accuracy, extracted",
+    "Accuracy, extracted, first reads out of an answer what it chose (options and numbers in the digits, letters and "
+    "words of 22 languages); an answer without one choice is wrong.",
+    is_headline=False,
+    is_of_paper=False,
+)
+EXACT_MATCH = Metric(
+    "exact_match",
+    "exact match",
+    "Exact match is SQuAD's: the percentage of answers equal to a gold answer without case, ASCII punctuation and "
+    "English articles.",
+    is_headline=False,
+    is_of_paper=False,
+)
+F1 = Metric(
+    "f1",
+    "F1",
+    "F1 (× 100) is SQuAD's: words shared with the nearest gold answer, cut at blanks.",
+    is_headline=False,
+    is_of_paper=False,
+)
+MKQA_EM = Metric(
+    "mkqa_em",
+    "MKQA exact match",
+    "MKQA exact match is the percentage of answers equal to an alias after MKQA's own normalisation of the language.",
+    is_headline=False,
+    is_of_paper=False,
+)
+MKQA_F1 = Metric(
+    "mkqa_f1",
+    "MKQA F1",
+    "MKQA F1 (× 100) is the words, in Chinese, Japanese and Thai the characters, shared with the nearest alias.",
+    is_headline=False,
+    is_of_paper=False,
+)
 ROUGE_L = Metric("rougeL", "ROUGE-L", "ROUGE-L (× 100) compares words split by Unicode rules.", is_of_paper=False)
 ROUGE_L_ASCII = Metric(
     "rougeL_ascii",
@@ -44,7 +81,81 @@ ROUGE_L_ASCII = Metric(
     "published ones.",
     is_headline=False,
 )
-METRICS: Mapping[str, Metric] = {metric.name: metric for metric in (ACCURACY, ROUGE_L, ROUGE_L_ASCII)}
+CHRF = Metric(
+    "chrf",
+    "chrF++",
+    "chrF++ compares runs of up to six characters and two words, by sacrebleu.",
+    is_headline=False,
+    is_of_paper=False,
+)
+
+
+def _likelihood(name: str, label: str, sentence: str, unit: Unit = "percent", is_higher_better: bool = True) -> Metric:
+    return Metric(name, label, sentence, False, False, unit, "likelihood", is_higher_better)
+
+
+GOLD_NLL = _likelihood(
+    "gold_nll",
+    "gold NLL",
+    "Gold NLL is the negative log-likelihood that the model gives to the gold answer, per token of it.",
+    unit="nats_per_token",
+    is_higher_better=False,
+)
+GOLD_BITS_PER_BYTE = _likelihood(
+    "gold_bits_per_byte",
+    "gold bits per byte",
+    "Gold bits per byte is the same per byte of the answer's UTF-8, which no tokenizer changes.",
+    unit="bits_per_byte",
+    is_higher_better=False,
+)
+ACCURACY_BY_LIKELIHOOD = _likelihood(
+    "accuracy_by_likelihood",
+    "accuracy by likelihood",
+    "Accuracy by likelihood is the percentage of items whose right option is the most likely one.",
+)
+ACCURACY_BY_LIKELIHOOD_PER_BYTE = _likelihood(
+    "accuracy_by_likelihood_per_byte",
+    "accuracy by likelihood per byte",
+    "Accuracy by likelihood per byte divides each option's log-likelihood by its length in bytes first.",
+)
+
+
+def _behaviour(name: str, label: str, sentence: str, is_higher_better: bool = False) -> Metric:
+    return Metric(name, label, sentence, False, False, "percent", "behaviour", is_higher_better)
+
+
+EXTRACTED = _behaviour(
+    "extracted",
+    "choice found",
+    "Choice found is the percentage of answers out of which one choice, or a number, could be read.",
+    is_higher_better=True,
+)
+IN_LANGUAGE = _behaviour(
+    "in_language",
+    "in the prompt's language",
+    "In the prompt's language is the percentage of answers written in it, of those that are long enough to tell.",
+    is_higher_better=True,
+)
+EMPTY = _behaviour("empty", "empty", "Empty is the percentage of answers without a letter or a digit.")
+REPEATS_PROMPT = _behaviour(
+    "repeats_prompt",
+    "repeats the prompt",
+    "Repeats the prompt is the percentage of answers that are for the most part a long passage copied from it.",
+)
+CUT = _behaviour(
+    "cut", "cut at the limit", "Cut at the limit is the percentage of answers that did not end by themselves."
+)
+
+BEHAVIOUR = (IN_LANGUAGE, EMPTY, REPEATS_PROMPT, CUT)
+"""What is said of every written answer, whatever its benchmark."""
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        *(ACCURACY, ACCURACY_EXTRACTED, EXACT_MATCH, F1, MKQA_EM, MKQA_F1, ROUGE_L, ROUGE_L_ASCII, CHRF),
+        *(ACCURACY_BY_LIKELIHOOD, ACCURACY_BY_LIKELIHOOD_PER_BYTE, GOLD_NLL, GOLD_BITS_PER_BYTE),
+        *(EXTRACTED, *BEHAVIOUR),
+    )
+}
 """By their names, in the order of a page."""
 
 
