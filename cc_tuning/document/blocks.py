@@ -63,6 +63,8 @@ class Figure:
     svg: str
     """A standalone SVG document."""
     caption: str = ""
+    is_wide: bool = False
+    """Wide figures take the whole width, and are scrolled where that is too little."""
 
 
 @dataclass(frozen=True)

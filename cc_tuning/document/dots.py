@@ -15,9 +15,11 @@ from cc_tuning.document.visible import visible
 
 _ROW, _HEAD, _FOOT = 21, 40, 26
 _PANEL, _GAP = 122, 16
+_MARK = 4
+"""Half the size of a mark."""
 _LETTER = 6.4
 """About the width of a letter at 12 px, for the space that labels take."""
-_MOST_LETTERS = 44
+_MOST_LETTERS = 60
 
 
 @dataclass(frozen=True)
@@ -89,18 +91,20 @@ def _panel(title: str, left: float, dots: Sequence[tuple[Row, Dot | None]], deci
 def _dot(dot: Dot, series: int, middle: float, scale: float, y: float) -> list[str]:
     colour = SERIES[series % len(SERIES)]
     low, at, high = (middle + value * scale for value in (dot.low, dot.value, dot.high))
-    fill = colour if dot.excludes_zero else PAPER
-    look = f'fill="{fill}" stroke="{colour}" stroke-width="1.6"'
-    if not dot.excludes_zero:
-        look = f'fill="{PAPER}" stroke="{colour}" stroke-width="1.6"'
+    look = f'fill="{colour if dot.excludes_zero else PAPER}" stroke="{colour}" stroke-width="1.6"'
     shapes = (
-        f'<circle cx="{at:.1f}" cy="{y:.1f}" r="4" {look}/>',
-        f'<rect x="{at - 3.8:.1f}" y="{y - 3.8:.1f}" width="7.6" height="7.6" {look}/>',
-        f'<path d="M{at:.1f} {y - 4.8:.1f} l4.8 8.4 h-9.6 z" {look}/>',
-        f'<path d="M{at:.1f} {y - 5:.1f} l5 5 l-5 5 l-5 -5 z" {look}/>',
+        f'<circle cx="{at:.1f}" cy="{y:.1f}" r="{_MARK}" {look}/>',
+        f'<rect x="{at - _MARK:.1f}" y="{y - _MARK:.1f}" width="{2 * _MARK}" height="{2 * _MARK}" {look}/>',
+        f'<path d="M{at:.1f} {y - _MARK:.1f} l{_MARK} {2 * _MARK} h-{2 * _MARK} z" {look}/>',
+        f'<path d="M{at:.1f} {y - _MARK:.1f} l{_MARK} {_MARK} l-{_MARK} {_MARK} l-{_MARK} -{_MARK} z" {look}/>',
     )
-    line = f'<line x1="{low:.1f}" y1="{y:.1f}" x2="{high:.1f}" y2="{y:.1f}" stroke="{colour}" stroke-width="1.8"/>'
-    return [line, shapes[series % len(shapes)]]
+    # The line stops at the mark: a hollow one is hollow on every background.
+    ends = [(start, end) for start, end in ((low, at - _MARK), (at + _MARK, high)) if end > start]
+    lines = [
+        f'<line x1="{start:.1f}" y1="{y:.1f}" x2="{end:.1f}" y2="{y:.1f}" stroke="{colour}" stroke-width="1.8"/>'
+        for start, end in ends
+    ]
+    return [*lines, shapes[series % len(shapes)]]
 
 
 def _middle(place: int) -> float:

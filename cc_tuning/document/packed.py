@@ -62,9 +62,7 @@ def _facet(facet: Facet) -> list[Any]:
 
 def _record(record: Record, facets: Sequence[Facet], strings: _Strings) -> list[Any]:
     """`[name, facet places, language, direction, passages, expected, answers]`; texts are places."""
-    places = [
-        [value for value, _ in facet.values].index(own) for facet, own in zip(facets, record.facets, strict=True)
-    ]
+    places = [[value for value, _ in facet.values].index(own) for facet, own in zip(facets, record.facets, strict=True)]
     answers = [
         None if answer is None else [*map(strings.place, (answer.text, answer.score_text, answer.note)), answer.score]
         for answer in record.answers

@@ -117,7 +117,8 @@ for (const source of document.querySelectorAll("script[id^=packed-]")) {
       more.before(...next.map((record) => recordBlock(data, record, [...new Set(answerers)])));
       shown += next.length;
       more.hidden = shown >= found.length;
-      status.textContent = `${found.length} of ${data.records.length} items of this page match; ${shown} shown.`;
+      const [of, all] = [found.length, data.records.length].map((count) => count.toLocaleString("en"));
+      status.textContent = `${of} of ${all} items of this page match; ${shown} shown.`;
     };
     const refresh = () => {
       found = matches();
