@@ -1,8 +1,8 @@
 """A drawing of values with their intervals: rows of dots in panels that stand side by side.
 
 It is written as SVG by hand, because rows, labels and ticks must line up over all panels and stay text. The colours are
-those that `svg.inlined` turns into the page's. What is clearly not zero has a filled dot, everything else a hollow one,
-so that nothing is told by colour alone.
+those that `svg.inlined` turns into the page's. What is clear has a filled mark, everything else a hollow one, so that
+nothing is told by colour alone.
 """
 
 from collections.abc import Sequence
@@ -29,11 +29,8 @@ class Dot:
     value: float
     low: float
     high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval lies on one side of zero."""
-        return self.low > 0 or self.high < 0
+    is_clear: bool
+    """Whether it is called a difference; drawn as a filled mark."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,7 @@ def _panel(title: str, left: float, dots: Sequence[tuple[Row, Dot | None]], deci
 def _dot(dot: Dot, series: int, middle: float, scale: float, y: float) -> list[str]:
     colour = SERIES[series % len(SERIES)]
     low, at, high = (middle + value * scale for value in (dot.low, dot.value, dot.high))
-    look = f'fill="{colour if dot.excludes_zero else PAPER}" stroke="{colour}" stroke-width="1.6"'
+    look = f'fill="{colour if dot.is_clear else PAPER}" stroke="{colour}" stroke-width="1.6"'
     shapes = (
         f'<circle cx="{at:.1f}" cy="{y:.1f}" r="{_MARK}" {look}/>',
         f'<rect x="{at - _MARK:.1f}" y="{y - _MARK:.1f}" width="{2 * _MARK}" height="{2 * _MARK}" {look}/>',

@@ -1,21 +1,28 @@
 """From predictions to scores per item, and from those to scores per language with intervals."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import polars as pl
 
 from cc_tuning.errors import EvaluationFailed
-from cc_tuning.evaluation.benchmark import Benchmark, ScoringName
+from cc_tuning.evaluation.benchmark import METRICS, Benchmark, ScoringName, Unit
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.items import ITEM_KEY
 from cc_tuning.evaluation.rouge import rouge_l, rouge_l_ascii
 from cc_tuning.evaluation.scorers import chooses_only, contains_gold
-from cc_tuning.evaluation.statistics import Interval, resample
+from cc_tuning.evaluation.statistics.intervals import Bounds, Settings, mean_intervals
+from cc_tuning.evaluation.statistics.tables import ScoreTable, score_table
+from cc_tuning.evaluation.statistics.units import Sample, average_sample, language_sample
 from data_contracts.schemas import ItemScore, Score
 
 AVERAGE = "avg"
 _KEY = ("run", "connection", *ITEM_KEY, "group", "cluster")
-_MEASUREMENT = ("run", "connection", "benchmark", "metric")
+BOUNDS_OF: Mapping[Unit, Bounds | None] = {
+    "percent": (0.0, 100.0),
+    "nats_per_token": None,
+    "bits_per_byte": None,
+}
+"""Between what the scores of a unit lie; None: they have no upper end."""
 
 Rule = Callable[[str, Sequence[str], Sequence[str]], tuple[float, ...]]
 """From response, gold answers and the benchmark's options to a figure for each of its metrics, 0 to 100."""
@@ -75,18 +82,40 @@ def score_predictions(predictions: pl.DataFrame, items: pl.DataFrame) -> pl.Data
 
 
 def aggregate_scores(item_scores: pl.DataFrame, *, samples: int, confidence: float, seed: int) -> pl.DataFrame:
-    """Score rows: the mean of each language and the mean over languages (`avg`), with percentile intervals."""
-    rows = []
-    for keys, group in item_scores.group_by(*_MEASUREMENT, maintain_order=True):
-        measurement = dict(zip(_MEASUREMENT, keys, strict=True))
-        resampled = resample(group, samples=samples, seed=seed)
-        for language, count in zip(resampled.languages, resampled.counts, strict=True):
-            rows.append(measurement | _score_row(language, count, resampled.interval(language, confidence)))
-        rows.append(measurement | _score_row(AVERAGE, sum(resampled.counts), resampled.average(confidence)))
+    """Score rows: the mean of each language and the mean over languages (`avg`), with their intervals."""
+    settings = Settings(samples, confidence, seed)
+    scores = item_scores.with_columns(pl.col("benchmark", "connection").cast(pl.String))
+    rows: list[dict[str, object]] = []
+    for (benchmark,), of_benchmark in scores.group_by("benchmark", maintain_order=True):
+        table = score_table(of_benchmark, ("run", "connection", "metric"))
+        samples_by_language = {
+            language: language_sample(table.values, table.cells, place)
+            for place, language in enumerate(table.cells.languages)
+        }
+        for language, sample in {**samples_by_language, AVERAGE: average_sample(table.values, table.cells)}.items():
+            rows += [
+                {"benchmark": benchmark, "language": language, **row} for row in _score_rows(table, sample, settings)
+            ]
     return pl.DataFrame(rows).sort(*Score.primary_key())
 
 
-def _score_row(language: str, count: int, interval: Interval) -> dict[str, object]:
-    bounds = {"value": interval.value, "ci_low": interval.low, "ci_high": interval.high}
-    # a mean of values up to 100 may exceed 100 by rounding
-    return {"language": language, "items": count, **{name: min(max(v, 0.0), 100.0) for name, v in bounds.items()}}
+def _score_rows(table: ScoreTable, sample: Sample, settings: Settings) -> Iterator[dict[str, object]]:
+    """One row for each measurement that has an item in this sample."""
+    for unit, bounds in BOUNDS_OF.items():
+        places = [
+            (key, place) for key, place in table.columns.items() if sample.cells[place] and unit_of(key[2]) == unit
+        ]
+        if not places:
+            continue
+        measured = sample.measurements([place for _, place in places])
+        lows, highs = mean_intervals(measured, bounds, settings)
+        for at, ((run, connection, metric), _) in enumerate(places):
+            yield {
+                "run": run, "connection": connection, "metric": metric, "items": int(measured.cells[at]),
+                "value": float(measured.value[at]), "ci_low": float(lows[at]), "ci_high": float(highs[at]),
+            }  # fmt: skip
+
+
+def unit_of(metric: str) -> Unit:
+    """What a metric is counted in; percent for one that no benchmark declares."""
+    return METRICS[metric].unit if metric in METRICS else "percent"

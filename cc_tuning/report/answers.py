@@ -19,10 +19,10 @@ from data_contracts.schemas import ReportedAnswer
 GOLD_NLL = "gold_nll"
 _CELL = ["benchmark", "language"]
 _ANSWER = ["run", "connection", "item_id"]
-_SCORES = pl.Schema({"run": pl.String, "connection": pl.String, "item_id": pl.String})
-_ITEMS = pl.Schema(
-    {"item_id": pl.String, "prompt": pl.String, "prompt_en": pl.String, "answers": pl.List(pl.String)}
-)  # fmt: skip
+_NO_ITEMS = pl.DataFrame(
+    schema={"item_id": pl.String, "prompt": pl.String, "prompt_en": pl.String, "answers": pl.List(pl.String)}
+)
+_NO_SCORES = pl.DataFrame(schema={**dict.fromkeys((*_ANSWER, "metric"), pl.String), "value": pl.Float64})
 
 _Parts = Mapping[tuple[Any, ...], pl.DataFrame]
 """By benchmark and language."""
@@ -49,9 +49,9 @@ class Answers:
         cell = (benchmark, language)
         frames = [parts[cell] for parts in self.responses if cell in parts]
         joined = pl.concat(frames).join(
-            self.items.get(cell, _ITEMS.to_frame()).select(_ITEMS.names()), on="item_id", how="left", validate="m:1"
+            self.items.get(cell, _NO_ITEMS).select(_NO_ITEMS.columns), on="item_id", how="left", validate="m:1"
         )
-        scores = self.scores.get(cell, pl.DataFrame(schema=_SCORES | {"metric": pl.String, "value": pl.Float64}))
+        scores = self.scores.get(cell, _NO_SCORES)
         headline = _headline_of(benchmark, scores)
         for values in (
             headline.select(*_ANSWER, "metric", score="value"),

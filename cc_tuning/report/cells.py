@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from cc_tuning.document.blocks import MISSING, Cell, Table, Tags, Tone, number, numeric
-from cc_tuning.report.names import DECIMALS, UNIT_LABELS, is_headline, language_label, metric_label, metric_named
+from cc_tuning.report.names import DECIMALS, UNIT_LABELS, language_label, metric_label, metric_named
 from cc_tuning.report.results import Results
-from cc_tuning.report.scores import Difference, Estimate, Measure, Variant, sign
+from cc_tuning.report.scores import Comparison, Estimate, Measure, Variant
 
 _UNBROKEN = "\u00a0"
 _ARROWS: dict[Tone, str] = {"better": f"▲{_UNBROKEN}", "worse": f"▼{_UNBROKEN}", "": ""}
@@ -39,11 +39,6 @@ def language_columns(languages: Sequence[str]) -> list[str]:
 def measure_title(measure: Measure) -> str:
     """The name of a column: the benchmark, and its metric where that is not accuracy."""
     return measure.benchmark if measure.metric == "accuracy" else f"{measure.benchmark} {metric_label(measure.metric)}"
-
-
-def headline_measures(results: Results) -> list[Measure]:
-    """One measure for each benchmark: what stands where there is room for one figure."""
-    return [measure for measure in results.measures if is_headline(measure.benchmark, measure.metric)]
 
 
 def metric_title(metric: str) -> str:
@@ -89,13 +84,13 @@ def difference_table(
     """Differences of variants to their baselines by measures; None when nothing has a baseline."""
     rows, tags = [], []
     for variant in results.variants:
-        differences = [results.baseline_difference(variant, measure, group) for measure in measures]
-        if any(differences):
-            baseline = results.family(results.family(variant.family).baseline).label
-            connection = results.connection_label(variant)
-            name = Cell(results.family(variant.family).label, "\n".join(filter(None, (connection, f"− {baseline}"))))
-            cells = [difference_cell(each, at) for each, at in zip(differences, measures, strict=True)]
-            rows.append([name, *cells])
+        baseline = results.baseline_of(variant)
+        found = results.comparisons([(variant, baseline)], measures, group) if baseline else ()
+        if baseline and found:
+            of_measure = {each.measure: each for each in found}
+            connection, against = results.connection_label(variant), results.family(baseline.family).label
+            name = Cell(results.family(variant.family).label, f"{connection} − {against}".lstrip())
+            rows.append([name, *(difference_cell(of_measure.get(at)) for at in measures)])
             tags.append(variant_tags(variant))
     return (
         Table(key, title, ["method", *map(titled or measure_title, measures)], rows, note, is_folded, tags)
@@ -116,32 +111,27 @@ def score_cell(estimate: Estimate | None, measure: Measure | None = None) -> Cel
     return numeric(number(estimate.value, shown), detail, value=estimate.value, bounds=bounds)
 
 
-def difference_cell(difference: Difference | None, measure: Measure | None = None) -> Cell:
+def difference_cell(comparison: Comparison | None) -> Cell:
     """A difference with its interval; an arrow up where it is clearly better, down where it is clearly worse."""
-    if difference is None:
+    if comparison is None:
         return numeric(MISSING)
-    shown, tone = _decimals(measure), tone_of(difference, measure)
-    low, high = (number(end, shown, "+") for end in (difference.low, difference.high))
-    detail = "\n".join([f"[{low},{_UNBROKEN}{high}]", *_agreement(difference)])
-    text = _ARROWS[tone] + number(difference.value, shown, "+")
-    return numeric(text, detail, tone, difference.value, (difference.low, difference.high))
+    shown, tone = _decimals(comparison.measure), tone_of(comparison)
+    low, high = (number(end, shown, "+") for end in (comparison.low, comparison.high))
+    detail = "\n".join([f"[{low},{_UNBROKEN}{high}]", *_agreement(comparison)])
+    text = _ARROWS[tone] + number(comparison.value, shown, "+")
+    return numeric(text, detail, tone, comparison.value, (comparison.low, comparison.high))
 
 
-def tone_of(difference: Difference, measure: Measure | None) -> Tone:
-    """Whether a difference is one: its interval lies on one side of zero, and which side is the better one."""
-    is_higher_better = measure is None or metric_named(measure.metric).is_higher_better
-    gained = "better" if is_higher_better else "worse"
-    lost = "worse" if is_higher_better else "better"
-    if sign(difference.low) > 0:
-        return gained  # type: ignore[return-value]
-    return lost if sign(difference.high) < 0 else ""  # type: ignore[return-value]
+def tone_of(comparison: Comparison) -> Tone:
+    """The verdict of a comparison; nothing where it is undecided."""
+    return "" if comparison.verdict == "undecided" else comparison.verdict
 
 
 def _decimals(measure: Measure | None) -> int:
     return DECIMALS[metric_named(measure.metric).unit] if measure else 1
 
 
-def _agreement(difference: Difference) -> Sequence[str]:
+def _agreement(comparison: Comparison) -> Sequence[str]:
     """How many seeds tell the same as their mean; nothing when there is one."""
-    seeds = len(difference.by_seed)
-    return [f"{difference.seeds_that_agree} of {seeds} seeds agree"] if seeds > 1 else []
+    seeds = len(comparison.by_seed)
+    return [f"{comparison.seeds_that_agree} of {seeds} seeds agree"] if seeds > 1 else []

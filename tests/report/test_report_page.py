@@ -74,7 +74,7 @@ def test_texts_have_their_language_and_direction(built: Built) -> None:
 def test_figures_say_what_they_show(built: Built) -> None:
     elements = PageReader(built.text("index.html")).elements
     images = [attributes for _, attributes in elements if attributes.get("role") == "img"]
-    assert len(images) == len(list(built.folder.glob("figures/*.svg"))) == 6
+    assert len(images) == len(list(built.folder.glob("figures/*.svg"))) == 7
     assert all(len(str(attributes["aria-label"])) > 40 for attributes in images)
 
 

@@ -3,7 +3,6 @@
 from cc_tuning.document.blocks import Cell, Section, Table
 from cc_tuning.report.cells import (
     difference_table,
-    headline_measures,
     language_columns,
     language_tags,
     measure_title,
@@ -40,7 +39,7 @@ def seed_part(evidence: Evidence) -> Section | None:
     results = evidence.results
     if not results.have_seeds:
         return None
-    measures, rows, tags = headline_measures(results), [], []
+    measures, rows, tags = results.headline_measures, [], []
     for variant in results.variants:
         family = results.family(variant.family)
         for run in family.runs if family.seeds > 1 else ():
@@ -58,7 +57,7 @@ def group_part(evidence: Evidence) -> Section | None:
     """The main tables once more for each group of items; None when no item has one."""
     results, tables = evidence.results, []
     for place, group in enumerate(results.groups):
-        measures = [at for at in headline_measures(results) if _has(results, at, group)]
+        measures = [at for at in results.headline_measures if _has(results, at, group)]
         title = group_label(group)
         tables.append(score_table(f"group-{place}", title, results, measures, group))
         differences = difference_table(
@@ -73,8 +72,8 @@ def language_part(evidence: Evidence) -> Section | None:
     results = evidence.results
     if not results.measures:
         return None
-    shown = [*headline_measures(results), *(at for at in results.measures if at.metric == _SENSITIVE)]
-    tables = [*heat_maps(results, headline_measures(results))[1:], *(_language_table(results, at) for at in shown)]
+    shown = [*results.headline_measures, *(at for at in results.measures if at.metric == _SENSITIVE)]
+    tables = [*heat_maps(results, results.headline_measures)[1:], *(_language_table(results, at) for at in shown)]
     return Section("languages", "By language", [_LANGUAGES], tables)
 
 

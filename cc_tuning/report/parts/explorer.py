@@ -59,10 +59,8 @@ def _comparisons(results: Results) -> list[tuple[Side, Side]]:
     """Each variant against its baseline, the Transform Matrix first."""
     pairs = []
     for variant in sorted(results.variants, key=lambda at: (at.connection != TRANSFORM, at.connection != OFF)):
-        baseline = results.family(variant.family).baseline
-        if baseline:
-            connection = variant.connection if results.is_connected(baseline) else OFF
-            pairs.append((_side(results, variant), _side(results, Variant(baseline, connection))))
+        if baseline := results.baseline_of(variant):
+            pairs.append((_side(results, variant), _side(results, baseline)))
     return pairs
 
 

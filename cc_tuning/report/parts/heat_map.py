@@ -44,11 +44,10 @@ def heat_maps(results: Results, measures: Sequence[Measure]) -> list[Table]:
 
 def _differences(results: Results, variant: Variant, measures: Sequence[Measure]) -> _Values:
     """Score minus the baseline's score, of the languages that both have."""
-    baseline = results.family(variant.family).baseline
-    if not baseline:
+    baseline = results.baseline_of(variant)
+    if baseline is None:
         return {}
-    connection = variant.connection if results.is_connected(baseline) else OFF
-    ours, theirs = (_scores(results, at, measures) for at in (variant, Variant(baseline, connection)))
+    ours, theirs = (_scores(results, at, measures) for at in (variant, baseline))
     return {key: value - theirs[key] for key, value in ours.items() if key in theirs}
 
 

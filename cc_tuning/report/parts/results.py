@@ -8,10 +8,10 @@ from cc_tuning.evaluation.benchmark import METRICS
 from cc_tuning.report.cells import (
     difference_cell,
     difference_table,
-    headline_measures,
     measure_title,
     metric_title,
     score_table,
+    variant_tags,
 )
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import KIND_LABELS, OFF, PARALLEL, TRANSFORM, metric_named, metric_place
@@ -25,7 +25,8 @@ _CONNECTION_NOTE = (
 )
 _DIFFERENCES_NOTE = (
     "Row minus baseline on the items that both answered. ▲ stands where it is clearly better, ▼ where it is clearly "
-    "worse: where the interval excludes zero."
+    "worse: where the interval excludes zero and the p value, adjusted for all the benchmarks of the row, is small "
+    "enough."
 )
 _SEEDS = (
     "Where a method was trained with several seeds, a score is the mean over them, the score of an item being averaged "
@@ -66,10 +67,11 @@ def results_part(evidence: Evidence) -> Section:
     results = evidence.results
     if not results.measures:
         return Section("results", "Results", ["No evaluation was among the inputs of this report."])
-    measures = headline_measures(results)
+    measures = results.headline_measures
     tables = [
         score_table("headline", "Scores", results, measures, note=_coverage_note(results)),
         difference_table("differences", "Differences to the baseline", results, measures, note=_DIFFERENCES_NOTE),
+        _words_table(results),
         _connection_table(results, measures),
     ]
     paragraphs = [_method(results, measures), *([_SEEDS] if results.have_seeds else [])]
@@ -79,7 +81,7 @@ def results_part(evidence: Evidence) -> Section:
 def measures_part(evidence: Evidence) -> Section | None:
     """One table for each other metric, by kind; None when there is no other."""
     results = evidence.results
-    metrics = sorted({at.metric for at in results.measures} - {at.metric for at in headline_measures(results)})
+    metrics = sorted({at.metric for at in results.measures} - {at.metric for at in results.headline_measures})
     tables: list[Table] = []
     for kind in KIND_LABELS:
         for metric in sorted((at for at in metrics if metric_named(at).kind == kind), key=metric_place):
@@ -104,6 +106,18 @@ def _metric_tables(results: Results, metric: str) -> list[Table]:
     return [scores, differences] if differences else [scores]
 
 
+def _words_table(results: Results) -> Table | None:
+    """Every difference of the table above in a sentence that says what the items could have shown."""
+    found = results.comparisons()
+    rows = [
+        [Cell(results.name_of(each.minuend)), Cell(measure_title(each.measure)), Cell(results.sentence(each))]
+        for each in found
+    ]
+    tags = [variant_tags(each.minuend) for each in found]
+    columns = ["method", "benchmark", "in words"]
+    return Table("words", "Every difference in words", columns, rows, is_folded=True, row_tags=tags) if rows else None
+
+
 def _benchmark(measure: Measure) -> str:
     return measure.benchmark
 
@@ -117,9 +131,9 @@ def _connection_table(results: Results, measures: Sequence[Measure]) -> Table | 
             (transform, off, "Transform Matrix − connection off"),
             (parallel, transform, "real English prompt − Transform Matrix"),
         ):
-            differences = [results.difference(minuend, subtrahend, measure) for measure in measures]
+            differences = [results.comparison(minuend, subtrahend, measure) for measure in measures]
             if any(differences):
-                rows.append([Cell(family.label, title), *map(difference_cell, differences, measures)])
+                rows.append([Cell(family.label, title), *map(difference_cell, differences)])
     columns = ["run", *map(measure_title, measures)]
     return Table("connection", "What the connection changes", columns, rows, _CONNECTION_NOTE) if rows else None
 
@@ -142,7 +156,7 @@ def _coverage_note(results: Results) -> str:
     partial = {
         f"{measure.benchmark} {results.connection_label(variant)} {count(own)} of {count(most)}"
         for variant in results.variants
-        for measure in headline_measures(results)
+        for measure in results.headline_measures
         for own, most in [results.coverage(variant, measure)]
         if 0 < own < most
     }

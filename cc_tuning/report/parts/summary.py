@@ -1,6 +1,6 @@
 """The first screen: a verdict in words, and one picture of every difference to a baseline.
 
-Words and picture are made from the same differences as the tables. What a reader may take away stands first: what is
+Words and picture are made from the same comparisons as the tables. What a reader may take away stands first: what is
 clearly better or worse, and on how many benchmarks nothing can be said.
 """
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from cc_tuning.document.blocks import Figure, Section, number
 from cc_tuning.document.dots import Dot, Row, draw_dots
-from cc_tuning.report.cells import headline_measures, measure_title, tone_of, variant_title
+from cc_tuning.report.cells import measure_title, variant_title
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import (
     CONNECTION_LABELS,
@@ -22,34 +22,38 @@ from cc_tuning.report.names import (
 )
 from cc_tuning.report.parts.heat_map import heat_maps
 from cc_tuning.report.results import Results
-from cc_tuning.report.scores import Difference, Measure, Variant
+from cc_tuning.report.scores import Comparison, Measure, Variant
 
 _SENSITIVE = "gold_nll"
+"""The metric with a picture of its own: it moves with every item, where few answers change."""
 
 
 def summary_part(evidence: Evidence) -> Section | None:
     """A sentence for each method, the picture of all differences, and a heat map; None when nothing was measured."""
     results = evidence.results
-    measures = headline_measures(results)
+    measures = results.headline_measures
     if not measures:
         return None
-    figures = [_dot_figure(results, measures, "differences", "")]
     likelihoods = [measure for measure in results.measures if measure.metric == _SENSITIVE]
-    figures += [_dot_figure(results, likelihoods, "likelihood-differences", _SENSITIVE)] if likelihoods else []
+    figures = [
+        _dot_figure(results, measures, "differences", "Difference to the baseline"),
+        _dot_figure(results, likelihoods, "likelihood-differences", "Difference in the likelihood of the gold answers"),
+    ]
     blocks = [figure for figure in figures if figure]
-    return Section("short", "In short", verdicts(results, measures), [*blocks, *heat_maps(results, measures)[:1]])
+    return Section("short", "In short", verdicts(results), [*blocks, *heat_maps(results, measures)[:1]])
 
 
-def verdicts(results: Results, measures: Sequence[Measure]) -> list[str]:
+def verdicts(results: Results) -> list[str]:
     """One sentence for each method that is held against another, in the mode that it is made for."""
-    sentences = [
-        _verdict(results, variant, measures)
-        for family in results.families
-        if family.baseline and (variant := main_variant(results, family.name))
-    ]
-    return [sentence for sentence in sentences if sentence] or [
-        "No run is held against another, so nothing is compared; the scores are in the tables below."
-    ]
+    sentences = []
+    for family in results.families:
+        variant = main_variant(results, family.name)
+        baseline = results.baseline_of(variant) if variant else None
+        if variant and baseline and (found := results.comparisons([(variant, baseline)])):
+            sentences.append(_verdict(results, found))
+    if sentences:
+        return sentences
+    return ["No run is held against another, so nothing is compared; the scores are in the tables below."]
 
 
 def main_variant(results: Results, family: str) -> Variant | None:
@@ -58,73 +62,78 @@ def main_variant(results: Results, family: str) -> Variant | None:
     return next((variant for variant in wanted if variant in results.variants), None)
 
 
-def _verdict(results: Results, variant: Variant, measures: Sequence[Measure]) -> str:
-    found = [(at, each) for at in measures if (each := results.baseline_difference(variant, at))]
-    if not found:
-        return ""
-    baseline = results.family(results.family(variant.family).baseline).label
+def _verdict(results: Results, found: Sequence[Comparison]) -> str:
+    """What is clear of one method against its baseline, and where nothing can be said."""
+    title, baseline = results.name_of(found[0].minuend), results.name_of(found[0].subtrahend)
     clear = {
-        tone: [_named(at, each) for at, each in found if tone_of(each, at) == tone] for tone in ("better", "worse")
-    }
-    parts = [f"{tone} on {listed(names)}" for tone, names in clear.items() if names]
-    undecided = [at.benchmark for at, each in found if not tone_of(each, at)]
-    title = variant_title(results, variant)
+        verdict: [_named(each) for each in found if each.verdict == verdict] for verdict in ("better", "worse")
+    }  # fmt: skip
+    undecided = [each.measure.benchmark for each in found if each.verdict == "undecided"]
+    nothing = f"on {_all_of(undecided, len(found))} nothing can be said"
+    parts = [f"clearly {verdict} on {listed(names)}" for verdict, names in clear.items() if names]
     if not parts:
-        where = _all_of(undecided, found)
-        return f"{title} against {baseline}: on {where} nothing can be said; every interval has zero in it."
-    rest = f"; on {_all_of(undecided, found)} nothing can be said" if undecided else ""
-    return f"{title} is clearly {' and '.join(parts)} than {baseline}{rest}."
+        return f"{title} against {baseline}: {nothing}."
+    return f"{title} is {', '.join(parts)}, held against {baseline}{f'; {nothing}' if undecided else ''}."
 
 
-def _all_of(names: Sequence[str], found: Sequence[object]) -> str:
-    if len(names) == len(found) > 1:
-        return f"all {len(names)} benchmarks"
-    return listed(names)
+def _all_of(names: Sequence[str], total: int) -> str:
+    return f"all {total} benchmarks" if len(names) == total > 1 else listed(names) if names else ""
 
 
-def _named(measure: Measure, difference: Difference) -> str:
-    return f"{measure.benchmark} ({number(difference.value, 1, '+')} points)"
+def _named(comparison: Comparison) -> str:
+    return f"{comparison.measure.benchmark} ({number(comparison.value, 1, '+')} points)"
 
 
-def _dot_figure(results: Results, measures: Sequence[Measure], key: str, metric: str) -> Figure | None:
-    """Every variant's differences, a panel for each benchmark; None when nothing has a baseline."""
+def _dot_figure(results: Results, measures: Sequence[Measure], key: str, title: str) -> Figure | None:
+    """Every variant's differences, a panel for each benchmark; None when nothing is compared."""
     rows, words = [], []
     for variant in results.variants:
-        differences = [results.baseline_difference(variant, measure) for measure in measures]
-        if any(differences):
-            title = variant_title(results, variant)
-            baseline = results.family(results.family(variant.family).baseline).label
-            label = f"{title} − {baseline}"
+        baseline = results.baseline_of(variant)
+        found = results.comparisons([(variant, baseline)], measures) if baseline else ()
+        if baseline and found:
+            label = f"{variant_title(results, variant)} − {results.family(baseline.family).label}"
+            of_measure = {each.measure: each for each in found}
             series = list(CONNECTION_LABELS).index(variant.connection)
-            dots = [Dot(each.value, each.low, each.high) if each else None for each in differences]
-            rows.append(Row(label, series, dots))
-            words.append(f"{label}: {_in_words(measures, differences)}.")
+            rows.append(Row(label, series, [_dot(of_measure.get(measure)) for measure in measures]))
+            words.append(f"{label}: {', '.join(map(_in_words, found))}.")
     if not rows:
         return None
-    unit = metric_named(measures[0].metric).unit
-    titles = [measure.benchmark if metric else measure_title(measure) for measure in measures]
-    what = f"{metric_label(metric)}, {UNIT_LABELS[unit]}, lower is better" if metric else "points, higher is better"
-    caption = (
-        f"Difference to the baseline in {what}, with its {results.bootstrap.confidence:.0%} interval; every benchmark "
-        "has a scale of its own. A filled mark means that the interval excludes zero. Shape and colour tell what is "
-        "added at the connection position: circle, the Transform Matrix; square, nothing; triangle, the real English "
-        "prompt."
-    )
-    return Figure(
-        key,
-        f"Difference to the baseline: {metric_label(metric)}" if metric else "Difference to the baseline",
-        " ".join(words),
-        draw_dots(titles, rows, DECIMALS[unit]),
-        caption,
-        is_wide=True,
+    shown = list(dict.fromkeys(row.series for row in rows))
+    titles = list(map(_panel_title, measures))
+    drawn = draw_dots(titles, rows, _decimals(measures[0]))
+    return Figure(key, title, " ".join(words), drawn, _caption(results, measures[0], shown), is_wide=True)
+
+
+def _dot(comparison: Comparison | None) -> Dot | None:
+    if comparison is None:
+        return None
+    return Dot(comparison.value, comparison.low, comparison.high, comparison.verdict != "undecided")
+
+
+def _panel_title(measure: Measure) -> str:
+    return measure.benchmark if measure.metric == _SENSITIVE else measure_title(measure)
+
+
+def _caption(results: Results, measure: Measure, series: Sequence[int]) -> str:
+    metric = metric_named(measure.metric)
+    percent = "points" if metric.unit == "percent" else UNIT_LABELS[metric.unit]
+    direction = "higher is better" if metric.is_higher_better else f"lower is better; {metric_label(metric.name)}"
+    marks = ("a circle", "a square", "a triangle", "a diamond")
+    labels = list(CONNECTION_LABELS.values())
+    legend = ", ".join(f"{marks[at % len(marks)]}: {labels[at]}" for at in sorted(series))
+    return (
+        f"Row minus baseline in {percent} ({direction}) with its {results.bootstrap.confidence:.0%} interval; every "
+        "panel has a scale of its own. A filled mark is a clear difference, a hollow one is none that these items can "
+        f"tell from chance. Marks: {legend}."
     )
 
 
-def _in_words(measures: Sequence[Measure], differences: Sequence[Difference | None]) -> str:
-    shown = DECIMALS[metric_named(measures[0].metric).unit]
-    return ", ".join(
-        f"{at.benchmark} {number(each.value, shown, '+')} ({number(each.low, shown, '+')} to "
-        f"{number(each.high, shown, '+')})"
-        for at, each in zip(measures, differences, strict=True)
-        if each
+def _in_words(comparison: Comparison) -> str:
+    value, low, high = (
+        number(at, _decimals(comparison.measure), "+") for at in (comparison.value, comparison.low, comparison.high)
     )
+    return f"{comparison.measure.benchmark} {value} ({low} to {high})"
+
+
+def _decimals(measure: Measure) -> int:
+    return DECIMALS[metric_named(measure.metric).unit]
