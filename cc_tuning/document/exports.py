@@ -17,6 +17,8 @@ from cc_tuning.document.visible import visible
 from data_contracts.files import written_atomically
 
 Value = str | float | None
+_DECIMALS = 6
+"""Of a number in a file; what is smaller is the rounding of sums."""
 
 _ESCAPES = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
@@ -50,7 +52,7 @@ def table_csv(table: Table) -> str:
 
 def write_table_parquet(table: Table, path: Path) -> None:
     """Write the table to `path`: float64 where every cell of a column is a number or missing, text otherwise."""
-    arrays = {name: pa.array(values) for name, values in _columns(table, typed=True)}
+    arrays = {name: pa.array(values) for name, values in _columns(table)}
     with written_atomically(path) as temporary:
         pq.write_table(pa.table(arrays), temporary, compression="zstd", write_page_checksum=True)
 
@@ -86,7 +88,7 @@ def _tex_cell(cell: Cell) -> str:
     return rf"{escape_tex(cell.text)} {{\scriptsize {escape_tex(cell.detail)}}}"
 
 
-def _columns(table: Table, typed: bool = False) -> Iterator[tuple[str, Sequence[Value]]]:
+def _columns(table: Table) -> Iterator[tuple[str, Sequence[Value]]]:
     """Each column with its name, and after it the ends of its intervals where it has some; names are unique."""
     names: dict[str, int] = {}
     for at, title in enumerate(table.columns):
@@ -96,10 +98,14 @@ def _columns(table: Table, typed: bool = False) -> Iterator[tuple[str, Sequence[
         are_numbers = any(cell.value is not None for cell in cells) and all(
             cell.value is not None or cell.is_number for cell in cells
         )
-        yield name, [cell.value for cell in cells] if are_numbers else list(map(_text, cells))
+        yield name, [_rounded(cell.value) for cell in cells] if are_numbers else list(map(_text, cells))
         if are_numbers and any(cell.bounds for cell in cells):
             for end, label in enumerate(("low", "high")):
-                yield f"{name} {label}", [cell.bounds[end] if cell.bounds else None for cell in cells]
+                yield f"{name} {label}", [_rounded(cell.bounds[end]) if cell.bounds else None for cell in cells]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, _DECIMALS)
 
 
 def _text(cell: Cell) -> str:

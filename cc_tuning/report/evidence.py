@@ -85,6 +85,7 @@ def collect_evidence(config: ReportConfig, inputs: Mapping[str, Location]) -> Ev
     runs = tuple(read_run(run, inputs) for run in config.runs)
     bootstrap = Bootstrap(config.bootstrap_samples, config.confidence, config.seed)
     results = Results(config.families, runs, bootstrap)
+    results.comparisons(measures=results.measures)  # what is asked for together is computed together, much faster
     loaded = load_items(items.path).items if items is not None and items.is_local else None
     return Evidence(
         config=config,

@@ -134,10 +134,15 @@ def score_rows(run: ReportedRun, world: World) -> pl.DataFrame:
 def mean_rows(item_scores: pl.DataFrame) -> pl.DataFrame:
     """Score rows: mean over items per language, mean over languages as `avg`; intervals are a fixed margin here."""
     keys = ["run", "connection", "benchmark", "metric"]
-    by_language = item_scores.group_by(*keys, "language").agg(
-        items=pl.len().cast(pl.Int64), value=pl.col("value").mean()
+    # In one order, or sums would differ in their last bits from call to call.
+    by_language = (
+        item_scores.group_by(*keys, "language", maintain_order=True)
+        .agg(items=pl.len().cast(pl.Int64), value=pl.col("value").mean())
+        .sort(*keys, "language")
     )
-    average = by_language.group_by(keys).agg(pl.col("items").sum(), pl.col("value").mean(), language=pl.lit("avg"))
+    average = by_language.group_by(keys, maintain_order=True).agg(
+        pl.col("items").sum(), pl.col("value").mean(), language=pl.lit("avg")
+    )
     frame = pl.concat([by_language, average.select(by_language.columns)]).sort(*keys, "language")
     low, high = (pl.col("value") - 5).clip(0, 100), (pl.col("value") + 5).clip(0, 100)
     return frame.with_columns(ci_low=low, ci_high=high)
