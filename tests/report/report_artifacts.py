@@ -56,6 +56,10 @@ class World:
     """Runs whose pairs were chosen and translated for them alone."""
     draws: Mapping[str, str] = field(default_factory=dict)
     """By the name of a run, the name whose made-up scores it has; its own where it is not named."""
+    shares: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """By name and benchmark, the share of items that are right; half of them where it is not named."""
+    likelihoods: bool = False
+    """Whether items have the likelihood of their gold answer."""
 
 
 def made_world(store: ArtifactStore, world: World) -> dict[str, ArtifactRef]:
@@ -124,8 +128,11 @@ def score_rows(run: ReportedRun, world: World) -> pl.DataFrame:
     for connection in _connections(run):
         for item in _answered(connection, world):
             lot = random.Random(f"{world.seed} {drawn} {connection} {item['language']} {item['item_id']}")
-            for metric in METRICS.get(item["benchmark"], ("accuracy",)):
-                value = round(lot.uniform(0, 100), 3) if metric != "accuracy" else 100.0 * (lot.random() < 0.5)
+            share = world.shares.get((drawn, item["benchmark"]), 0.5)
+            metrics = METRICS.get(item["benchmark"], ("accuracy",))
+            for metric in (*metrics, *(("gold_nll",) if world.likelihoods else ())):
+                value = round(lot.uniform(0, 100), 3) if metric != "accuracy" else 100.0 * (lot.random() < share)
+                value = value / 20 if metric == "gold_nll" else value
                 key = {name: item[name] for name in ("benchmark", "language", "item_id", "group", "cluster")}
                 rows.append({"run": run.name, "connection": connection, "metric": metric, "value": value, **key})
     return pl.DataFrame(rows, schema_overrides={"group": pl.String, "cluster": pl.String})

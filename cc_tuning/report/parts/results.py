@@ -17,6 +17,7 @@ from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import KIND_LABELS, OFF, PARALLEL, TRANSFORM, metric_named, metric_place
 from cc_tuning.report.results import Results
 from cc_tuning.report.scores import Measure, Variant
+from cc_tuning.training.objectives.table import OBJECTIVES
 
 _RUNS = "What each row of the tables is: what it was trained for and on, and what it is held against."
 _CONNECTION_NOTE = (
@@ -47,7 +48,7 @@ def runs_part(evidence: Evidence) -> Section | None:
     rows = [
         [
             Cell(family.label, family.name),
-            Cell(_training(specs[family.name])),
+            _training(specs[family.name]),
             Cell(_data(specs[family.name])),
             Cell("yes" if specs[family.name].get("connected") else "no"),
             Cell(labels.get(family.baseline, MISSING)),
@@ -163,11 +164,13 @@ def _coverage_note(results: Results) -> str:
     return f"Fewer items than the others: {', '.join(sorted(partial))}." if partial else ""
 
 
-def _training(run: Mapping[str, Any]) -> str:
+def _training(run: Mapping[str, Any]) -> Cell:
     if checkpoint := run.get("checkpoint"):
-        revision = f" at {run['revision']}" if run.get("revision") else ""
-        return f"trained elsewhere: {checkpoint}{revision}"
-    return str(run["objective"]) if run.get("objective") else "not trained: the base model as it is"
+        return Cell("trained elsewhere", " at ".join(filter(None, (checkpoint, run.get("revision")))))
+    if not run.get("objective"):
+        return Cell("not trained", "the base model as it is")
+    objective = OBJECTIVES[run["objective"]]
+    return Cell(f"{run['objective']}, {objective.trained}", objective.sentence)
 
 
 def _data(run: Mapping[str, Any]) -> str:
