@@ -77,7 +77,7 @@ def read_answers(runs: Sequence[RunEvidence], items: pl.DataFrame | None, item_s
         for benchmark, metric in item_scores.select("benchmark", "metric").unique().iter_rows()
         if metric == GOLD_NLL or is_headline(benchmark, metric)
     ]
-    wanted = pl.DataFrame(shown, schema={"benchmark": pl.String, "metric": pl.String})
+    wanted = pl.DataFrame(shown, schema={"benchmark": pl.Categorical, "metric": pl.Categorical})
     return Answers(
         cells=tuple(sorted(cells, key=lambda cell: (benchmark_place(cell[0]), cell[1] != "en", cell[1]))),
         items=_parts(items) if items is not None else {},
@@ -104,8 +104,8 @@ def write_answers(answers: Answers, path: Path) -> None:
 
 
 def _parts(frame: pl.DataFrame) -> _Parts:
-    texts = [pl.col(name).cast(pl.String) for name in ("benchmark", "connection") if name in frame.columns]
-    return frame.with_columns(texts).partition_by(_CELL, as_dict=True)
+    """Parts with plain texts, so that frames of separate files can be joined."""
+    return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String)).partition_by(_CELL, as_dict=True)
 
 
 def _headline_of(benchmark: str, scores: pl.DataFrame) -> pl.DataFrame:

@@ -5,6 +5,7 @@ The item scores of a benchmark are one table, and what is asked for together is 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -12,13 +13,16 @@ import polars as pl
 from cc_tuning.evaluation.scoring import BOUNDS_OF, unit_of
 from cc_tuning.evaluation.statistics.differences import Difference, differences_of
 from cc_tuning.evaluation.statistics.intervals import Bounds, Settings, mean_intervals
-from cc_tuning.evaluation.statistics.seeds import Spread, paired_spread, spread_of_two
+from cc_tuning.evaluation.statistics.seeds import Spread, seed_spreads
 from cc_tuning.evaluation.statistics.tables import ScoreTable, score_table
 from cc_tuning.evaluation.statistics.units import Floats, average_sample
 from cc_tuning.report.config import Family
 from cc_tuning.report.names import AVERAGE
+from cc_tuning.report.run_evidence import RunEvidence
 from cc_tuning.report.scores import Bootstrap, Comparison, Estimate, Group, Measure, Variant
 from cc_tuning.report.verdicts import verdict_of
+from data_contracts.parquet_stream import written_in_batches
+from data_contracts.schemas import ItemScore
 
 _COLUMN = ("run", "connection", "metric")
 
@@ -85,10 +89,10 @@ class ItemScores:
     def _comparison(
         self, table: ScoreTable, question: Question, over_items: Difference, bounds: Bounds | None
     ) -> Comparison:
-        by_seed, spread = self._seeds(table, question)
+        by_seed, spreads = self._seeds(table, question)
         largest = bounds[1] - bounds[0] if bounds else np.inf
         confidence = self._settings.confidence
-        difference = over_items.over_seeds(spread, confidence, largest)
+        difference = over_items.over_seeds(spreads, confidence, largest)
         return Comparison(
             minuend=question.minuend, subtrahend=question.subtrahend, measure=question.measure,
             value=difference.value, low=difference.low, high=difference.high,
@@ -99,18 +103,18 @@ class ItemScores:
             verdict=verdict_of(question.measure, difference, difference.p, confidence),
         )  # fmt: skip
 
-    def _seeds(self, table: ScoreTable, question: Question) -> tuple[tuple[float, ...], Spread | None]:
+    def _seeds(self, table: ScoreTable, question: Question) -> tuple[tuple[float, ...], tuple[Spread, ...]]:
         """The difference of each seed (see `Comparison.by_seed`), and how far the seeds of both sides lie apart."""
         ours, theirs = (
             self._by_seed(table, side, question.measure) for side in (question.minuend, question.subtrahend)
         )
         if ours.keys() == theirs.keys():
             by_seed = _averages(table, [of - theirs[seed] for seed, of in ours.items()])
-            return by_seed, paired_spread(by_seed)
+            return by_seed, seed_spreads(by_seed, ())
         against_theirs = _averages(table, [of - _mean(theirs) for of in ours.values()])
         against_ours = _averages(table, [_mean(ours) - of for of in theirs.values()])
-        spread = spread_of_two(against_theirs, against_ours)
-        return (against_theirs if len(ours) > 1 or len(theirs) == 1 else against_ours), spread
+        shown = against_theirs if len(ours) > 1 or len(theirs) == 1 else against_ours
+        return shown, seed_spreads(against_theirs, against_ours)
 
     def _table(self, benchmark: str, group: Group, language: str) -> ScoreTable | None:
         """The items of a benchmark, of one group and language where they are named; None without any."""
@@ -131,6 +135,15 @@ class ItemScores:
         """Seed to the scores `[N]` of its run."""
         runs = self._families[variant.family].runs
         return {run.seed: table.column((run.name, variant.connection, measure.metric)) for run in runs}
+
+
+def write_item_scores(runs: Sequence[RunEvidence], path: Path) -> int:
+    """Write the item scores of all runs, run by run in their order; returns how many rows there are."""
+    with written_in_batches(path, ItemScore) as stream:
+        for run in runs:
+            if run.item_scores is not None:
+                stream.write(run.item_scores)
+        return stream.rows
 
 
 def _kind(measure: Measure) -> tuple[str, Bounds | None]:

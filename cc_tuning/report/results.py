@@ -207,11 +207,10 @@ def _written_estimate(row: Mapping[str, Any]) -> Estimate:
 
 
 def _stacked(frames: Sequence[pl.DataFrame | None], columns: Sequence[str]) -> pl.DataFrame:
-    """All rows, sorted, with plain strings: enums of separate files need not be equal."""
+    """All rows, sorted, their texts as categories: enums of separate files need not be equal, and strings are large."""
     known = [frame for frame in frames if frame is not None]
     if not known:
-        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    enums = [pl.col(name).cast(pl.String) for name in ("connection", "benchmark")]
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.Categorical))
     keys = ["run", "connection", "benchmark", "metric", "language"]
-    frame = pl.concat([frame.with_columns(enums) for frame in known])
+    frame = pl.concat([frame.with_columns(pl.col(pl.String, pl.Enum).cast(pl.Categorical)) for frame in known])
     return frame.sort(*keys, *[name for name in ("item_id",) if name in columns])

@@ -82,8 +82,13 @@ def _measure(measure: Measure) -> str:
     return measure.benchmark if measure.metric == "accuracy" else f"{measure.benchmark} {metric_label(measure.metric)}"
 
 
+def decimals_of(measure: Measure) -> int:
+    """How many decimals its figures have."""
+    return _UNITS[unit_of(measure.metric)][1]
+
+
 def _figure(value: float, comparison: Comparison) -> str:
-    return f"{value:,.{_UNITS[unit_of(comparison.measure.metric)][1]}f}"
+    return f"{value:,.{decimals_of(comparison.measure)}f}"
 
 
 def _amount(value: float, comparison: Comparison) -> str:

@@ -18,10 +18,15 @@ TABLE = Table(
     "Made",
     ["method", "score", "score", "kept"],
     [
-        [Cell("A", "with\nmatrix"), numeric("52.1", "[50.0, 54.0]", value=52.123, bounds=(50.0, 54.0)), numeric("–"), Cell("3")],
+        [
+            Cell("A", "with\nmatrix"),
+            numeric("52.1", "[50.0, 54.0]", value=52.123, bounds=(50.0, 54.0)),
+            numeric("–"),
+            Cell("3"),
+        ],
         [Cell("B"), numeric("–"), numeric("▲ +1.0", value=1.0), Cell("many")],
     ],
-)  # fmt: skip
+)
 COMMANDS = {
     "textbackslash{}": "\\", "textasciitilde{}": "~", "textasciicircum{}": "^", "textless{}": "<", "textgreater{}": ">",
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the page does in a browser: columns sort by click and by key, filters hide, and nothing is wider than the window."""
+"""What the page does in a browser: columns sort by click and by key, filters hide, and everything fits the window."""
 
 from collections.abc import Iterator
 from pathlib import Path

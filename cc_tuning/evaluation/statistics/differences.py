@@ -1,5 +1,6 @@
 """Differences of two runs on the same items: the mean, its interval, its p value, and what could have been shown."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -7,10 +8,9 @@ import numpy as np
 import polars as pl
 
 from cc_tuning.errors import EvaluationFailed
-from cc_tuning.evaluation.statistics.distributions import student_quantile, student_tails
 from cc_tuning.evaluation.statistics.intervals import DEFAULTS, Bounds, Interval, Settings, difference_intervals
-from cc_tuning.evaluation.statistics.seeds import Spread
-from cc_tuning.evaluation.statistics.significance import difference_p, smallest_showable
+from cc_tuning.evaluation.statistics.seeds import Spread, joint_margin, joint_p
+from cc_tuning.evaluation.statistics.significance import POWER, difference_p
 from cc_tuning.evaluation.statistics.units import Cells, Floats, average_sample, sorted_cells
 
 PERCENT: Bounds = (0.0, 100.0)
@@ -22,10 +22,8 @@ class Difference(Interval):
 
     p: float
     """Two-sided."""
-    error: float
-    """The standard error."""
-    degrees: int
-    """Degrees of freedom of the error."""
+    spreads: tuple[Spread, ...]
+    """Over items, and then over the seeds of both sides where there are several."""
     items: int
     """(language, item) cells compared."""
     languages: int
@@ -35,25 +33,26 @@ class Difference(Interval):
     """Cells that only one of the two has; they are left out."""
 
     def smallest_showable(self, confidence: float) -> float:
-        """The smallest true difference that would have been told from none four times out of five."""
-        return smallest_showable(self.error, self.degrees, confidence)
+        """The smallest true difference that would have been told from none four times out of five.
 
-    def over_seeds(self, spread: Spread | None, confidence: float, largest: float = np.inf) -> "Difference":
-        """The same difference counting other seeds too; `spread` is how far the seeds lie apart.
-
-        error² = error_items² + error_seeds², with the degrees of freedom of Satterthwaite (1946) rounded down; the
-        interval is widened around the mean in the proportion of t · error, and the p value is the larger of that of
-        the items and that of Student's t.
+        (t_{1−α/2} + t_{0.8}) · error   (Bloom 1995), or the sum of the joint margins with these quantiles.
         """
-        if spread is None:
+        return joint_margin(self.spreads, confidence) + joint_margin(self.spreads, 2 * POWER - 1)
+
+    def over_seeds(self, spreads: Sequence[Spread], confidence: float, largest: float = math.inf) -> "Difference":
+        """The same difference counting other seeds too; `spreads` are those of `seed_spreads`.
+
+        Each side of the interval is widened to √(margin_items² + margin_seeds²); the p value is the larger of that of
+        the items and that of both.
+        """
+        if not spreads:
             return self
-        error, degrees = spread.added_to(self.error, self.degrees)
-        before, after = (
-            student_quantile(confidence, at) * of for at, of in ((self.degrees, self.error), (degrees, error))
-        )
-        low, high = (self.value + max(after / before, 1.0) * (bound - self.value) for bound in (self.low, self.high))
-        p = max(self.p, student_tails(self.value / error, degrees))
-        return replace(self, low=max(low, -largest), high=min(high, largest), p=p, error=error, degrees=degrees)
+        wider = joint_margin(spreads, confidence)
+        low = self.value - math.hypot(self.value - self.low, wider)
+        high = self.value + math.hypot(self.high - self.value, wider)
+        together = (*self.spreads, *spreads)
+        p = max(self.p, joint_p(self.value, together))
+        return replace(self, low=max(low, -largest), high=min(high, largest), p=p, spreads=together)
 
 
 def paired_difference(
@@ -115,7 +114,7 @@ def differences_of(
             p=difference_p(
                 sample.parts[:, at], float(sample.error[at]), max(int(units[at]) - 1, 1), is_right_or_wrong=binary[at]
             ),
-            error=float(errors[at]), degrees=max(int(units[at]) - 1, 1), items=int(sample.cells[at]),
+            spreads=(Spread(float(errors[at]), max(int(units[at]) - 1, 1)),), items=int(sample.cells[at]),
             languages=int(sample.languages[at]),
             units=int(units[at]), unmatched=int(unmatched[at]),
         )

@@ -1,50 +1,58 @@
 """Several seeds of one training: how far they lie apart, and what that adds to what other items would change.
 
-Items and seeds are two samples that cross: every seed answers every item. The variance of the mean over both is at
-most the sum of the variance over items of the scores averaged over seeds, and of the variance over seeds of the scores
+Items and seeds are two samples that cross: every seed answers every item. The variance of the mean over both is at most
+the sum of the variance over items of the scores averaged over seeds, and of the variance over seeds of the scores
 averaged over items; the sum counts their interaction twice, so it is on the safe side (Cameron, Gelbach and Miller
-2011, who subtract it; Bouthillier et al. 2021 on why seeds belong into a comparison).
+2011, who subtract it; Bouthillier et al. 2021 on why seeds belong into a comparison). As seeds are few, each of the two
+keeps its own quantile of Student's t, and the margins are added as squares (Zou and Donner 2008):
+
+margin² = (t_{G−1} e_items)² + (t_{S−1} s / √S)²
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import variance
 
-import numpy as np
+from cc_tuning.evaluation.statistics.distributions import student_quantile
+
+_HALVINGS = 60
 
 
 @dataclass(frozen=True)
 class Spread:
-    """The standard error of a mean over seeds with its degrees of freedom."""
+    """The standard error of a mean, over items or over seeds, with its degrees of freedom."""
 
     error: float
-    degrees: float
+    degrees: int
 
-    def added_to(self, error: float, degrees: float) -> tuple[float, int]:
-        """An error with this one beside it, √(e² + s²), and its degrees of freedom, rounded down.
-
-        ν = (e² + s²)² / (e⁴/ν_e + s⁴/ν_s)   (Satterthwaite 1946)
-        """
-        together = error**2 + self.error**2
-        if not together:
-            return 0.0, max(1, int(degrees))
-        freedom = together**2 / (error**4 / degrees + self.error**4 / self.degrees)
-        return float(np.sqrt(together)), max(1, int(freedom + 1e-9))
+    def margin(self, confidence: float) -> float:
+        """Half the width of its interval."""
+        return student_quantile(confidence, self.degrees) * self.error if self.error else 0.0
 
 
-def paired_spread(differences: Sequence[float]) -> Spread | None:
-    """The spread of a difference that was taken seed by seed; None for one seed."""
-    count = len(differences)
-    return Spread(float(np.sqrt(variance(differences) / count)), count - 1) if count > 1 else None
+def seed_spreads(ours: Sequence[float], theirs: Sequence[float]) -> tuple[Spread, ...]:
+    """What other seeds of either side would change in a difference of two means over seeds.
 
-
-def spread_of_two(ours: Sequence[float], theirs: Sequence[float]) -> Spread | None:
-    """The spread of a difference of two means over other seeds each (Welch 1947).
-
-    A side with one seed adds nothing: how far its seeds would lie apart is not known. None where both are such.
+    A side with one seed adds nothing: how far its seeds would lie apart is not known.
     """
-    sides = [side for side in map(paired_spread, (ours, theirs)) if side]
-    if len(sides) < 2:
-        return sides[0] if sides else None
-    error, degrees = sides[0].added_to(sides[1].error, sides[1].degrees)
-    return Spread(error, degrees)
+    return tuple(
+        Spread(math.sqrt(variance(side) / len(side)), len(side) - 1) for side in (ours, theirs) if len(side) > 1
+    )
+
+
+def joint_margin(spreads: Sequence[Spread], confidence: float) -> float:
+    """Half the width of the interval that counts all of them: the root of the sum of their squared margins."""
+    return math.hypot(*(spread.margin(confidence) for spread in spreads))
+
+
+def joint_p(value: float, spreads: Sequence[Spread]) -> float:
+    """The p value of a mean with these spreads: one minus the confidence at which `joint_margin` reaches it."""
+    if joint_margin(spreads, 0.0) == joint_margin(spreads, 0.5):
+        return 1.0 if not value else 0.0  # nothing spreads
+    low, high = 0.0, 1.0  # of p
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        is_reached = joint_margin(spreads, 1 - middle) <= abs(value)
+        low, high = (low, middle) if is_reached else (middle, high)
+    return high

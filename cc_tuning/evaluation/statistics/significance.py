@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cc_tuning.evaluation.statistics.distributions import normal_tails, student_quantile, student_tails
+from cc_tuning.evaluation.statistics.distributions import normal_tails, student_tails
 from cc_tuning.evaluation.statistics.units import Floats
 
 POWER = 0.8
@@ -79,14 +79,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
         adjusted[place] = highest
     return adjusted
-
-
-def smallest_showable(error: float, degrees: int, confidence: float) -> float:
-    """The smallest true difference that is told from none with a probability of 80 %.
-
-    (t_{1−α/2} + t_{0.8}) · error   (Bloom 1995), with Student's t quantiles of `degrees` degrees of freedom.
-    """
-    return (student_quantile(confidence, degrees) + student_quantile(2 * POWER - 1, degrees)) * error
 
 
 def _mid_p_of_binomial(positive: int, count: int) -> float:

@@ -49,6 +49,8 @@ class Sample:
     """`[G, M]`: what each unit brings to the mean; sums to `value`."""
     deviations: Floats
     """`[G, M]`: how the mean moves when a unit is drawn once more; sums to 0."""
+    squares: Floats
+    """`[M]`: the same mean of the squared scores of single items."""
     cells: Floats
     """`[M]`: how many items are behind each mean."""
     languages: Floats
@@ -71,6 +73,17 @@ class Sample:
         return 1 / np.square(self.shares).sum(axis=0)
 
     @property
+    def equal_items(self) -> Floats:
+        """`[M]`: how many independent items would tell as much: the variance of single items / error².
+
+        That is the number of items over the design effect (Kish 1965); at least the number of equal units, at most that
+        of the items.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            items = np.where(self.error > 0, (self.squares - self.value**2) / self.error**2, 0.0)
+        return np.clip(items, self.equal_units, np.maximum(self.cells, self.equal_units))
+
+    @property
     def error(self) -> Floats:
         """`[M]`: the standard error, √(G/(G − 1) Σ deviation²); 0 where there is one unit."""
         units = self.units
@@ -81,8 +94,8 @@ class Sample:
         """Some of the M measurements."""
         at = list(places)
         return Sample(
-            self.value[at], self.shares[:, at], self.parts[:, at], self.deviations[:, at], self.cells[at],
-            self.languages[at],
+            self.value[at], self.shares[:, at], self.parts[:, at], self.deviations[:, at], self.squares[at],
+            self.cells[at], self.languages[at],
         )  # fmt: skip
 
 
@@ -114,7 +127,8 @@ def language_sample(values: Floats, cells: Cells, language: int) -> Sample:
         shares = _sums(found / counts, rows, cells)
         parts = _sums(np.where(found, held / counts, 0.0), rows, cells)
         deviations = _sums(np.where(found, (held - means) / counts, 0.0), rows, cells)
-    return Sample(means, shares, parts, deviations, counts, (counts > 0).astype(np.float64))
+        squares = np.nansum(held**2, axis=0) / counts
+    return Sample(means, shares, parts, deviations, squares, counts, (counts > 0).astype(np.float64))
 
 
 def average_sample(values: Floats, cells: Cells) -> Sample:
@@ -130,6 +144,7 @@ def average_sample(values: Floats, cells: Cells) -> Sample:
     with np.errstate(invalid="ignore", divide="ignore"):
         return Sample(
             averaged("value"), averaged("shares"), averaged("parts"), averaged("deviations"),
+            averaged("squares"),
             np.sum([sample.cells for sample in found], axis=0), languages.astype(np.float64),
         )  # fmt: skip
 
