@@ -6,27 +6,19 @@ from functools import cache, cached_property
 import polars as pl
 
 from cc_tuning.document.blocks import MISSING, Cell, Tone, number, numeric
-from cc_tuning.evaluation.benchmark import METRICS
 from cc_tuning.report.config import Family
 from cc_tuning.report.effects import Gain, Share, gain_of, share_of
-from cc_tuning.report.names import AVERAGE, OFF, PARALLEL, TRANSFORM
+from cc_tuning.report.names import AVERAGE, CONTROLS, DECIMALS, OFF, PARALLEL, TRANSFORM, UNIT_LABELS, metric_named
 from cc_tuning.report.results import Results
 from cc_tuning.report.scores import Measure, Variant
 
-CONSTANT, OTHER, IDENTITY = "constant", "other", "identity"
-MODES = {
-    PARALLEL: "real English prompt",
-    TRANSFORM: "Transform Matrix",
-    OTHER: "another item's English prompt",
-    CONSTANT: "constant vector",
-    IDENTITY: "its own activation",
-}
-"""What may be added at the connection position, as the page calls it; `off` adds nothing and is what they are held
+CONSTANT, OTHER, IDENTITY = CONTROLS
+MODES = (PARALLEL, TRANSFORM, OTHER, CONSTANT, IDENTITY)
+"""What may be added at the connection position, the upper reference first; `off` adds nothing and is what they are held
 against."""
 GOLD_NLL = "gold_nll"
 
 _ARROWS: dict[Tone, str] = {"better": "▲\u00a0", "worse": "▼\u00a0", "": ""}
-_UNITS = {"percent": "points", "nats_per_token": "nats per token", "bits_per_byte": "bits per byte"}
 
 
 class ConnectionModes:
@@ -103,12 +95,8 @@ def _pair(family: Family, mode: str, over: str) -> tuple[Variant, Variant]:
 
 def unit_of(measure: Measure) -> str:
     """What its gains are counted in, in words."""
-    return _UNITS[METRICS[measure.metric].unit] if measure.metric in METRICS else "points"
-
-
-def decimals_of(measure: Measure) -> int:
-    """Decimals of its gains: tenths of a point, thousandths of a nat or bit."""
-    return 1 if unit_of(measure) == "points" else 3
+    unit = metric_named(measure.metric).unit
+    return "points" if unit == "percent" else UNIT_LABELS[unit]
 
 
 def gain_cell(gain: Gain | None, measure: Measure) -> Cell:
@@ -116,12 +104,13 @@ def gain_cell(gain: Gain | None, measure: Measure) -> Cell:
     if gain is None:
         return numeric(MISSING)
     tone: Tone = "" if gain.verdict == "undecided" else gain.verdict
-    return numeric(_ARROWS[tone] + signed(gain.value, measure), f"[{interval(gain, measure)}]", tone=tone)
+    text = _ARROWS[tone] + signed(gain.value, measure)
+    return numeric(text, f"[{interval(gain, measure)}]", tone, gain.value, (gain.low, gain.high))
 
 
 def signed(value: float, measure: Measure) -> str:
-    """A gain with its sign."""
-    return number(value, decimals_of(measure), "+")
+    """A gain with its sign, in tenths of a point or thousandths of a nat or bit."""
+    return number(value, DECIMALS[metric_named(measure.metric).unit], "+")
 
 
 def interval(gain: Gain, measure: Measure) -> str:

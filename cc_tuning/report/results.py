@@ -87,8 +87,7 @@ class Results:
 
     def languages(self, measure: Measure) -> tuple[str, ...]:
         """The languages of a measure: English first, then by code."""
-        found = {language for _, _, m, language in self._scores if m == measure and language != AVERAGE}
-        return tuple(sorted(found, key=lambda language: (language != "en", language)))
+        return self._languages.get(measure, ())
 
     def run_score(self, run: str, connection: str, measure: Measure, language: str = AVERAGE) -> Estimate | None:
         """The score of one run as the evaluation stage wrote it; None when it was not measured."""
@@ -108,8 +107,24 @@ class Results:
     def coverage(self, variant: Variant, measure: Measure) -> tuple[int, int]:
         """Items behind a variant's average, and the most behind any run's."""
         own = self.score(variant, measure)
-        most = max(e.items for (_, _, m, language), e in self._scores.items() if m == measure and language == AVERAGE)
-        return (own.items if own else 0), most
+        return (own.items if own else 0), self._most_items[measure]
+
+    @cached_property
+    def _languages(self) -> dict[Measure, tuple[str, ...]]:
+        # Looked up for every row of every table, so read out of the scores once.
+        found: dict[Measure, set[str]] = {}
+        for _, _, measure, language in self._scores:
+            if language != AVERAGE:
+                found.setdefault(measure, set()).add(language)
+        return {at: tuple(sorted(of, key=lambda language: (language != "en", language))) for at, of in found.items()}
+
+    @cached_property
+    def _most_items(self) -> dict[Measure, int]:
+        most: dict[Measure, int] = {}
+        for (_, _, measure, language), estimate in self._scores.items():
+            if language == AVERAGE:
+                most[measure] = max(most.get(measure, 0), estimate.items)
+        return most
 
     def baseline_of(self, variant: Variant) -> Variant | None:
         """What a variant is held against; None for a family without a baseline.
@@ -192,11 +207,10 @@ def _written_estimate(row: Mapping[str, Any]) -> Estimate:
 
 
 def _stacked(frames: Sequence[pl.DataFrame | None], columns: Sequence[str]) -> pl.DataFrame:
-    """All rows, sorted, with plain strings: enums of separate files need not be equal."""
+    """All rows, sorted, their texts as categories: enums of separate files need not be equal, and strings are large."""
     known = [frame for frame in frames if frame is not None]
     if not known:
-        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    enums = [pl.col(name).cast(pl.String) for name in ("connection", "benchmark")]
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.Categorical))
     keys = ["run", "connection", "benchmark", "metric", "language"]
-    frame = pl.concat([frame.with_columns(enums) for frame in known])
+    frame = pl.concat([frame.with_columns(pl.col(pl.String, pl.Enum).cast(pl.Categorical)) for frame in known])
     return frame.sort(*keys, *[name for name in ("item_id",) if name in columns])

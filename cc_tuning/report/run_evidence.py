@@ -139,7 +139,7 @@ def read_run(run: ReportedRun, inputs: Mapping[str, Location]) -> RunEvidence:
     transform = inputs.get(f"transform/{run.name}")
     return RunEvidence(
         run=run,
-        item_scores=read_parquet(evaluation.path / ITEM_SCORES, ItemScore) if evaluation else None,
+        item_scores=_read_item_scores(evaluation.path / ITEM_SCORES) if evaluation else None,
         scores=read_parquet(evaluation.path / SCORES, Score) if evaluation else None,
         predictions=read_parquet(evaluation.path / PREDICTIONS, Prediction) if evaluation else None,
         training=_read_training(training.path / METRICS) if training else None,
@@ -154,6 +154,11 @@ def summed_choices(logs: Sequence[TrainingLog]) -> TrainingLog:
     counts = [dict(zip(log.steps, log.layer_counts, strict=True)) for log in logs]
     sums = [np.sum([of_run[step] for of_run in counts], axis=0).tolist() for step in shared]
     return TrainingLog(shared, (), layer_counts=sums)
+
+
+def _read_item_scores(path: Path) -> pl.DataFrame:
+    """ItemScore rows whose texts are categories: millions of rows that repeat a few thousand names."""
+    return read_parquet(path, ItemScore).with_columns(pl.col(pl.String, pl.Enum).cast(pl.Categorical))
 
 
 def _read_training(path: Path) -> TrainingLog:

@@ -56,5 +56,12 @@ def evidence_of(
     )
     results = Results(config.families, found, Bootstrap(samples, 0.95, 0))
     return Evidence(
-        config=config, runs=found, results=results, stages=tuple(stages), items=None, data=DataCounts(), pairs=()
+        config=config,
+        runs=found,
+        results=results,
+        stages=tuple(stages),
+        items=None,
+        answers=None,
+        data=DataCounts(),
+        pairs=(),
     )

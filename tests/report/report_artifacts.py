@@ -56,6 +56,10 @@ class World:
     """Runs whose pairs were chosen and translated for them alone."""
     draws: Mapping[str, str] = field(default_factory=dict)
     """By the name of a run, the name whose made-up scores it has; its own where it is not named."""
+    shares: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """By name and benchmark, the share of items that are right; half of them where it is not named."""
+    likelihoods: bool = False
+    """Whether items have the likelihood of their gold answer."""
 
 
 def made_world(store: ArtifactStore, world: World) -> dict[str, ArtifactRef]:
@@ -124,8 +128,11 @@ def score_rows(run: ReportedRun, world: World) -> pl.DataFrame:
     for connection in _connections(run):
         for item in _answered(connection, world):
             lot = random.Random(f"{world.seed} {drawn} {connection} {item['language']} {item['item_id']}")
-            for metric in METRICS.get(item["benchmark"], ("accuracy",)):
-                value = round(lot.uniform(0, 100), 3) if metric != "accuracy" else 100.0 * (lot.random() < 0.5)
+            share = world.shares.get((drawn, item["benchmark"]), 0.5)
+            metrics = METRICS.get(item["benchmark"], ("accuracy",))
+            for metric in (*metrics, *(("gold_nll",) if world.likelihoods else ())):
+                value = round(lot.uniform(0, 100), 3) if metric != "accuracy" else 100.0 * (lot.random() < share)
+                value = value / 20 if metric == "gold_nll" else value
                 key = {name: item[name] for name in ("benchmark", "language", "item_id", "group", "cluster")}
                 rows.append({"run": run.name, "connection": connection, "metric": metric, "value": value, **key})
     return pl.DataFrame(rows, schema_overrides={"group": pl.String, "cluster": pl.String})
@@ -134,10 +141,15 @@ def score_rows(run: ReportedRun, world: World) -> pl.DataFrame:
 def mean_rows(item_scores: pl.DataFrame) -> pl.DataFrame:
     """Score rows: mean over items per language, mean over languages as `avg`; intervals are a fixed margin here."""
     keys = ["run", "connection", "benchmark", "metric"]
-    by_language = item_scores.group_by(*keys, "language").agg(
-        items=pl.len().cast(pl.Int64), value=pl.col("value").mean()
+    # In one order, or sums would differ in their last bits from call to call.
+    by_language = (
+        item_scores.group_by(*keys, "language", maintain_order=True)
+        .agg(items=pl.len().cast(pl.Int64), value=pl.col("value").mean())
+        .sort(*keys, "language")
     )
-    average = by_language.group_by(keys).agg(pl.col("items").sum(), pl.col("value").mean(), language=pl.lit("avg"))
+    average = by_language.group_by(keys, maintain_order=True).agg(
+        pl.col("items").sum(), pl.col("value").mean(), language=pl.lit("avg")
+    )
     frame = pl.concat([by_language, average.select(by_language.columns)]).sort(*keys, "language")
     low, high = (pl.col("value") - 5).clip(0, 100), (pl.col("value") + 5).clip(0, 100)
     return frame.with_columns(ci_low=low, ci_high=high)

@@ -56,7 +56,7 @@ def test_every_kind_has_its_gain_over_the_connection_off() -> None:
     found = tables(connection_part(evidence(NLL)))
     likelihood = {row[0].split("|")[1]: row[1] for row in found["gains-likelihood"][1:]}
     assert list(likelihood) == [
-        "real English prompt", "Transform Matrix", "another item's English prompt", "constant vector",
+        "real English prompt", "Transform Matrix", "another English prompt", "constant vector",
     ]  # fmt: skip
     means = {mode: sum(OFF[key] - NLL[mode][key] for key in OFF) / len(OFF) for mode in NLL}
     assert likelihood["Transform Matrix"].startswith(f"▲\u00a0+{means['transform']:.3f}|[+0.")

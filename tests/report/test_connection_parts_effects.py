@@ -63,14 +63,14 @@ def test_gain_of_an_accuracy_is_positive_where_it_rises() -> None:
 
 def test_interval_is_that_of_the_slow_bootstrap_of_the_differences() -> None:
     off, on = drawn_scores(3.0), drawn_scores(2.7, seed=1)
-    items: dict[str, dict[str, float]] = {}
+    items: dict[str, list[tuple[str, float]]] = {}
     for (language, item), value in off.items():
-        items.setdefault(item, {})[language] = value - on[language, item]
-    value, low, high = slow_interval(items, 4000, 0.95, seed=1)
+        items.setdefault(item, []).append((language, value - on[language, item]))
+    value, low, high = slow_interval(items, 4000, 0.025, seed=1)
     gain = gain_in(modes_of({"off": off, "transform": on}), "transform")
     assert gain.value == pytest.approx(value)
-    # two intervals with other draws differ by a few hundredths of their width
-    assert (gain.low, gain.high) == pytest.approx((low, high), abs=0.08 * (high - low))
+    # intervals with other draws, and with a margin for few units, differ by hundredths of their width
+    assert (gain.low, gain.high) == pytest.approx((low, high), abs=0.1 * (high - low))
 
 
 def test_a_kind_that_was_not_measured_has_no_gain() -> None:

@@ -15,17 +15,22 @@ from cc_tuning.report.parts.connection import connection_part
 from cc_tuning.report.parts.controls import control_part
 from cc_tuning.report.parts.costs import cost_part
 from cc_tuning.report.parts.embeddings import embedding_part
+from cc_tuning.report.parts.explorer import explorer_part
 from cc_tuning.report.parts.paper import paper_part
 from cc_tuning.report.parts.records import data_part, making_part, rows_part
-from cc_tuning.report.parts.results import results_part
+from cc_tuning.report.parts.results import measures_part, results_part, runs_part
 from cc_tuning.report.parts.samples import sample_part
+from cc_tuning.report.parts.summary import summary_part
 from cc_tuning.report.parts.training import training_part
 from cc_tuning.report.parts.transform import transform_part
 
 Part = Callable[[Evidence], Section | None]
 
 PARTS: tuple[Part, ...] = (
+    summary_part,
+    runs_part,
     results_part,
+    measures_part,
     seed_part,
     group_part,
     connection_part,
@@ -38,6 +43,7 @@ PARTS: tuple[Part, ...] = (
     training_part,
     chosen_layer_part,
     cost_part,
+    explorer_part,
     sample_part,
     data_part,
     rows_part,

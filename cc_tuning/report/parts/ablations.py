@@ -14,7 +14,7 @@ from cc_tuning.report.cells import measure_title
 from cc_tuning.report.connection_modes import MODES, ConnectionModes, gain_cell
 from cc_tuning.report.effects import Gain, gain_of
 from cc_tuning.report.evidence import Evidence
-from cc_tuning.report.names import TRANSFORM, listed
+from cc_tuning.report.names import CONNECTION_LABELS, TRANSFORM, listed
 from cc_tuning.report.results import Results
 from cc_tuning.report.scores import Measure, Variant
 from cc_tuning.report.trained_runs import Ablation, ablations
@@ -70,7 +70,7 @@ def _table(key: str, results: Results, ablation: Ablation, mode: str, measures: 
         gains = _gains(results, ablation, value, mode, measures)
         named = Cell(f"{ablation.label(chosen)} − {ablation.label(value)}", ablation.families[value].label)
         rows.append([named, *(gain_cell(gains.get(at), at) for at in measures)])
-    note = f"With the {MODES[mode]}, paired by item; positive where the first is better, also by gold NLL."
+    note = f"With the {CONNECTION_LABELS[mode]}, paired by item; positive where the first is better, also by gold NLL."
     title = f"{_TITLES[ablation.setting]}: differences"
     return Table(key, title, ["difference", *map(measure_title, measures)], rows, note)
 

@@ -22,7 +22,7 @@ from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.report.config import Family
 from cc_tuning.report.connection_modes import MODES
 from cc_tuning.report.evidence import Evidence
-from cc_tuning.report.names import PARALLEL, TRANSFORM, benchmark_place, html_key, listed
+from cc_tuning.report.names import CONNECTION_LABELS, PARALLEL, TRANSFORM, benchmark_place, html_key, listed
 from cc_tuning.report.published import PAPER, published_model
 
 Shares = NDArray[np.float64]
@@ -111,7 +111,7 @@ def _sentences(choices: _Choices) -> Iterator[str]:
                 f"layer {most + 1} for {shares[most]:.0%} of the prompts in {kind} ({listed(benchmarks)}), spread over "
                 f"{number(effective_layers(shares), 1)} of {choices.layers} layers"
             )
-    yield f"{label} with the {MODES[mode]} most often chooses {'; '.join(parts)}."
+    yield f"{label} with the {CONNECTION_LABELS[mode]} most often chooses {'; '.join(parts)}."
     if {TRANSFORM, PARALLEL} <= set(choices.modes):
         same, prompts = agreement(choices.rows)
         if prompts:
@@ -137,7 +137,7 @@ def agreement(rows: pl.DataFrame) -> tuple[int, int]:
 
 def _mode_figure(choices: _Choices) -> Figure:
     """Share of prompts for which each layer was chosen, by kind of connection."""
-    found = {MODES[mode]: choices.shares(mode) for mode in choices.modes}
+    found = {CONNECTION_LABELS[mode]: choices.shares(mode) for mode in choices.modes}
     key, label = f"chosen-{html_key(choices.family)}", choices.family.label
 
     def draw(axes: Axes) -> None:
@@ -178,6 +178,8 @@ def _benchmark_figure(choices: _Choices) -> Figure:
         f"{benchmark} layer {int(of.argmax()) + 1} ({of.max():.0%})"
         for benchmark, of in zip(choices.benchmarks, shares, strict=True)
     )
-    alternative = f"Heat map of the layer chosen by {label} with the {MODES[mode]}, by benchmark; most often {words}."
+    alternative = (
+        f"Heat map of the layer chosen by {label} with the {CONNECTION_LABELS[mode]}, by benchmark; most often {words}."
+    )
     svg = draw_svg(key, draw, height=1.2 + 0.3 * len(choices.benchmarks))
     return Figure(key, f"Chosen layer by benchmark, {label}", alternative, svg)

@@ -10,16 +10,24 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 
 from cc_tuning.document.axes import add_legend, draw_svg, series_style
-from cc_tuning.document.blocks import MISSING, Cell, Figure, Section, Table, number, numeric
+from cc_tuning.document.blocks import MISSING, Cell, Figure, Section, Table, Tags, number, numeric
 from cc_tuning.document.svg import INK
-from cc_tuning.report.cells import measure_title
+from cc_tuning.report.cells import language_columns, language_tags, measure_title, variant_tags
 from cc_tuning.report.config import Family
-from cc_tuning.report.connection_modes import MODES, ConnectionModes, gain_cell, signed, unit_of
+from cc_tuning.report.connection_modes import (
+    CONSTANT,
+    IDENTITY,
+    OTHER,
+    ConnectionModes,
+    gain_cell,
+    signed,
+    unit_of,
+)
 from cc_tuning.report.effects import Gain
 from cc_tuning.report.evidence import Evidence
-from cc_tuning.report.names import AVERAGE, PARALLEL, TRANSFORM, html_key, language_label, listed
+from cc_tuning.report.names import AVERAGE, CONNECTION_LABELS, PARALLEL, TRANSFORM, html_key, listed
 from cc_tuning.report.published import PAPER, PARALLEL_MINUS_TRANSFORM, published, published_model
-from cc_tuning.report.scores import Measure
+from cc_tuning.report.scores import Measure, Variant
 
 _TEXT = (
     "The same checkpoint answers the same items with different things added at the connection position, or nothing. A "
@@ -27,6 +35,13 @@ _TEXT = (
     "the connection helps, also for a negative log-likelihood, which is better when it is lower. ▲ or ▼ marks a "
     "difference: its interval excludes zero and its p value, adjusted for the benchmarks of the table (Holm), is small."
 )
+_SUBJECTS = {
+    PARALLEL: "the real English prompt",
+    TRANSFORM: "the Transform Matrix",
+    OTHER: "another English prompt",
+    CONSTANT: "a constant vector",
+    IDENTITY: "the prompt's own activation",
+}
 _SHARE_NOTE = (
     "(Transform Matrix − off) / (real English prompt − off), with Fieller's interval; none where the gain of the real "
     "English prompt is not clear of zero, for then there is nothing to have a share of."
@@ -56,13 +71,18 @@ def connection_part(evidence: Evidence) -> Section | None:
 
 
 def _gain_table(modes: ConnectionModes, key: str, measures: Sequence[Measure]) -> Table:
+    named = [(family, mode) for family in modes.families for mode in _measured(modes, family, measures)]
     rows = [
-        [Cell(family.label, MODES[mode]), *(gain_cell(modes.gain(family, at, mode), at) for at in measures)]
-        for family in modes.families
-        for mode in _measured(modes, family, measures)
+        [Cell(family.label, CONNECTION_LABELS[mode]), *(gain_cell(modes.gain(family, at, mode), at) for at in measures)]
+        for family, mode in named
     ]
     title = f"Gain over the connection off, in {unit_of(measures[0])}"
-    return Table(f"gains-{key}", title, ["run", *map(measure_title, measures)], rows)
+    return Table(f"gains-{key}", title, ["run", *map(measure_title, measures)], rows, row_tags=_tags(named))
+
+
+def _tags(named: Sequence[tuple[Family, str]]) -> list[Tags]:
+    """What the page's filters hide rows by."""
+    return [variant_tags(Variant(family.name, mode)) for family, mode in named]
 
 
 def _measured(modes: ConnectionModes, family: Family, measures: Sequence[Measure]) -> list[str]:
@@ -71,18 +91,20 @@ def _measured(modes: ConnectionModes, family: Family, measures: Sequence[Measure
 
 
 def _language_table(modes: ConnectionModes, measure: Measure) -> Table:
-    languages = (*modes.languages(measure), AVERAGE)
+    languages = modes.languages(measure)
+    named = [(family, mode) for family in modes.families for mode in _measured(modes, family, [measure])]
     rows = [
         [
-            Cell(family.label, MODES[mode]),
-            *(gain_cell(modes.gain(family, measure, mode, language=at), measure) for at in languages),
+            Cell(family.label, CONNECTION_LABELS[mode]),
+            *(gain_cell(modes.gain(family, measure, mode, language=at), measure) for at in (*languages, AVERAGE)),
         ]
-        for family in modes.families
-        for mode in _measured(modes, family, [measure])
+        for family, mode in named
     ]
-    columns = ["run", *map(language_label, languages[:-1]), "average"]
+    columns = ["run", *language_columns(languages), "average"]
     title = f"{measure_title(measure)}: gain by language, in {unit_of(measure)}"
-    return Table(f"gains-{measure.benchmark}-{measure.metric}".lower(), title, columns, rows, is_folded=True)
+    key = f"gains-{measure.benchmark}-{measure.metric}".lower()
+    tags = [*language_tags(languages), {}]
+    return Table(key, title, columns, rows, is_folded=True, row_tags=_tags(named), column_tags=tags)
 
 
 def _share_table(modes: ConnectionModes) -> Table | None:
@@ -103,7 +125,8 @@ def _share_cells(modes: ConnectionModes, family: Family, measure: Measure) -> li
     share = modes.share(family, measure)
     if share is None:
         return [*gains, numeric("undefined")]
-    return [*gains, numeric(f"{_percent(share.value)}", f"[{_percent(share.low)}, {_percent(share.high)}]")]
+    detail = f"[{_percent(share.low)}, {_percent(share.high)}]"
+    return [*gains, numeric(_percent(share.value), detail, value=share.value, bounds=(share.low, share.high))]
 
 
 def _paper_table(evidence: Evidence, modes: ConnectionModes) -> Table | None:
@@ -134,7 +157,7 @@ def _unsigned_cell(gain: Gain | None, measure: Measure) -> Cell:
     if gain is None:
         return numeric(MISSING)
     detail = f"signed [{signed(gain.low, measure)}, {signed(gain.high, measure)}]"
-    return numeric(number(abs(gain.value)), detail)
+    return numeric(number(abs(gain.value)), detail, value=abs(gain.value))
 
 
 def _sentences(modes: ConnectionModes, family: Family, measures: Sequence[Measure]) -> Iterator[str]:
@@ -144,7 +167,7 @@ def _sentences(modes: ConnectionModes, family: Family, measures: Sequence[Measur
     for mode in _measured(modes, family, measures):
         gains = [gain for at in measures if (gain := modes.gain(family, at, mode))]
         helps, hurts = (sum(gain.verdict == at for gain in gains) for at in ("better", "worse"))
-        parts.append(f"the {MODES[mode].removeprefix('its ')} {_verdict(helps, hurts, len(gains))}")
+        parts.append(f"{_SUBJECTS[mode]} {_verdict(helps, hurts, len(gains))}")
     if parts:
         yield f"{family.label} by {name}: {'; '.join(parts)}."
     shares = {at: share for at in measures if (share := modes.share(family, at))}
@@ -183,7 +206,7 @@ def _gain_figure(modes: ConnectionModes, key: str, family: Family, measures: Seq
             drawn = [(place + shift, gain) for place, gain in enumerate(gains) if gain]
             places, values = [place for place, _ in drawn], [gain.value for _, gain in drawn]
             ends = [[gain.value - gain.low for _, gain in drawn], [gain.high - gain.value for _, gain in drawn]]
-            axes.errorbar(values, places, xerr=ends, label=MODES[mode], elinewidth=1.2, **style)
+            axes.errorbar(values, places, xerr=ends, label=CONNECTION_LABELS[mode], elinewidth=1.2, **style)
         axes.axvline(0, color=INK, linewidth=0.8)
         axes.set_yticks(range(len(measures)), [measure_title(at) for at in measures])
         axes.set_ylim(len(measures) - 0.5, -0.5)
@@ -192,7 +215,7 @@ def _gain_figure(modes: ConnectionModes, key: str, family: Family, measures: Seq
         add_legend(axes)
 
     words = [
-        f"{MODES[mode]} on {at.benchmark} {signed(gain.value, at)}"
+        f"{CONNECTION_LABELS[mode]} on {at.benchmark} {signed(gain.value, at)}"
         for mode, gains in found.items()
         for at, gain in zip(measures, gains, strict=True)
         if gain

@@ -14,7 +14,6 @@ from cc_tuning.report.config import Family
 from cc_tuning.report.connection_modes import (
     CONSTANT,
     IDENTITY,
-    MODES,
     OTHER,
     ConnectionModes,
     gain_cell,
@@ -24,7 +23,7 @@ from cc_tuning.report.connection_modes import (
 )
 from cc_tuning.report.effects import Gain
 from cc_tuning.report.evidence import Evidence
-from cc_tuning.report.names import OFF, PARALLEL, TRANSFORM, listed
+from cc_tuning.report.names import CONNECTION_LABELS, OFF, PARALLEL, TRANSFORM, listed
 from cc_tuning.report.scores import Measure
 
 _TEXT = (
@@ -46,11 +45,12 @@ def control_part(evidence: Evidence) -> Section | None:
     families = [family for family in modes.families if set(modes.of(family)) & set(_CONTROLS)]
     if not families or not modes.likelihood_measures:
         return None
-    columns = [
-        "run", *(MODES[mode] for mode in (PARALLEL, TRANSFORM, *_CONTROLS)), "content", "matrix − constant", "reading",
-    ]  # fmt: skip
-    rows = [_row(modes, family, measure) for family in families for measure in modes.likelihood_measures]
-    table = Table("controls", "The connection beside its controls", columns, rows, _NOTE)
+    kinds = [CONNECTION_LABELS[mode] for mode in (PARALLEL, TRANSFORM, *_CONTROLS)]
+    columns = ["run", *kinds, "content", "matrix − constant", "reading"]
+    named = [(family, measure) for family in families for measure in modes.likelihood_measures]
+    rows = [_row(modes, family, measure) for family, measure in named]
+    tags = [{"run": family.name} for family, _ in named]
+    table = Table("controls", "The connection beside its controls", columns, rows, _NOTE, row_tags=tags)
     sentences = [sentence for family in families for sentence in _sentences(modes, family)]
     return Section("controls", "Content or bias", [_TEXT, *sentences], [table])
 

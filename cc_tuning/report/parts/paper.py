@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from cc_tuning.document.blocks import MISSING, Cell, Section, Table, number, numeric
-from cc_tuning.report.cells import measure_title
+from cc_tuning.report.cells import difference_cell, measure_title, score_cell
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import AVERAGE, OFF, TRANSFORM, language_label
 from cc_tuning.report.published import PAPER, Published, published, published_model
@@ -101,13 +101,15 @@ def _language_table(results: Results, cells: _Cells, measure: Measure) -> Table 
 
 def _two_rows(label: str, both: Sequence[_Both | None], notes: "_Notes") -> Iterator[list[Cell]]:
     yield [Cell(label, "ours"), *(_our_cell(at) for at in both)]
-    yield [Cell(label, "paper"), *(numeric(MISSING if at is None else notes.marked(at.paper)) for at in both)]
+    yield [Cell(label, "paper"), *(_paper_cell(at, notes) for at in both)]
+
+
+def _paper_cell(both: _Both | None, notes: "_Notes") -> Cell:
+    return numeric(notes.marked(both.paper), value=both.paper.value) if both else numeric(MISSING)
 
 
 def _our_cell(both: _Both | None) -> Cell:
-    if both is None:
-        return numeric(MISSING)
-    return numeric(number(both.ours.value, 1), f"[{number(both.ours.low, 1)}, {number(both.ours.high, 1)}]")
+    return score_cell(both.ours if both else None)
 
 
 def _difference_table(results: Results, model: str, measures: Sequence[Measure]) -> Table | None:
@@ -118,7 +120,7 @@ def _difference_table(results: Results, model: str, measures: Sequence[Measure])
         if any(pairs):
             family = results.family(variant.family)
             title = f"{family.label} − {results.family(family.baseline).label}"
-            rows.append([Cell(title, "ours"), *(_our_difference(at) for at in pairs)])
+            rows.append([Cell(title, "ours"), *(difference_cell(at[0] if at else None) for at in pairs)])
             printed = [numeric(number(at[1], 2, "+") if at else MISSING) for at in pairs]
             rows.append([Cell(title, "paper"), *printed])
     note = "The paper's are differences of its printed averages; it prints no intervals."
@@ -134,13 +136,6 @@ def _differences(results: Results, model: str, variant: Variant, measure: Measur
     if ours is None or method is None or baseline is None:
         return None
     return ours, method.value - baseline.value
-
-
-def _our_difference(pair: tuple[Comparison, float] | None) -> Cell:
-    if pair is None:
-        return numeric(MISSING)
-    ours = pair[0]
-    return numeric(number(ours.value, 1, "+"), f"[{number(ours.low, 1, '+')}, {number(ours.high, 1, '+')}]")
 
 
 def _agreement(cells: _Cells) -> Iterator[str]:
