@@ -73,7 +73,7 @@ def test_share_of_the_matrix_stands_with_its_interval_and_in_words() -> None:
     means = [sum(OFF[key] - NLL[mode][key] for key in OFF) for mode in ("transform", "parallel")]
     assert share == pytest.approx(100 * means[0] / means[1], abs=0.5)
     assert section is not None
-    assert any(f"the matrix reaches {share:.0f}\u00a0%" in sentence for sentence in section.paragraphs)
+    assert any(f"the matrix reaches {share:.0f}\u00a0% [" in sentence for sentence in section.paragraphs)
 
 
 def test_share_is_undefined_where_the_real_prompt_gains_nothing() -> None:

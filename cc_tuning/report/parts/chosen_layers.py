@@ -23,7 +23,7 @@ from cc_tuning.report.config import Family
 from cc_tuning.report.connection_modes import MODES
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import CONNECTION_LABELS, PARALLEL, TRANSFORM, benchmark_place, html_key, listed
-from cc_tuning.report.published import PAPER, published_model
+from cc_tuning.report.published import published_model
 
 Shares = NDArray[np.float64]
 
@@ -70,8 +70,8 @@ def chosen_layer_part(evidence: Evidence) -> Section | None:
     model = published_model(evidence.config.base_model)
     if model:
         sentences.append(
-            f"The paper ({PAPER}, Figure 8) has layer {_PAPERS_LAYER[model]} of {model} chosen most often for "
-            "understanding and for generation, and more different layers for generation."
+            f"In the paper's Figure 8 layer {_PAPERS_LAYER[model]} of {model} is chosen most often, for understanding "
+            "and for generation, and more different layers are for generation."
         )
     return Section("chosen-layer", "The chosen layer", sentences, figures)
 

@@ -173,11 +173,10 @@ def _sentences(modes: ConnectionModes, family: Family, measures: Sequence[Measur
     shares = {at: share for at in measures if (share := modes.share(family, at))}
     if shares and {TRANSFORM, PARALLEL} <= set(modes.of(family)):
         reached = [
-            f"{_percent(share.value)} [{_percent(share.low)}, {_percent(share.high)}] of the gain of the real English "
-            f"prompt on {at.benchmark}"
+            f"{_percent(share.value)} [{_percent(share.low)}, {_percent(share.high)}] on {at.benchmark}"
             for at, share in shares.items()
         ]
-        yield f"There the matrix reaches {listed(reached)}."
+        yield f"Of that gain of the real English prompt the matrix reaches {listed(reached)}."
 
 
 def _verdict(helps: int, hurts: int, benchmarks: int) -> str:
@@ -193,11 +192,16 @@ def _percent(share: float) -> str:
     return f"{number(100 * share, 0)}\u00a0%"
 
 
+def _short_titles(measures: Sequence[Measure]) -> list[str]:
+    """The benchmarks alone where all have one metric, which the axis names."""
+    return [at.benchmark if len({of.metric for of in measures}) == 1 else measure_title(at) for at in measures]
+
+
 def _gain_figure(modes: ConnectionModes, key: str, family: Family, measures: Sequence[Measure]) -> Figure:
     """A dot and an interval for each kind on each benchmark."""
     kinds = _measured(modes, family, measures)
     found = {mode: [modes.gain(family, at, mode) for at in measures] for mode in kinds}
-    height = 1.1 + 0.22 * len(measures) * max(len(kinds), 1)
+    height = 1.2 + 0.17 * len(measures) * max(len(kinds), 1)
 
     def draw(axes: Axes) -> None:
         for index, (mode, gains) in enumerate(found.items()):
@@ -208,7 +212,7 @@ def _gain_figure(modes: ConnectionModes, key: str, family: Family, measures: Seq
             ends = [[gain.value - gain.low for _, gain in drawn], [gain.high - gain.value for _, gain in drawn]]
             axes.errorbar(values, places, xerr=ends, label=CONNECTION_LABELS[mode], elinewidth=1.2, **style)
         axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_yticks(range(len(measures)), [measure_title(at) for at in measures])
+        axes.set_yticks(range(len(measures)), _short_titles(measures))
         axes.set_ylim(len(measures) - 0.5, -0.5)
         axes.grid(axis="y", visible=False)
         axes.set(xlabel=f"gain over the connection off, {unit_of(measures[0])}")

@@ -57,7 +57,8 @@ def cost_part(evidence: Evidence) -> Section | None:
     if answering:
         title = "Answering, in seconds per 1,000 requests"
         tables.append(_table("answer-time", title, answering, _ANSWER_NOTE))
-    sentences = [_TEXT, *_sentence("Training", training), *_sentence("Answering", answering)]
+    sentences = [_TEXT, *_sentence("Training", training)]
+    sentences += _sentence("A request, on average over all kinds of connection,", answering)
     return Section("costs", "Time with and without the connection", sentences, tables) if tables else None
 
 
@@ -125,7 +126,7 @@ def _sentence(work: str, ratios: Sequence[_Ratio]) -> list[str]:
         return []
     parts = [
         f"{number(at.value)} times as long for {at.family.label} as for {at.plain.label}"
-        + (f" (the paper: {number(at.paper)})" if at.paper is not None else "")
+        + (f" (the paper: {number(at.paper)})" if at.paper is not None and work == "Training" else "")
         for at in ratios
     ]
     return [f"{work} took {listed(parts)}."]

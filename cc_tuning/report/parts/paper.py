@@ -147,7 +147,7 @@ def _agreement(cells: _Cells) -> Iterator[str]:
         gaps = [at.ours.value - at.paper.value for at in both]
         inside = sum(at.is_inside for at in both)
         noted = sum(bool(at.paper.note) for at in both)
-        doubt = f" {noted} of the paper's carry a note." if noted else ""
+        doubt = f" Of the paper's, {noted} {'carries' if noted == 1 else 'carry'} a note." if noted else ""
         yield (
             f"Of {len(both)} {kind} in both, {inside} of the paper's lie inside our interval; ours are "
             f"{_side(fmean(gaps))} on average and {number(fmean(map(abs, gaps)), 1)} points away in size.{doubt}"
