@@ -70,10 +70,8 @@ def test_papers_layer_is_told_for_its_models_only() -> None:
         chosen_layer_part(evidence_of(runs_of("cc-tuning"), {}, model, predictions={"cc-tuning": CHOSEN}))
         for model in ("Qwen/Qwen2.5-7B", "miniature")
     ]
-    assert ["has layer 17 of Qwen2.5-7B" in " ".join(section.paragraphs) for section in told if section] == [
-        True,
-        False,
-    ]
+    texts = [" ".join(section.paragraphs) for section in told if section]
+    assert ["layer 17 of Qwen2.5-7B is chosen most often" in text for text in texts] == [True, False]
 
 
 def test_a_mean_over_layers_chooses_none() -> None:
