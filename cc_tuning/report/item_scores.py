@@ -42,7 +42,8 @@ class ItemScores:
     def __init__(self, item_scores: pl.DataFrame, families: Sequence[Family], bootstrap: Bootstrap) -> None:
         self._families = {family.name: family for family in families}
         self._settings = Settings(bootstrap.samples, bootstrap.confidence, bootstrap.seed)
-        self._by_benchmark = item_scores.partition_by("benchmark", as_dict=True)
+        self._item_scores = item_scores
+        self._benchmarks = frozenset(item_scores["benchmark"].unique().to_list())
         self._parts: dict[tuple[str, Group, str], ScoreTable] = {}
 
     def estimate(
@@ -120,10 +121,10 @@ class ItemScores:
         """The items of a benchmark, of one group and language where they are named; None without any."""
         key = (benchmark, group, language)
         if key not in self._parts:
-            if (benchmark,) not in self._by_benchmark:
+            if benchmark not in self._benchmarks:
                 return None
             if group is None and language == AVERAGE:
-                self._parts[key] = score_table(self._by_benchmark[(benchmark,)], _COLUMN)
+                self._parts[key] = score_table(self._item_scores.filter(pl.col("benchmark") == benchmark), _COLUMN)
             else:
                 whole = self._table(benchmark, None, AVERAGE)
                 assert whole is not None
