@@ -24,6 +24,7 @@ from cc_tuning.report.verdicts import verdict_of
 from data_contracts.parquet_stream import written_in_batches
 from data_contracts.schemas import ItemScore
 
+_BATCH_ROWS = 100_000
 _COLUMN = ("run", "connection", "metric")
 
 
@@ -142,8 +143,8 @@ def write_item_scores(runs: Sequence[RunEvidence], path: Path) -> int:
     """Write the item scores of all runs, run by run in their order; returns how many rows there are."""
     with written_in_batches(path, ItemScore) as stream:
         for run in runs:
-            if run.item_scores is not None:
-                stream.write(run.item_scores)
+            for batch in () if run.item_scores is None else run.item_scores.iter_slices(_BATCH_ROWS):
+                stream.write(batch)
         return stream.rows
 
 
