@@ -24,6 +24,7 @@ from cc_tuning.report.verdicts import verdict_of
 from data_contracts.parquet_stream import written_in_batches
 from data_contracts.schemas import ItemScore
 
+_BATCH_ROWS = 100_000
 _COLUMN = ("run", "connection", "metric")
 
 
@@ -42,7 +43,8 @@ class ItemScores:
     def __init__(self, item_scores: pl.DataFrame, families: Sequence[Family], bootstrap: Bootstrap) -> None:
         self._families = {family.name: family for family in families}
         self._settings = Settings(bootstrap.samples, bootstrap.confidence, bootstrap.seed)
-        self._by_benchmark = item_scores.partition_by("benchmark", as_dict=True)
+        self._item_scores = item_scores
+        self._benchmarks = frozenset(item_scores["benchmark"].unique().to_list())
         self._parts: dict[tuple[str, Group, str], ScoreTable] = {}
 
     def estimate(
@@ -120,10 +122,10 @@ class ItemScores:
         """The items of a benchmark, of one group and language where they are named; None without any."""
         key = (benchmark, group, language)
         if key not in self._parts:
-            if (benchmark,) not in self._by_benchmark:
+            if benchmark not in self._benchmarks:
                 return None
             if group is None and language == AVERAGE:
-                self._parts[key] = score_table(self._by_benchmark[(benchmark,)], _COLUMN)
+                self._parts[key] = score_table(self._item_scores.filter(pl.col("benchmark") == benchmark), _COLUMN)
             else:
                 whole = self._table(benchmark, None, AVERAGE)
                 assert whole is not None
@@ -141,8 +143,8 @@ def write_item_scores(runs: Sequence[RunEvidence], path: Path) -> int:
     """Write the item scores of all runs, run by run in their order; returns how many rows there are."""
     with written_in_batches(path, ItemScore) as stream:
         for run in runs:
-            if run.item_scores is not None:
-                stream.write(run.item_scores)
+            for batch in () if run.item_scores is None else run.item_scores.iter_slices(_BATCH_ROWS):
+                stream.write(batch)
         return stream.rows
 
 
