@@ -175,9 +175,10 @@ def run_stage(folder: Path, runs: Sequence[str], samples: int) -> None:
     inputs["items"] = Location(str(folder / "items"))
     output = folder / "report"
     output.mkdir(exist_ok=True)
-    before, started = _peak_mib(), time.perf_counter()
+    before, started, used = _peak_mib(), time.perf_counter(), time.process_time()
     counts = build_report(Build(config, inputs, output, Execution(), no_progress))
-    figures = {"seconds": time.perf_counter() - started, "peak_mib": _peak_mib(), "peak_mib_before": before}
+    figures = {"seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - used}
+    figures |= {"peak_mib": _peak_mib(), "peak_mib_before": before}
     figures |= {"item_scores": counts.kept, "page_bytes": (output / REPORT_PAGE).stat().st_size}
     figures |= {"all_bytes": sum(path.stat().st_size for path in output.rglob("*") if path.is_file())}
     print(json.dumps(figures))
@@ -212,9 +213,9 @@ def main() -> None:
         command += ["--samples", str(arguments.samples)]
         done = subprocess.run([*command, "--runs", *arguments.runs], stdout=subprocess.PIPE, text=True, check=True)
     figures: dict[str, Any] = {"items": items, **json.loads(done.stdout)}
-    print(f"{'items':>10}{'item scores':>14}{'seconds':>10}{'peak MiB':>10}{'page MB':>10}{'all MB':>10}")
+    print(f"{'items':>10}{'item scores':>14}{'seconds':>10}{'CPU s':>8}{'peak MiB':>10}{'page MB':>10}{'all MB':>10}")
     print(
-        f"{items:>10,}{figures['item_scores']:>14,}{figures['seconds']:>10,.1f}{figures['peak_mib']:>10,.0f}"
+        f"{items:>10,}{figures['item_scores']:>14,}{figures['seconds']:>10,.1f}{figures['cpu_seconds']:>8,.1f}{figures['peak_mib']:>10,.0f}"
         f"{figures['page_bytes'] / 1e6:>10,.2f}{figures['all_bytes'] / 1e6:>10,.1f}"
     )
     settings = {name: str(value) for name, value in vars(arguments).items()}

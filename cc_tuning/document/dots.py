@@ -14,7 +14,9 @@ from cc_tuning.document.svg import GRID, INK, PAPER, SERIES
 from cc_tuning.document.visible import visible
 
 _ROW, _HEAD, _FOOT = 21, 40, 26
-_PANEL, _GAP = 122, 16
+_GAP = 16
+_WIDTH, _NARROWEST, _WIDEST = 1_080, 112, 300
+"""Of the whole drawing, which only many panels exceed, and of a panel."""
 _MARK = 4
 """Half the size of a mark."""
 _LETTER = 6.4
@@ -46,7 +48,8 @@ class Row:
 def draw_dots(panels: Sequence[str], rows: Sequence[Row], decimals: int = 1) -> str:
     """The SVG document of `rows` in panels that each have zero in the middle and a scale of their own."""
     labels = max(min(len(row.label), _MOST_LETTERS) for row in rows) * _LETTER + 14
-    width = labels + len(panels) * (_PANEL + _GAP)
+    panel_width = min(max((_WIDTH - labels) / len(panels) - _GAP, _NARROWEST), _WIDEST)
+    width = max(labels + len(panels) * (panel_width + _GAP), _WIDTH)
     height = _HEAD + len(rows) * _ROW + _FOOT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" '
@@ -62,14 +65,14 @@ def draw_dots(panels: Sequence[str], rows: Sequence[Row], decimals: int = 1) -> 
             )
         parts.append(_text(4, y + 4, _shortened(row.label), "start"))
     for at, panel in enumerate(panels):
-        left = labels + at * (_PANEL + _GAP)
-        parts += _panel(panel, left, [(row, row.dots[at]) for row in rows], decimals)
+        left = labels + at * (panel_width + _GAP)
+        parts += _panel(panel, left, panel_width, [(row, row.dots[at]) for row in rows], decimals)
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _panel(title: str, left: float, dots: Sequence[tuple[Row, Dot | None]], decimals: int) -> list[str]:
+def _panel(title: str, left: float, width: float, dots: Sequence[tuple[Row, Dot | None]], decimals: int) -> list[str]:
     reach = max((max(abs(dot.low), abs(dot.high), abs(dot.value)) for _, dot in dots if dot), default=0.0) or 1.0
-    middle, scale = left + _PANEL / 2, (_PANEL / 2 - 6) / reach
+    middle, scale = left + width / 2, (width / 2 - 6) / reach
     bottom = _HEAD + len(dots) * _ROW
     parts = [
         _text(middle, _HEAD - 14, title, "middle", "600"),

@@ -47,11 +47,9 @@ class Answers:
     def of(self, benchmark: str, language: str) -> pl.DataFrame:
         """ReportedAnswer rows, sorted by item, run and connection."""
         cell = (benchmark, language)
-        frames = [parts[cell] for parts in self.responses if cell in parts]
-        joined = pl.concat(frames).join(
-            self.items.get(cell, _NO_ITEMS).select(_NO_ITEMS.columns), on="item_id", how="left", validate="m:1"
-        )
-        scores = self.scores.get(cell, _NO_SCORES)
+        responses = pl.concat([_plain(parts[cell]) for parts in self.responses if cell in parts])
+        items, scores = _plain(self.items.get(cell, _NO_ITEMS)), _plain(self.scores.get(cell, _NO_SCORES))
+        joined = responses.join(items.select(_NO_ITEMS.columns), on="item_id", how="left", validate="m:1")
         headline = _headline_of(benchmark, scores)
         for values in (
             headline.select(*_ANSWER, "metric", score="value"),
@@ -82,7 +80,9 @@ def read_answers(runs: Sequence[RunEvidence], items: pl.DataFrame | None, item_s
         cells=tuple(sorted(cells, key=lambda cell: (benchmark_place(cell[0]), cell[1] != "en", cell[1]))),
         items=_parts(items) if items is not None else {},
         responses=responses,
-        scores=_parts(item_scores.join(wanted, on=["benchmark", "metric"], how="semi")),
+        scores=_parts(
+            item_scores.select(*_CELL, *_ANSWER, "metric", "value").join(wanted, on=["benchmark", "metric"], how="semi")
+        ),
     )
 
 
@@ -104,8 +104,12 @@ def write_answers(answers: Answers, path: Path) -> None:
 
 
 def _parts(frame: pl.DataFrame) -> _Parts:
-    """Parts with plain texts, so that frames of separate files can be joined."""
-    return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String)).partition_by(_CELL, as_dict=True)
+    return frame.partition_by(_CELL, as_dict=True)
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows with plain texts: categories of separate files cannot be joined, and those of all rows would not fit."""
+    return frame.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
 
 
 def _headline_of(benchmark: str, scores: pl.DataFrame) -> pl.DataFrame:

@@ -30,7 +30,7 @@ def test_distance_from_the_zero_line_is_proportional_to_the_value() -> None:
     assert middle - zeros[0] == pytest.approx(2 * (first - zeros[0]), abs=0.3)
     # The widest interval of each panel, to 4 and to -10, reaches its edge.
     ends = [float(line["x2"]) for line in elements(svg, "line") if "stroke-dasharray" not in line]
-    edge = max(end for end in ends if end < zeros[1] - 70) - zeros[0]
+    edge = max(end for end in ends if end < sum(zeros) / 2) - zeros[0]
     assert first - zeros[0] == pytest.approx(edge / 4, abs=0.3)
     assert zeros[1] - second == pytest.approx(edge * 8 / 10, abs=0.3)
 
