@@ -26,8 +26,8 @@ class ConnectionModes:
 
     def __init__(self, results: Results) -> None:
         self._results = results
-        self.gains = cache(self._gains)
         self.share = cache(self._share)
+        self._found = cache(self._compared)
 
     @cached_property
     def families(self) -> tuple[Family, ...]:
@@ -36,12 +36,7 @@ class ConnectionModes:
 
     def of(self, family: Family) -> tuple[str, ...]:
         """The kinds that a family was measured with, without `off`."""
-        runs = [run.name for run in family.runs]
-        scores = self._results.item_scores
-        if scores.is_empty():
-            return ()
-        found = set(scores.filter(pl.col("run").is_in(runs))["connection"].unique())
-        return tuple(mode for mode in MODES if mode in found)
+        return tuple(mode for mode in MODES if Variant(family.name, mode) in self._results.variants)
 
     @property
     def headline_measures(self) -> tuple[Measure, ...]:
@@ -64,14 +59,23 @@ class ConnectionModes:
 
         An average is judged among those of all benchmarks with the same metric or headline, one language for itself.
         """
-        if language != AVERAGE:
-            found = self._results.comparison(*_pair(family, mode, over), measure, language=language)
-            return gain_of(found) if found else None
-        return self.gains(family, self._judged_with(measure), mode, over).get(measure)
+        measures = self._judged_with(measure) if language == AVERAGE else (measure,)
+        return self._found(measures, over, language).get((family.name, mode, measure))
 
-    def _gains(self, family: Family, measures: tuple[Measure, ...], mode: str, over: str) -> Mapping[Measure, Gain]:
-        found = self._results.comparisons([_pair(family, mode, over)], measures)
-        return {comparison.measure: gain_of(comparison) for comparison in found}
+    def _compared(
+        self, measures: tuple[Measure, ...], over: str, language: str
+    ) -> Mapping[tuple[str, str, Measure], Gain]:
+        """The gains of every kind of every family over `over`, by family, kind and measure: asked for together, since
+        what is drawn for one is drawn for all.
+        """
+        pairs = [
+            (Variant(family.name, mode), Variant(family.name, over))
+            for family in self.families
+            for mode in self.of(family)
+            if mode != over
+        ]
+        found = self._results.comparisons(pairs, measures, language=language)
+        return {(each.minuend.family, each.minuend.connection, each.measure): gain_of(each) for each in found}
 
     def _judged_with(self, measure: Measure) -> tuple[Measure, ...]:
         """The measures of one table."""
@@ -85,12 +89,19 @@ class ConnectionModes:
         gain = self.gain(family, measure, whole)
         if gain is None or gain.verdict == "undecided":
             return None
-        results = self._results
-        return share_of(results.item_scores, family, measure, (part, whole, OFF), results.bootstrap.confidence)
+        rows = self._answered_by_all.get((measure.benchmark, measure.metric))
+        if rows is None:
+            return None
+        return share_of(rows, family, measure, (part, whole, OFF), self._results.bootstrap.confidence)
 
-
-def _pair(family: Family, mode: str, over: str) -> tuple[Variant, Variant]:
-    return Variant(family.name, mode), Variant(family.name, over)
+    @cached_property
+    def _answered_by_all(self) -> Mapping[tuple[object, ...], pl.DataFrame]:
+        """The item scores that shares are made of, by benchmark and metric."""
+        metrics = {measure.metric for measure in (*self.headline_measures, *self.likelihood_measures)}
+        rows = self._results.item_scores.filter(
+            pl.col("metric").is_in(metrics), pl.col("connection").is_in([TRANSFORM, PARALLEL, OFF])
+        )
+        return rows.partition_by("benchmark", "metric", as_dict=True)
 
 
 def unit_of(measure: Measure) -> str:
