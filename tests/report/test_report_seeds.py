@@ -174,8 +174,8 @@ def test_curves_of_seeds_are_thin_lines_of_one_colour(seeded: Built, page: PageR
     assert any("CC-Tuning (3 seeds) on average from" in label for label in labels)
     assert "Lines of one colour are the seeds of one method" in page.text
     assert sorted(path.stem for path in seeded.folder.glob("figures/*.svg")) == [
-        "chosen-by-benchmark-cc-tuning", "chosen-cc-tuning", "cosine", "differences", "entropy", "gains-points-cc-tuning",
-        "loss", "selection-cc-tuning", "transform-cc-tuning", "within-cc-tuning",
+        "chosen-by-benchmark-cc-tuning", "chosen-cc-tuning", "cosine", "differences", "entropy",
+        "gains-points-cc-tuning", "loss", "selection-cc-tuning", "transform-cc-tuning", "within-cc-tuning",
     ]  # fmt: skip
 
 
