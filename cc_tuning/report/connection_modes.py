@@ -85,9 +85,9 @@ class ConnectionModes:
         return (measure,)
 
     def _share(self, family: Family, measure: Measure, part: str = TRANSFORM, whole: str = PARALLEL) -> Share | None:
-        """The share of one gain over `off` in another; None where the whole is not clear of zero."""
+        """The share of one gain over `off` in another; None where the whole does not clearly help."""
         gain = self.gain(family, measure, whole)
-        if gain is None or gain.verdict == "undecided":
+        if gain is None or gain.verdict != "better":
             return None
         rows = self._answered_by_all.get((measure.benchmark, measure.metric))
         if rows is None:

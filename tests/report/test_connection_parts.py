@@ -85,6 +85,15 @@ def test_share_is_undefined_where_the_real_prompt_gains_nothing() -> None:
     assert any("real English prompt changes nothing that 1 benchmark could show" in at for at in section.paragraphs)
 
 
+def test_a_loss_has_no_share_to_recover() -> None:
+    harm = {"off": OFF, "parallel": shifted(OFF, 0.6, 1), "transform": shifted(OFF, 0.4, 2)}
+    section = connection_part(evidence(harm))
+    assert [row[3] for row in tables(section)["recovered"][1:]] == ["undefined|", "undefined|"]
+    assert section is not None
+    assert any("the real English prompt hurts on 1 of 1 benchmark" in at for at in section.paragraphs)
+    assert not any("the matrix reaches" in at for at in section.paragraphs)
+
+
 def test_parallel_against_matrix_stands_beside_table_2() -> None:
     found = tables(connection_part(evidence(NLL, "meta-llama/Llama-3.1-8B")))["parallel-transform"]
     assert [row[0] for row in found[1:]] == ["CC-Tuning|ours", "CC-Tuning|paper"]

@@ -43,8 +43,8 @@ _SUBJECTS = {
     IDENTITY: "the prompt's own activation",
 }
 _SHARE_NOTE = (
-    "(Transform Matrix − off) / (real English prompt − off), with Fieller's interval; none where the gain of the real "
-    "English prompt is not clear of zero, for then there is nothing to have a share of."
+    "(Transform Matrix − off) / (real English prompt − off), with Fieller's interval, which counts other items and no "
+    "other seeds; undefined where the real English prompt does not clearly help: there is no gain to have a share of."
 )
 
 
