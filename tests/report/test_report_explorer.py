@@ -88,7 +88,7 @@ def test_page_has_every_item_where_there_is_room_with_layer_and_likelihood(repor
     page = PageReader(report.text("index.html"))
     content = packed_records(page)
     assert len(content["records"]) == 24
-    assert "All items are here." in page.text and "predictions.parquet" in page.text
+    assert "The page's explorer has all items." in page.text and "predictions.parquet" in page.text
     answers = [answer for record in content["records"] for answer in record[6] if answer]
     notes = {content["strings"][answer[2]] for answer in answers}
     assert any(note.startswith("layer 1, gold ") and note.endswith(" nats per token") for note in notes)
@@ -103,7 +103,7 @@ def test_sample_says_how_many_of_how_many_and_takes_from_every_language(
     monkeypatch.setattr(explorer, "_ITEMS", 8)
     page = PageReader(build_report(WORLD).text("index.html"))
     content = packed_records(page)
-    assert "8 of 24 items are here" in page.text
+    assert "has 8 of 24 items: half of them" in page.text
     languages = [record[1][1] for record in content["records"]]
     assert [len(list(of)) for _, of in itertools.groupby(languages)] == [4, 4]
 

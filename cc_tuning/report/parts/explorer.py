@@ -128,12 +128,12 @@ def _cell_place(record: Record, answers: Answers) -> int:
 def _note(shown: int, items: int, results: Results) -> str:
     seeds = " Of a method with several seeds the answers of the first are shown." if results.have_seeds else ""
     drawn = (
-        "All items are here."
+        "The page's explorer has all items."
         if shown == items
-        else f"{count(shown)} of {count(items)} items are here: half of them drawn by a hash of their ids, half in "
+        else f"The page's explorer has {count(shown)} of {count(items)} items: half of them drawn by a hash of their ids, half in "
         "turn from those that a run answers better than its baseline, or worse. Shares among them are no scores."
     )
     return (
         f"{drawn} Every answer of every item, with its prompt and what was expected, is in {REPORT_PREDICTIONS} beside "
-        f"this page.{seeds} Control characters are shown by their code, and long texts are cut where it says so."
+        f"it.{seeds} Control characters are shown by their code, and long texts are cut where it says so."
     )
