@@ -130,8 +130,9 @@ def _note(shown: int, items: int, results: Results) -> str:
     drawn = (
         "The page's explorer has all items."
         if shown == items
-        else f"The page's explorer has {count(shown)} of {count(items)} items: half of them drawn by a hash of their ids, half in "
-        "turn from those that a run answers better than its baseline, or worse. Shares among them are no scores."
+        else f"The page's explorer has {count(shown)} of {count(items)} items: half of them drawn by a hash of their "
+        "ids, half in turn from those that a run answers better than its baseline, or worse. Shares among them are no "
+        "scores."
     )
     return (
         f"{drawn} Every answer of every item, with its prompt and what was expected, is in {REPORT_PREDICTIONS} beside "
