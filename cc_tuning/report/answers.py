@@ -67,9 +67,9 @@ def read_answers(runs: Sequence[RunEvidence], items: pl.DataFrame | None, item_s
         item_scores: ItemScore rows of all runs.
     """
     responses = [_parts(run.predictions) for run in runs if run.predictions is not None]
-    if not responses:
-        return None
     cells = {cell for parts in responses for cell in parts}
+    if not cells:
+        return None
     shown = [
         {"benchmark": benchmark, "metric": metric}
         for benchmark, metric in item_scores.select("benchmark", "metric").unique().iter_rows()

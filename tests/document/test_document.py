@@ -114,6 +114,25 @@ def test_lines_of_a_cell_stand_below_each_other_in_both_forms() -> None:
     assert "| 1<br>2<br>3 |" in render_markdown(document)
 
 
+def test_tables_are_named_and_their_headers_say_what_they_head() -> None:
+    elements = PageReader(render_page(every_block("x"))).elements
+    tags = [tag for tag, _ in elements]
+    assert tags.count("table") == tags.count("caption") == 1
+    assert [at.get("scope") for tag, at in elements if tag == "th"] == ["col", "col", "row"]
+    assert {"header", "nav", "main", "section", "h1", "h2"} <= set(tags)
+    (region,) = [at for _, at in elements if at.get("class") == "scroll"]
+    assert (region["role"], region["aria-label"], region["tabindex"]) == ("region", "x", "0")
+
+
+def test_cells_carry_what_they_sort_by_and_rows_what_they_are_filtered_by() -> None:
+    rows = [[Cell("a"), Cell("1.2", is_number=True, value=1.23456789, shade=-3)]]
+    table = Table("made", "", ["x", "y"], rows, row_tags=[{"run": 'r"1'}], column_tags=[{}, {"language": "sw"}])
+    elements = PageReader(render_page(Document("t", "s", [], [Section("a", "A", [], [table])]))).elements
+    assert [at for tag, at in elements if tag == "td"] == [{"class": "number shade-3", "data-value": "1.23457"}]
+    assert [at.get("data-run") for tag, at in elements if tag == "tr"] == [None, 'r"1']
+    assert [at.get("data-language") for tag, at in elements if tag == "th"] == [None, "sw", None]
+
+
 def test_written_document_has_its_figures_where_the_markdown_looks_for_them(tmp_path: Path) -> None:
     write_document(every_block("x"), tmp_path / "index.html", tmp_path / "report.md")
     (place,) = re.findall(r"!\[x\]\((.*?)\)", (tmp_path / "report.md").read_text(encoding="utf-8"))

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from cc_tuning.document.dots import Dot, Row, draw_dots
+from cc_tuning.document.dots import MARKS, Dot, Row, draw_dots
 from cc_tuning.document.svg import PAPER, SERIES, inlined
 from cc_tuning.document.visible import visible
 from tests.document.test_document import HOSTILE
@@ -38,6 +38,12 @@ def test_distance_from_the_zero_line_is_proportional_to_the_value() -> None:
 def test_clear_marks_are_filled_and_others_hollow() -> None:
     svg = draw_dots(["left", "right"], ROWS)
     assert [at["fill"] for at in elements(svg, "circle")] == [PAPER, SERIES[0]]
+
+
+def test_every_series_has_a_mark_of_its_own() -> None:
+    drawn = [draw_dots(["a"], [Row("x", at, [Dot(0.0, 0.0, 0.0, True)])]) for at in range(len(MARKS))]
+    shapes = [re.sub("#[0-9a-f]{6}", "", svg) for svg in drawn]
+    assert len(set(shapes)) == len(MARKS)
 
 
 def test_panel_of_nothing_but_zeros_has_a_scale() -> None:

@@ -60,6 +60,8 @@ class World:
     """By name and benchmark, the share of items that are right; half of them where it is not named."""
     likelihoods: bool = False
     """Whether items have the likelihood of their gold answer."""
+    controls: Sequence[str] = ()
+    """Connections of connected runs that only have likelihoods."""
 
 
 def made_world(store: ArtifactStore, world: World) -> dict[str, ArtifactRef]:
@@ -125,11 +127,12 @@ def item_rows(world: World) -> pl.DataFrame:
 def score_rows(run: ReportedRun, world: World) -> pl.DataFrame:
     """ItemScore rows: every item under every metric and connection, drawn from the seed, run and item."""
     rows, drawn = [], world.draws.get(run.name, run.name)
-    for connection in _connections(run):
+    controls = world.controls if run.family in CONNECTED else ()
+    for connection in (*_connections(run), *controls):
         for item in _answered(connection, world):
             lot = random.Random(f"{world.seed} {drawn} {connection} {item['language']} {item['item_id']}")
             share = world.shares.get((drawn, item["benchmark"]), 0.5)
-            metrics = METRICS.get(item["benchmark"], ("accuracy",))
+            metrics = () if connection in controls else METRICS.get(item["benchmark"], ("accuracy",))
             for metric in (*metrics, *(("gold_nll",) if world.likelihoods else ())):
                 value = round(lot.uniform(0, 100), 3) if metric != "accuracy" else 100.0 * (lot.random() < share)
                 value = value / 20 if metric == "gold_nll" else value

@@ -6,9 +6,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cc_tuning.report.answers import Answers
+from cc_tuning.report.answers import Answers, read_answers
 from cc_tuning.report.exploring import draw_items
 from cc_tuning.report.parts import explorer
+from cc_tuning.report.run_evidence import RunEvidence
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import ReportedAnswer
 from tests.document.page_reader import PageReader, packed_records
@@ -88,7 +89,7 @@ def test_page_has_every_item_where_there_is_room_with_layer_and_likelihood(repor
     page = PageReader(report.text("index.html"))
     content = packed_records(page)
     assert len(content["records"]) == 24
-    assert "All items are here." in page.text and "predictions.parquet" in page.text
+    assert "The page's explorer has all items." in page.text and "predictions.parquet" in page.text
     answers = [answer for record in content["records"] for answer in record[6] if answer]
     notes = {content["strings"][answer[2]] for answer in answers}
     assert any(note.startswith("layer 1, gold ") and note.endswith(" nats per token") for note in notes)
@@ -103,7 +104,7 @@ def test_sample_says_how_many_of_how_many_and_takes_from_every_language(
     monkeypatch.setattr(explorer, "_ITEMS", 8)
     page = PageReader(build_report(WORLD).text("index.html"))
     content = packed_records(page)
-    assert "8 of 24 items are here" in page.text
+    assert "has 8 of 24 items: half of them" in page.text
     languages = [record[1][1] for record in content["records"]]
     assert [len(list(of)) for _, of in itertools.groupby(languages)] == [4, 4]
 
@@ -112,6 +113,12 @@ def test_long_texts_are_cut_and_say_so(build_report: BuildReport) -> None:
     world = World(benchmarks=("MKQA",), items=1, languages=("en",), responses={"MKQA": "ab" * 1_000})
     strings: list[Any] = packed_records(PageReader(build_report(world).text("index.html")))["strings"]
     assert f"{'ab' * 250}… (cut; 2,000 characters)" in strings
+
+
+def test_runs_that_answered_nothing_have_no_explorer() -> None:
+    empty = RunEvidence(WORLD.runs[0], predictions=prediction_rows(WORLD.runs[0], WORLD).clear())
+    scores = score_rows(WORLD.runs[0], WORLD).cast(dict.fromkeys(("benchmark", "metric"), pl.Categorical))
+    assert read_answers([empty, RunEvidence(WORLD.runs[1])], item_rows(WORLD), scores) is None
 
 
 def test_items_that_were_not_given_leave_out_the_explorer_and_their_columns(build_report: BuildReport) -> None:

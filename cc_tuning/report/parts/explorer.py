@@ -15,7 +15,7 @@ from cc_tuning.report.answers import Answers
 from cc_tuning.report.cells import variant_title
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.exploring import Side, draw_items
-from cc_tuning.report.names import OFF, TRANSFORM, language_label, language_tag, score_text, text_direction
+from cc_tuning.report.names import CONTROLS, OFF, TRANSFORM, language_label, language_tag, score_text, text_direction
 from cc_tuning.report.results import Results
 from cc_tuning.report.scores import Variant
 from data_contracts.layout import REPORT_PREDICTIONS
@@ -30,9 +30,10 @@ _LONGEST_ANSWER = 500
 def explorer_part(evidence: Evidence) -> Section | None:
     """The explorer with as many items as the page has room for; None without items or answers."""
     answers, results = evidence.answers, evidence.results
-    if answers is None or evidence.items is None or not results.variants:
+    variants = [variant for variant in results.variants if variant.connection not in CONTROLS]
+    if answers is None or evidence.items is None or not variants:
         return None
-    sides = [_side(results, variant) for variant in results.variants]
+    sides = [_side(results, variant) for variant in variants]
     comparisons = _comparisons(results)
     places = max(1, _ITEMS // len(answers.cells))
     records = _records(answers, draw_items(answers, comparisons, places, evidence.config.seed), sides)
@@ -40,7 +41,7 @@ def explorer_part(evidence: Evidence) -> Section | None:
         key="answers",
         title="Every run's answers, side by side",
         facets=_facets(answers),
-        answerers=[variant_title(results, variant) for variant in results.variants],
+        answerers=[variant_title(results, variant) for variant in variants],
         records=records,
         note="",
         compared=_first_compared(comparisons, sides),
@@ -127,12 +128,13 @@ def _cell_place(record: Record, answers: Answers) -> int:
 def _note(shown: int, items: int, results: Results) -> str:
     seeds = " Of a method with several seeds the answers of the first are shown." if results.have_seeds else ""
     drawn = (
-        "All items are here."
+        "The page's explorer has all items."
         if shown == items
-        else f"{count(shown)} of {count(items)} items are here: half of them drawn by a hash of their ids, half in "
-        "turn from those that a run answers better than its baseline, or worse. Shares among them are no scores."
+        else f"The page's explorer has {count(shown)} of {count(items)} items: half of them drawn by a hash of their "
+        "ids, half in turn from those that a run answers better than its baseline, or worse. Shares among them are no "
+        "scores."
     )
     return (
         f"{drawn} Every answer of every item, with its prompt and what was expected, is in {REPORT_PREDICTIONS} beside "
-        f"this page.{seeds} Control characters are shown by their code, and long texts are cut where it says so."
+        f"it.{seeds} Control characters are shown by their code, and long texts are cut where it says so."
     )

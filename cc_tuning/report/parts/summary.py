@@ -5,9 +5,10 @@ clearly better or worse, and on how many benchmarks nothing can be said.
 """
 
 from collections.abc import Sequence
+from math import isfinite
 
 from cc_tuning.document.blocks import Figure, Section, number
-from cc_tuning.document.dots import Dot, Row, draw_dots
+from cc_tuning.document.dots import MARKS, Dot, Row, draw_dots
 from cc_tuning.report.cells import measure_title, variant_title
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import (
@@ -68,12 +69,20 @@ def _verdict(results: Results, found: Sequence[Comparison]) -> str:
     clear = {
         verdict: [_named(each) for each in found if each.verdict == verdict] for verdict in ("better", "worse")
     }  # fmt: skip
-    undecided = [each.measure.benchmark for each in found if each.verdict == "undecided"]
-    nothing = f"on {_all_of(undecided, len(found))} nothing can be said"
+    undecided = [each for each in found if each.verdict == "undecided"]
+    where = _all_of([each.measure.benchmark for each in undecided], len(found))
+    nothing = f"on {where} nothing can be said{_showable(undecided)}"
     parts = [f"clearly {verdict} on {listed(names)}" for verdict, names in clear.items() if names]
     if not parts:
         return f"{title} against {baseline}: {nothing}."
     return f"{title} is {', '.join(parts)}, held against {baseline}{f'; {nothing}' if undecided else ''}."
+
+
+def _showable(undecided: Sequence[Comparison]) -> str:
+    """How large a difference would have had to be; nothing where that is not known."""
+    sizes = sorted(each.smallest_showable for each in undecided if isfinite(each.smallest_showable))
+    ends = dict.fromkeys(number(size, 1) for size in (*sizes[:1], *sizes[-1:]))
+    return f", these items could show {' to '.join(ends)} points" if ends else ""
 
 
 def _all_of(names: Sequence[str], total: int) -> str:
@@ -118,9 +127,8 @@ def _caption(results: Results, measure: Measure, series: Sequence[int]) -> str:
     metric = metric_named(measure.metric)
     percent = "points" if metric.unit == "percent" else UNIT_LABELS[metric.unit]
     direction = "higher is better" if metric.is_higher_better else f"lower is better; {metric_label(metric.name)}"
-    marks = ("a circle", "a square", "a triangle", "a diamond")
     labels = list(CONNECTION_LABELS.values())
-    legend = ", ".join(f"{marks[at % len(marks)]}: {labels[at]}" for at in sorted(series))
+    legend = ", ".join(f"{MARKS[at]}: {labels[at]}" for at in sorted(series))
     return (
         f"Row minus baseline in {percent} ({direction}) with its {results.bootstrap.confidence:.0%} interval; every "
         "panel has a scale of its own. A filled mark is a clear difference, a hollow one is none that these items can "
