@@ -5,24 +5,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import polars as pl
 
 from cc_tuning.errors import EvaluationFailed
-from cc_tuning.evaluation.benchmark import METRICS, Benchmark, ScoringName, Unit
+from cc_tuning.evaluation.benchmark import Benchmark, ScoringName
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.items import ITEM_KEY
 from cc_tuning.evaluation.rouge import rouge_l, rouge_l_ascii
+from cc_tuning.evaluation.scales import SCALES, scale_of
 from cc_tuning.evaluation.scorers import chooses_only, contains_gold
-from cc_tuning.evaluation.statistics.intervals import Bounds, Settings, mean_intervals
+from cc_tuning.evaluation.statistics.intervals import Settings, mean_intervals
 from cc_tuning.evaluation.statistics.tables import ScoreTable, score_table
 from cc_tuning.evaluation.statistics.units import Sample, average_sample, language_sample
 from data_contracts.schemas import ItemScore, Score
 
 AVERAGE = "avg"
 _KEY = ("run", "connection", *ITEM_KEY, "group", "cluster")
-BOUNDS_OF: Mapping[Unit, Bounds | None] = {
-    "percent": (0.0, 100.0),
-    "nats_per_token": None,
-    "bits_per_byte": None,
-}
-"""Between what the scores of a unit lie; None: they have no upper end."""
 
 Rule = Callable[[str, Sequence[str], Sequence[str]], tuple[float, ...]]
 """From response, gold answers and the benchmark's options to a figure for each of its metrics, 0 to 100."""
@@ -101,21 +96,16 @@ def aggregate_scores(item_scores: pl.DataFrame, *, samples: int, confidence: flo
 
 def _score_rows(table: ScoreTable, sample: Sample, settings: Settings) -> Iterator[dict[str, object]]:
     """One row for each measurement that has an item in this sample."""
-    for unit, bounds in BOUNDS_OF.items():
+    for scale in SCALES.values():
         places = [
-            (key, place) for key, place in table.columns.items() if sample.cells[place] and unit_of(key[2]) == unit
+            (key, place) for key, place in table.columns.items() if sample.cells[place] and scale_of(key[2]) == scale
         ]
         if not places:
             continue
         measured = sample.measurements([place for _, place in places])
-        lows, highs = mean_intervals(measured, bounds, settings)
+        lows, highs = mean_intervals(measured, scale.bounds, settings)
         for at, ((run, connection, metric), _) in enumerate(places):
             yield {
                 "run": run, "connection": connection, "metric": metric, "items": int(measured.cells[at]),
                 "value": float(measured.value[at]), "ci_low": float(lows[at]), "ci_high": float(highs[at]),
             }  # fmt: skip
-
-
-def unit_of(metric: str) -> Unit:
-    """What a metric is counted in; percent for one that no benchmark declares."""
-    return METRICS[metric].unit if metric in METRICS else "percent"
