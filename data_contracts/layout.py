@@ -42,6 +42,7 @@ EMBEDDING = "embedding.json"
 
 # evaluate
 PREDICTIONS = "predictions.parquet"
+LIKELIHOODS = "likelihoods.parquet"
 ITEM_SCORES = "item_scores.parquet"
 SCORES = "scores.parquet"
 SCORING = "scoring.json"

@@ -15,7 +15,7 @@ import polars as pl
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
-from cc_tuning.evaluation.scoring import BOUNDS_OF, unit_of
+from cc_tuning.evaluation.scales import scale_of
 from cc_tuning.evaluation.statistics.differences import Difference, differences_of
 from cc_tuning.evaluation.statistics.intervals import DEFAULTS, Bounds, Settings
 from cc_tuning.evaluation.statistics.tables import ScoreTable, score_table
@@ -112,8 +112,8 @@ def compare_reports(
     for (benchmark,), of_benchmark in scores.group_by("benchmark"):
         shared = [key for key in measured[0] & measured[1] if key[2] == benchmark]
         table = score_table(of_benchmark, ("report", "run", "connection", "metric"))
-        for bounds in {BOUNDS_OF[unit_of(key[3])] for key in shared}:
-            asked = sorted(key for key in shared if BOUNDS_OF[unit_of(key[3])] == bounds)
+        for bounds in {scale_of(key[3]).bounds for key in shared}:
+            asked = sorted(key for key in shared if scale_of(key[3]).bounds == bounds)
             changes += _changes(table, asked, bounds, settings)
     if not changes:
         raise ConfigError(

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from cc_tuning.evaluation.scoring import BOUNDS_OF, unit_of
+from cc_tuning.evaluation.scales import scale_of
 from cc_tuning.evaluation.statistics.differences import Difference, differences_of
 from cc_tuning.evaluation.statistics.intervals import Bounds, Settings, mean_intervals
 from cc_tuning.evaluation.statistics.seeds import Spread, seed_spreads
@@ -58,7 +58,7 @@ class ItemScores:
         sample = average_sample(_mean(seeds)[:, None], table.cells)
         if not sample.cells[0]:
             return None
-        low, high = mean_intervals(sample, BOUNDS_OF[unit_of(measure.metric)], self._settings)
+        low, high = mean_intervals(sample, scale_of(measure.metric).bounds, self._settings)
         by_seed = _averages(table, list(seeds.values()))
         return Estimate(float(sample.value[0]), float(low[0]), float(high[0]), int(sample.cells[0]), by_seed)
 
@@ -149,7 +149,7 @@ def write_item_scores(runs: Sequence[RunEvidence], path: Path) -> int:
 
 
 def _kind(measure: Measure) -> tuple[str, Bounds | None]:
-    return measure.benchmark, BOUNDS_OF[unit_of(measure.metric)]
+    return measure.benchmark, scale_of(measure.metric).bounds
 
 
 def _mean(by_seed: Mapping[int | None, Floats]) -> Floats:
