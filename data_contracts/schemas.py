@@ -205,6 +205,29 @@ class Score(dy.Schema):
     ci_high = dy.Float64(nullable=False)
 
 
+class ReportedAnswer(dy.Schema):
+    """An answer of a report beside what was asked and expected; the item's columns are null where it was not given."""
+
+    run = dy.String(primary_key=True, nullable=False, min_length=1)
+    connection = dy.Enum(CONNECTIONS, primary_key=True, nullable=False)
+    benchmark = dy.Enum(BENCHMARKS, primary_key=True, nullable=False)
+    language = dy.String(primary_key=True, nullable=False)
+    item_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    prompt = dy.String(nullable=True)
+    prompt_en = dy.String(nullable=True)
+    answers = dy.List(dy.String(nullable=False), nullable=True)
+    response = dy.String(nullable=False)
+    metric = dy.String(nullable=True)
+    """The benchmark's headline metric, where it was measured."""
+    score = dy.Float64(nullable=True)
+    gold_nll = dy.Float64(nullable=True)
+    """Of the gold answer, nats per token."""
+    selected_layer = dy.Int32(nullable=True, min=0)
+    prompt_tokens = dy.Int32(nullable=False, min=1)
+    new_tokens = dy.Int32(nullable=False, min=0)
+    stopped = dy.Bool(nullable=False)
+
+
 class QuarantinedRow(dy.Schema):
     """A row that was set aside: which, by what rule, and the row itself as JSON, so that nothing is lost."""
 

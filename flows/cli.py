@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -208,6 +208,26 @@ def export_dataset(
         run_step(step, store, planned.recipe.execution, logged_progress(step.label))
     pairs = exporting.export_dataset(export, store)
     console.print(f"{pairs:,} pairs: {directory}", soft_wrap=True)
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(metavar="REPORT_A", help="A report's folder.", show_default=False)],
+    second: Annotated[Path, typer.Argument(metavar="REPORT_B", help="The later one.", show_default=False)],
+    fail_on: Annotated[
+        Literal["regression"] | None, typer.Option(help="Exit with 1 on a drop that is no chance.")
+    ] = None,
+    metric: Annotated[
+        list[str], typer.Option(help="Compare this metric; by default each headline metric and gold_nll.")
+    ] = [],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the comparison to this file.")] = None,
+) -> None:
+    """Say what changed between two reports, run by run on the items of both, and what of it is no chance."""
+    from flows.comparing import show_comparison
+
+    found = show_comparison(first, second, metric, json_file)
+    if fail_on == "regression" and found.regressions:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -1,36 +1,44 @@
-"""The blocks of a document before it becomes HTML or Markdown: sections of tables, figures, samples and listings.
+"""The blocks of a document before it is written: sections of tables, figures, samples, records and listings.
 
-Everything here is plain text; escaping is the business of `page` and `markdown`, which are the only readers.
+Everything here is plain text; escaping is the business of the writers (`page`, `markdown`, `exports`), which are the
+only readers.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 Tone = Literal["", "better", "worse"]
 Direction = Literal["ltr", "rtl", "auto"]
+Tags = Mapping[str, str]
+"""By the key of a facet, the value of it that a row or a column belongs to."""
 
 MISSING = "–"
+STRONGEST_SHADE = 4
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of a table: a main text, and below it up to two smaller ones, each of one or more lines."""
+    """One cell of a table: a main text, and below it a smaller one of one or more lines."""
 
     text: str
     detail: str = ""
     """Below the text, for example an interval."""
-    change: str = ""
-    """Below the detail, for example a difference with its interval."""
     tone: Tone = ""
-    """Whether the difference excludes zero; never said by colour alone, the text carries an arrow."""
+    """Whether a difference excludes zero; never said by colour alone, the text carries an arrow."""
     is_number: bool = False
+    value: float | None = None
+    """The number behind the text, for sorting and for files; None where there is none."""
+    bounds: tuple[float, float] | None = None
+    """The ends of its interval."""
+    shade: int = 0
+    """Colours the cell, from -4 (worse) to 4 (better); the text says the same by its sign."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose first column names the row."""
+    """A table whose first column names the row. In HTML its columns can be sorted."""
 
     key: str
     title: str
@@ -39,6 +47,10 @@ class Table:
     note: str = ""
     is_folded: bool = False
     """Folded tables are closed at first in HTML."""
+    row_tags: Sequence[Tags] = ()
+    """What each row belongs to, so that the document's facets can hide it; none: it always stays."""
+    column_tags: Sequence[Tags] = ()
+    """The same of each column, the first one included."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,8 @@ class Figure:
     svg: str
     """A standalone SVG document."""
     caption: str = ""
+    is_wide: bool = False
+    """Wide figures take the whole width, and are scrolled where that is too little."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +128,59 @@ class Examples:
     """Folded examples are closed at first in HTML."""
 
 
-Block = Table | Figure | Sample | Listing | Examples
+@dataclass(frozen=True)
+class RecordAnswer:
+    """One answer to a record. Its text is hostile until escaped."""
+
+    text: str
+    score: float | None
+    """What answers of one record are compared by, higher is better; None where it was not scored."""
+    score_text: str
+    """The same for people, as in `correct`."""
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """A question, what is expected, and what each of the explorer's answerers said."""
+
+    name: str
+    facets: Sequence[str]
+    """Its value of each of the explorer's facets."""
+    passages: Sequence[Passage]
+    expected: Sequence[str]
+    language: str
+    """BCP 47, of what is expected and of the answers."""
+    direction: Direction
+    answers: Sequence[RecordAnswer | None]
+    """Of each answerer; None where there is none."""
+
+
+@dataclass(frozen=True)
+class Facet:
+    """A property by which rows, columns or records can be shown and hidden."""
+
+    key: str
+    title: str
+    values: Sequence[tuple[str, str]]
+    """Each value with what it is called."""
+
+
+@dataclass(frozen=True)
+class Explorer:
+    """Records to search and filter, drawn by the page's script; in Markdown only its note."""
+
+    key: str
+    title: str
+    facets: Sequence[Facet]
+    answerers: Sequence[str]
+    records: Sequence[Record]
+    note: str
+    compared: tuple[int, int] | None = None
+    """The two answerers that are offered for comparison at first."""
+
+
+Block = Table | Figure | Sample | Listing | Examples | Explorer
 
 
 @dataclass(frozen=True)
@@ -136,6 +202,8 @@ class Document:
     facts: Sequence[tuple[str, str]]
     """A few name and value pairs for the head of the page."""
     sections: Sequence[Section] = field(default_factory=tuple)
+    facets: Sequence[Facet] = ()
+    """What the reader can filter all tables by."""
 
 
 def number(value: float | None, decimals: int = 2, sign: str = "-") -> str:
@@ -162,6 +230,12 @@ def count(value: int | None) -> str:
     return MISSING if value is None else f"{value:,}"
 
 
-def numeric(text: str, detail: str = "", change: str = "", tone: Tone = "") -> Cell:
+def numeric(
+    text: str,
+    detail: str = "",
+    tone: Tone = "",
+    value: float | None = None,
+    bounds: tuple[float, float] | None = None,
+) -> Cell:
     """A right-aligned cell."""
-    return Cell(text, detail, change, tone, is_number=True)
+    return Cell(text, detail, tone, is_number=True, value=value, bounds=bounds)

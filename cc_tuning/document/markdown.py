@@ -2,7 +2,18 @@
 
 from collections.abc import Sequence
 
-from cc_tuning.document.blocks import Block, Cell, Document, Examples, Figure, Listing, Sample, Section, Table
+from cc_tuning.document.blocks import (
+    Block,
+    Cell,
+    Document,
+    Examples,
+    Explorer,
+    Figure,
+    Listing,
+    Sample,
+    Section,
+    Table,
+)
 from cc_tuning.document.visible import visible
 from data_contracts.layout import REPORT_FIGURES
 
@@ -55,6 +66,8 @@ def _block(block: Block) -> list[str]:
             return _listing(block)
         case Examples():
             return _examples(block)
+        case Explorer():
+            return [f"### {escape_markdown(block.title)}", "", escape_markdown(block.note), ""] if block.title else []
 
 
 def _table(table: Table) -> list[str]:
@@ -67,7 +80,7 @@ def _table(table: Table) -> list[str]:
 
 
 def _cell(cell: Cell) -> str:
-    return "<br>".join(escape_markdown(part) for part in (cell.text, cell.detail, cell.change) if part)
+    return "<br>".join(escape_markdown(part) for part in (cell.text, cell.detail) if part)
 
 
 def _alignments(table: Table) -> list[str]:

@@ -1,10 +1,13 @@
-"""Documents as one HTML file: no script, no request, nothing trusted.
+"""Documents as one HTML file: one script, no request, nothing trusted.
 
-Jinja2 escapes every text. The only markup that is let through are the figures, which `axes` draws; the text inside
-them was escaped by matplotlib. A content security policy in the page forbids scripts and requests even if that
-failed.
+Jinja2 escapes every text. The only markup that is let through are the figures, which `axes` and `dots` draw with their
+texts escaped, and the scripts of this package. A content security policy in the page names the hash of the script, and
+forbids any other script and every request even if escaping failed. Without its script the page shows the same tables
+and figures; sorting, filters and the explorer need it.
 """
 
+import base64
+import hashlib
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +15,8 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
-from cc_tuning.document.blocks import Block, Document, Figure
+from cc_tuning.document.blocks import Block, Document, Explorer, Figure, Table
+from cc_tuning.document.packed import packed
 from cc_tuning.document.svg import inlined
 from cc_tuning.document.visible import visible
 
@@ -27,9 +31,20 @@ def render_page(document: Document) -> str:
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"visible": visible, "grouped": _grouped}
-    environment.globals["inline_svg"] = _inline_svg
-    return environment.get_template("page.html.jinja").render(document=document)
+    environment.filters |= {"visible": visible, "grouped": _grouped, "inline_svg": _inline_svg, "packed": packed}
+    script = _script(document)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html.jinja").render(
+        document=document, script=Markup(script), script_hash=f"sha256-{digest}"
+    )
+
+
+def _script(document: Document) -> str:
+    """What the page does, as one text that it names by its hash; empty when there is nothing to do."""
+    blocks = [block for section in document.sections for block in section.blocks]
+    names = ["tables.js"] if any(isinstance(block, Table) for block in blocks) else []
+    names += ["explorer.js"] if any(isinstance(block, Explorer) for block in blocks) else []
+    return "\n".join((_TEMPLATES / name).read_text(encoding="utf-8") for name in names)
 
 
 def _grouped(blocks: Sequence[Block]) -> list[tuple[str, list[Block]]]:

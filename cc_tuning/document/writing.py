@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from cc_tuning.document.blocks import Document, Figure
+from cc_tuning.document.blocks import Document, Figure, Table
+from cc_tuning.document.exports import table_csv, table_tex, write_table_parquet
 from cc_tuning.document.markdown import render_markdown
 from cc_tuning.document.page import render_page
 from data_contracts.files import written_atomically
@@ -17,6 +18,16 @@ def write_document(document: Document, page: Path, markdown: Path) -> None:
         for block in section.blocks:
             if isinstance(block, Figure):
                 write_text(markdown.parent / REPORT_FIGURES / f"{block.key}.svg", block.svg)
+
+
+def write_tables(document: Document, folder: Path) -> None:
+    """Write every table of a document to `folder` as CSV, as LaTeX and as parquet, named by its key."""
+    for section in document.sections:
+        for block in section.blocks:
+            if isinstance(block, Table) and block.rows:
+                write_text(folder / f"{block.key}.csv", table_csv(block))
+                write_text(folder / f"{block.key}.tex", table_tex(block))
+                write_table_parquet(block, folder / f"{block.key}.parquet")
 
 
 def write_text(path: Path, text: str) -> None:

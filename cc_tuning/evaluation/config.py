@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.benchmarks import BENCHMARKS, PAPER_BENCHMARKS
-from cc_tuning.evaluation.statistics import CONFIDENCE, SAMPLES
+from cc_tuning.evaluation.statistics.bootstrap import CONFIDENCE, SAMPLES
 from cc_tuning.inference.engines import ENGINES, EngineName, RequestKind
 from cc_tuning.text.chat_templates import ChatTemplate
 

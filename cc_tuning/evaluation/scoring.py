@@ -1,6 +1,6 @@
 """From predictions to scores per item, and from those to scores per language with intervals."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
@@ -38,15 +38,17 @@ from cc_tuning.evaluation.measures.mkqa import mkqa_exact_match, mkqa_f1
 from cc_tuning.evaluation.measures.numbers import extract_number, gold_numbers
 from cc_tuning.evaluation.measures.squad import squad_exact_match, squad_f1
 from cc_tuning.evaluation.measures.summaries import chrf, rouge_l, rouge_l_ascii
+from cc_tuning.evaluation.scales import SCALES, scale_of
 from cc_tuning.evaluation.scorers import chooses_only, contains_gold
-from cc_tuning.evaluation.statistics import Interval, resample
+from cc_tuning.evaluation.statistics.intervals import Settings, mean_intervals
+from cc_tuning.evaluation.statistics.tables import ScoreTable, score_table
+from cc_tuning.evaluation.statistics.units import Sample, average_sample, language_sample
 from cc_tuning.text.icu import ICU_VERSION
 from data_contracts.schemas import ItemScore, Score
 
 AVERAGE = "avg"
 _KEY = ("run", "connection", *ITEM_KEY, "group", "cluster")
 _MEASURED = ("response", "answers", "language", "choices", "prompt", "stopped")
-_MEASUREMENT = ("run", "connection", "benchmark", "metric")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,18 +195,35 @@ def _figures(metrics: Sequence[Metric], answer: Answer) -> dict[str, float]:
 
 
 def aggregate_scores(item_scores: pl.DataFrame, *, samples: int, confidence: float, seed: int) -> pl.DataFrame:
-    """Score rows: the mean of each language and the mean over languages (`avg`), with percentile intervals."""
-    rows = []
-    for keys, group in item_scores.group_by(*_MEASUREMENT, maintain_order=True):
-        measurement = dict(zip(_MEASUREMENT, keys, strict=True))
-        resampled = resample(group, samples=samples, seed=seed)
-        for language, count in zip(resampled.languages, resampled.counts, strict=True):
-            rows.append(measurement | _score_row(language, count, resampled.interval(language, confidence)))
-        rows.append(measurement | _score_row(AVERAGE, sum(resampled.counts), resampled.average(confidence)))
+    """Score rows: the mean of each language and the mean over languages (`avg`), with their intervals."""
+    settings = Settings(samples, confidence, seed)
+    scores = item_scores.with_columns(pl.col("benchmark", "connection").cast(pl.String))
+    rows: list[dict[str, object]] = []
+    for (benchmark,), of_benchmark in scores.group_by("benchmark", maintain_order=True):
+        table = score_table(of_benchmark, ("run", "connection", "metric"))
+        samples_by_language = {
+            language: language_sample(table.values, table.cells, place)
+            for place, language in enumerate(table.cells.languages)
+        }
+        for language, sample in {**samples_by_language, AVERAGE: average_sample(table.values, table.cells)}.items():
+            rows += [
+                {"benchmark": benchmark, "language": language, **row} for row in _score_rows(table, sample, settings)
+            ]
     return pl.DataFrame(rows).sort(*Score.primary_key())
 
 
-def _score_row(language: str, count: int, interval: Interval) -> dict[str, object]:
-    bounds = {"value": interval.value, "ci_low": interval.low, "ci_high": interval.high}
-    # a mean of values up to 100 may exceed 100 by rounding
-    return {"language": language, "items": count, **{name: min(max(v, 0.0), 100.0) for name, v in bounds.items()}}
+def _score_rows(table: ScoreTable, sample: Sample, settings: Settings) -> Iterator[dict[str, object]]:
+    """One row for each measurement that has an item in this sample."""
+    for scale in SCALES.values():
+        places = [
+            (key, place) for key, place in table.columns.items() if sample.cells[place] and scale_of(key[2]) == scale
+        ]
+        if not places:
+            continue
+        measured = sample.measurements([place for _, place in places])
+        lows, highs = mean_intervals(measured, scale.bounds, settings)
+        for at, ((run, connection, metric), _) in enumerate(places):
+            yield {
+                "run": run, "connection": connection, "metric": metric, "items": int(measured.cells[at]),
+                "value": float(measured.value[at]), "ci_low": float(lows[at]), "ci_high": float(highs[at]),
+            }  # fmt: skip

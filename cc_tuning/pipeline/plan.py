@@ -165,7 +165,11 @@ def _plan_run(spec: RunSpec, name: str, seed: int | None, recipe: Recipe, local:
         checkpoint = train.ref.at(CHECKPOINT)
         if spec.connected:
             transform = TRANSFORM.step(
-                identities.transform(recipe), name, pairs=data.translate.ref.at(PAIRS), checkpoint=checkpoint
+                identities.transform(recipe),
+                name,
+                pairs=data.translate.ref.at(PAIRS),
+                checkpoint=checkpoint,
+                base=places.base,
             )
     evaluate = EVALUATE.step(
         identities.evaluate(recipe, spec, name),

@@ -1,14 +1,13 @@
-"""Cells of tables of scores: a score with its interval, and below it the difference to a baseline."""
+"""Tables of scores and of differences: one number in a cell, below it its interval."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from cc_tuning.document.blocks import MISSING, Cell, Table, Tone, number, numeric
-from cc_tuning.report.names import metric_label
+from cc_tuning.document.blocks import MISSING, Cell, Table, Tags, Tone, number, numeric
+from cc_tuning.report.names import DECIMALS, UNIT_LABELS, language_label, metric_label, metric_named
 from cc_tuning.report.results import Results
-from cc_tuning.report.scores import Difference, Estimate, Measure, Variant, sign
+from cc_tuning.report.scores import Comparison, Estimate, Measure, Variant
 
 _UNBROKEN = "\u00a0"
-_DELTA = f"Δ{_UNBROKEN}"
 _ARROWS: dict[Tone, str] = {"better": f"▲{_UNBROKEN}", "worse": f"▼{_UNBROKEN}", "": ""}
 
 
@@ -17,71 +16,122 @@ def variant_cell(results: Results, variant: Variant) -> Cell:
     return Cell(results.family(variant.family).label, results.connection_label(variant))
 
 
+def variant_title(results: Results, variant: Variant) -> str:
+    """The same in one line, for sentences and pictures."""
+    return ", ".join(part for part in (variant_cell(results, variant).text, results.connection_label(variant)) if part)
+
+
+def variant_tags(variant: Variant) -> Tags:
+    """What the page's filters hide a row by."""
+    return {"run": variant.family, "connection": variant.connection}
+
+
+def language_tags(languages: Sequence[str]) -> list[Tags]:
+    """What the page's filters hide the columns of a table by, whose first column names its rows."""
+    return [{}, *({"language": language} for language in languages)]
+
+
+def language_columns(languages: Sequence[str]) -> list[str]:
+    """The names of the same columns, without the first."""
+    return list(map(language_label, languages))
+
+
 def measure_title(measure: Measure) -> str:
     """The name of a column: the benchmark, and its metric where that is not accuracy."""
     return measure.benchmark if measure.metric == "accuracy" else f"{measure.benchmark} {metric_label(measure.metric)}"
 
 
+def metric_title(metric: str) -> str:
+    """A metric with its unit and direction: `gold NLL (nats per token, lower is better)`."""
+    known = metric_named(metric)
+    direction = "" if known.is_higher_better else ", lower is better"
+    return f"{known.label} ({UNIT_LABELS[known.unit]}{direction})"
+
+
 def score_table(
-    key: str, title: str, results: Results, group: str | None = None, note: str = "", is_folded: bool = False
+    key: str,
+    title: str,
+    results: Results,
+    measures: Sequence[Measure],
+    group: str | None = None,
+    note: str = "",
+    is_folded: bool = False,
+    titled: Callable[[Measure], str] | None = None,
 ) -> Table:
-    """Variants by measures, with differences to the baseline: of all items, or of one group's."""
-    rows = [
-        [variant_cell(results, variant), *(_compared_cell(results, variant, at, group) for at in results.measures)]
-        for variant in results.variants
-    ]
-    return Table(key, title, ["method", *map(measure_title, results.measures)], rows, note, is_folded)
+    """Scores of variants by measures: of all items, or of one group's. Variants without any are left out."""
+    rows, tags = [], []
+    for variant in results.variants:
+        estimates = [
+            results.score(variant, at) if group is None else results.group_score(variant, at, group) for at in measures
+        ]
+        if any(estimates):
+            cells = [score_cell(each, at) for each, at in zip(estimates, measures, strict=True)]
+            rows.append([variant_cell(results, variant), *cells])
+            tags.append(variant_tags(variant))
+    return Table(key, title, ["method", *map(titled or measure_title, measures)], rows, note, is_folded, tags)
 
 
-def score_cell(estimate: Estimate | None) -> Cell:
+def difference_table(
+    key: str,
+    title: str,
+    results: Results,
+    measures: Sequence[Measure],
+    group: str | None = None,
+    note: str = "",
+    is_folded: bool = False,
+    titled: Callable[[Measure], str] | None = None,
+) -> Table | None:
+    """Differences of variants to their baselines by measures; None when nothing has a baseline."""
+    rows, tags = [], []
+    for variant in results.variants:
+        baseline = results.baseline_of(variant)
+        found = results.comparisons([(variant, baseline)], measures, group) if baseline else ()
+        if baseline and found:
+            of_measure = {each.measure: each for each in found}
+            connection, against = results.connection_label(variant), results.family(baseline.family).label
+            name = Cell(results.family(variant.family).label, f"{connection} − {against}".lstrip())
+            rows.append([name, *(difference_cell(of_measure.get(at)) for at in measures)])
+            tags.append(variant_tags(variant))
+    return (
+        Table(key, title, ["method", *map(titled or measure_title, measures)], rows, note, is_folded, tags)
+        if rows
+        else None
+    )
+
+
+def score_cell(estimate: Estimate | None, measure: Measure | None = None) -> Cell:
     """A score, its interval, and with several seeds the lowest and the highest of them."""
     if estimate is None:
         return numeric(MISSING)
-    detail = f"[{_points(estimate.low)},{_UNBROKEN}{_points(estimate.high)}]"
+    shown = _decimals(measure)
+    detail = f"[{number(estimate.low, shown)},{_UNBROKEN}{number(estimate.high, shown)}]"
     if len(estimate.by_seed) > 1:
-        detail += f"\nseeds {_points(min(estimate.by_seed))} to {_points(max(estimate.by_seed))}"
-    return numeric(_points(estimate.value), detail)
+        detail += f"\nseeds {number(min(estimate.by_seed), shown)} to {number(max(estimate.by_seed), shown)}"
+    bounds = (estimate.low, estimate.high)
+    return numeric(number(estimate.value, shown), detail, value=estimate.value, bounds=bounds)
 
 
-def difference_cell(difference: Difference | None) -> Cell:
-    """A difference with its interval, as the main text of a cell."""
-    if difference is None:
+def difference_cell(comparison: Comparison | None) -> Cell:
+    """A difference with its interval; an arrow up where it is clearly better, down where it is clearly worse."""
+    if comparison is None:
         return numeric(MISSING)
-    tone = _tone(difference)
-    detail = "\n".join([_signed_interval(difference), *_agreement(difference)])
-    return numeric(_ARROWS[tone] + _signed(difference.value), detail, tone=tone)
+    shown, tone = _decimals(comparison.measure), tone_of(comparison)
+    low, high = (number(end, shown, "+") for end in (comparison.low, comparison.high))
+    detail = "\n".join([f"[{low},{_UNBROKEN}{high}]", *_agreement(comparison)])
+    text = _ARROWS[tone] + number(comparison.value, shown, "+")
+    return numeric(text, detail, tone, comparison.value, (comparison.low, comparison.high))
 
 
-def _compared_cell(results: Results, variant: Variant, measure: Measure, group: str | None) -> Cell:
-    estimate = results.score(variant, measure) if group is None else results.group_score(variant, measure, group)
-    cell, difference = score_cell(estimate), results.baseline_difference(variant, measure, group)
-    if estimate is None or difference is None:
-        return cell
-    tone = _tone(difference)
-    lines = [f"{_ARROWS[tone] or _DELTA}{_signed(difference.value)}", _signed_interval(difference)]
-    return numeric(cell.text, cell.detail, "\n".join([*lines, *_agreement(difference)]), tone)
+def tone_of(comparison: Comparison) -> Tone:
+    """The verdict of a comparison; nothing where it is undecided."""
+    return "" if comparison.verdict == "undecided" else comparison.verdict
 
 
-def _agreement(difference: Difference) -> Sequence[str]:
+def _decimals(measure: Measure | None) -> int:
+    return DECIMALS[metric_named(measure.metric).unit] if measure else 1
+
+
+def _agreement(comparison: Comparison) -> Sequence[str]:
     """How many seeds tell the same as their mean; nothing when there is one."""
-    seeds = len(difference.by_seed)
-    return [f"{difference.seeds_that_agree} of {seeds} seeds agree"] if seeds > 1 else []
-
-
-def _points(value: float) -> str:
-    return number(value, decimals=1)
-
-
-def _signed_interval(difference: Difference) -> str:
-    return f"[{_signed(difference.low)},{_UNBROKEN}{_signed(difference.high)}]"
-
-
-def _signed(value: float) -> str:
-    return number(value, decimals=1, sign="+")
-
-
-def _tone(difference: Difference) -> Tone:
-    """Whether the interval of the difference lies on one side of zero."""
-    if sign(difference.low) > 0:
-        return "better"
-    return "worse" if sign(difference.high) < 0 else ""
+    seeds = len(comparison.by_seed)
+    return [f"{comparison.seeds_that_agree} of {seeds} seeds agree"] if seeds > 1 else []

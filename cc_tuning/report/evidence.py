@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.items import load_items
 from cc_tuning.evaluation.sources.records import SourceRecord, read_source_records
+from cc_tuning.report.answers import Answers, read_answers
 from cc_tuning.report.config import Family, ReportConfig
 from cc_tuning.report.data_card.collecting import collect_counts
 from cc_tuning.report.data_card.counts import DataCounts
@@ -51,6 +52,8 @@ class Evidence:
     stages: tuple[StageRecord, ...]
     items: pl.DataFrame | None
     """BenchmarkItem rows, for the samples; None when they were not given."""
+    answers: Answers | None
+    """Of all runs; None when no run has any."""
     data: DataCounts
     """Empty where a data stage is missing."""
     pairs: tuple[PairExample, ...]
@@ -84,12 +87,16 @@ def collect_evidence(config: ReportConfig, inputs: Mapping[str, Location]) -> Ev
     items, translate = inputs.get("items"), inputs.get("translate")
     runs = tuple(read_run(run, inputs) for run in config.runs)
     bootstrap = Bootstrap(config.bootstrap_samples, config.confidence, config.seed)
+    results = Results(config.families, runs, bootstrap)
+    results.comparisons(measures=results.measures)  # what is asked for together is computed together, much faster
+    loaded = load_items(items.path).items if items is not None and items.is_local else None
     return Evidence(
         config=config,
         runs=runs,
-        results=Results(config.families, runs, bootstrap),
+        results=results,
         stages=_read_stages(inputs, names),
-        items=load_items(items.path).items if items is not None and items.is_local else None,
+        items=loaded,
+        answers=read_answers(runs, loaded, results.item_scores),
         data=collect_counts(inputs),
         pairs=draw_examples(translate.path / PAIRS, config.seed) if translate else (),
         sources=read_source_records(items.path) if items is not None and items.is_local else {},

@@ -1,9 +1,10 @@
 """How connections, metrics, languages and groups of items are called on the page, and in which order they stand."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from cc_tuning.document.blocks import Direction
-from cc_tuning.evaluation.benchmark import METRICS
+from cc_tuning.document.blocks import Direction, number
+from cc_tuning.evaluation.benchmark import METRICS, Metric, MetricKind, Unit
+from cc_tuning.evaluation.benchmarks import BENCHMARKS as BENCHMARK_TABLE
 from cc_tuning.report.config import Family
 from cc_tuning.text.languages import UnknownLanguage, by_iso639_1
 from data_contracts.schemas import BENCHMARKS
@@ -11,8 +12,26 @@ from data_contracts.schemas import BENCHMARKS
 AVERAGE = "avg"
 """Stands for a language in the average over languages, as the evaluation writes it."""
 OFF, TRANSFORM, PARALLEL = "off", "transform", "parallel"
-CONNECTION_LABELS = {TRANSFORM: "Transform Matrix", OFF: "connection off", PARALLEL: "real English prompt"}
+CONTROLS = ("constant", "other", "identity")
+"""Connections that only the likelihoods of given answers are measured through."""
+CONNECTION_LABELS: Mapping[str, str] = {
+    TRANSFORM: "Transform Matrix",
+    OFF: "connection off",
+    PARALLEL: "real English prompt",
+    "constant": "constant vector",
+    "other": "another English prompt",
+    "identity": "its own activation",
+}
 """What is added at the connection position, in the order of the page."""
+UNIT_LABELS: Mapping[Unit, str] = {
+    "percent": "percent", "nats_per_token": "nats per token", "bits_per_byte": "bits per byte",
+}  # fmt: skip
+DECIMALS: Mapping[Unit, int] = {"percent": 1, "nats_per_token": 3, "bits_per_byte": 3}
+KIND_LABELS: Mapping[MetricKind, str] = {
+    "task": "How good the answers are",
+    "likelihood": "How likely given answers are",
+    "behaviour": "What the answers look like",
+}
 
 _GROUPS = {
     "english_only": "Items whose facts the base model met in English only",
@@ -20,9 +39,29 @@ _GROUPS = {
 }
 
 
+def metric_named(metric: str) -> Metric:
+    """What is known of a metric; one that no benchmark declares has its name, and is a task's in percent."""
+    return METRICS.get(metric) or Metric(metric, metric, "", is_headline=False, is_of_paper=False)
+
+
 def metric_label(metric: str) -> str:
     """The metric's name on the page."""
-    return METRICS[metric].label if metric in METRICS else metric
+    return metric_named(metric).label
+
+
+def is_headline(benchmark: str, metric: str) -> bool:
+    """Whether it is the one figure of the benchmark where there is room for one."""
+    known = BENCHMARK_TABLE.get(benchmark)
+    return known.headline_metric.name == metric if known else metric_named(metric).is_headline
+
+
+def score_text(metric: str | None, score: float | None) -> str:
+    """`correct`, `wrong`, or the metric with its value; empty when it was not scored."""
+    if metric is None or score is None:
+        return ""
+    if metric == "accuracy":
+        return "correct" if score > 0 else "wrong"
+    return f"{metric_label(metric)} {number(score, 1)}"
 
 
 def group_label(group: str) -> str:
@@ -54,6 +93,14 @@ def text_direction(code: str) -> Direction:
         return "rtl" if by_iso639_1(code).right_to_left else "ltr"
     except UnknownLanguage:
         return "auto"
+
+
+def language_tag(code: str) -> str:
+    """The language tag of BCP 47 with the script, `ur-Arab`; the code itself where the table lacks it."""
+    try:
+        return by_iso639_1(code).tag
+    except UnknownLanguage:
+        return code
 
 
 def listed(names: Sequence[str]) -> str:

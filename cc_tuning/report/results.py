@@ -11,10 +11,14 @@ from typing import Any
 
 import polars as pl
 
+from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.report.config import Family
+from cc_tuning.report.item_scores import ItemScores, Question
 from cc_tuning.report.names import AVERAGE, CONNECTION_LABELS, OFF, benchmark_place, metric_place
 from cc_tuning.report.run_evidence import RunEvidence
-from cc_tuning.report.scores import Bootstrap, Difference, Estimate, ItemScores, Measure, Variant
+from cc_tuning.report.scores import Bootstrap, Comparison, Estimate, Group, Measure, Variant
+from cc_tuning.report.sentences import connected_name, sentence
+from cc_tuning.report.verdicts import adjusted_for_all
 from data_contracts.schemas import ItemScore, Score
 
 
@@ -29,7 +33,7 @@ class Results:
         written = _stacked([at.scores for at in evaluated], list(Score.column_names()))
         self._scores = {_key(row): _written_estimate(row) for row in written.iter_rows(named=True)}
         self._computed = ItemScores(self.item_scores, self.families, bootstrap)
-        self._differences: dict[tuple[Variant, Variant, Measure, str | None], Difference | None] = {}
+        self._compared: dict[tuple[Question, Group, str], Comparison | None] = {}
 
     @cached_property
     def variants(self) -> tuple[Variant, ...]:
@@ -47,6 +51,11 @@ class Results:
         """The benchmarks in the paper's order, each with its metrics."""
         present = {measure for _, _, measure, _ in self._scores}
         return tuple(sorted(present, key=lambda m: (benchmark_place(m.benchmark), metric_place(m.metric))))
+
+    @cached_property
+    def headline_measures(self) -> tuple[Measure, ...]:
+        """The benchmarks, each with the metric that stands for it where there is room for one."""
+        return tuple(at for at in self.measures if at.metric == BENCHMARKS[at.benchmark].headline_metric.name)
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -78,8 +87,7 @@ class Results:
 
     def languages(self, measure: Measure) -> tuple[str, ...]:
         """The languages of a measure: English first, then by code."""
-        found = {language for _, _, m, language in self._scores if m == measure and language != AVERAGE}
-        return tuple(sorted(found, key=lambda language: (language != "en", language)))
+        return self._languages.get(measure, ())
 
     def run_score(self, run: str, connection: str, measure: Measure, language: str = AVERAGE) -> Estimate | None:
         """The score of one run as the evaluation stage wrote it; None when it was not measured."""
@@ -99,26 +107,88 @@ class Results:
     def coverage(self, variant: Variant, measure: Measure) -> tuple[int, int]:
         """Items behind a variant's average, and the most behind any run's."""
         own = self.score(variant, measure)
-        most = max(e.items for (_, _, m, language), e in self._scores.items() if m == measure and language == AVERAGE)
-        return (own.items if own else 0), most
+        return (own.items if own else 0), self._most_items[measure]
 
-    def baseline_difference(self, variant: Variant, measure: Measure, group: str | None = None) -> Difference | None:
-        """A variant against its family's baseline, on all items or on those of one group.
+    @cached_property
+    def _languages(self) -> dict[Measure, tuple[str, ...]]:
+        # Looked up for every row of every table, so read out of the scores once.
+        found: dict[Measure, set[str]] = {}
+        for _, _, measure, language in self._scores:
+            if language != AVERAGE:
+                found.setdefault(measure, set()).add(language)
+        return {at: tuple(sorted(of, key=lambda language: (language != "en", language))) for at, of in found.items()}
+
+    @cached_property
+    def _most_items(self) -> dict[Measure, int]:
+        most: dict[Measure, int] = {}
+        for (_, _, measure, language), estimate in self._scores.items():
+            if language == AVERAGE:
+                most[measure] = max(most.get(measure, 0), estimate.items)
+        return most
+
+    def baseline_of(self, variant: Variant) -> Variant | None:
+        """What a variant is held against; None for a family without a baseline.
 
         A baseline without a connection is taken as it is, one with a connection through the same kind of it.
         """
         baseline = self.family(variant.family).baseline
         connection = variant.connection if self.is_connected(baseline) else OFF
-        return self.difference(variant, Variant(baseline, connection), measure, group) if baseline else None
+        return Variant(baseline, connection) if baseline else None
 
-    def difference(
-        self, minuend: Variant, subtrahend: Variant, measure: Measure, group: str | None = None
-    ) -> Difference | None:
-        """The paired difference of two variants; None when one was not measured or they share no item."""
-        key = (minuend, subtrahend, measure, group)
-        if key not in self._differences:
-            self._differences[key] = self._computed.difference(*key)
-        return self._differences[key]
+    def baseline_comparison(
+        self, variant: Variant, measure: Measure, group: Group = None, language: str = AVERAGE
+    ) -> Comparison | None:
+        """A variant against its baseline, on all items or on those of one group or language."""
+        baseline = self.baseline_of(variant)
+        return self.comparison(variant, baseline, measure, group, language) if baseline else None
+
+    def comparison(
+        self, minuend: Variant, subtrahend: Variant, measure: Measure, group: Group = None, language: str = AVERAGE
+    ) -> Comparison | None:
+        """`minuend` minus `subtrahend`, paired by item, for itself: `p_holm` is `p`.
+
+        None when one was not measured or they share no item.
+        """
+        return self._answers([Question(minuend, subtrahend, measure)], group, language)[0]
+
+    def comparisons(
+        self,
+        pairs: Sequence[tuple[Variant, Variant]] | None = None,
+        measures: Sequence[Measure] | None = None,
+        group: Group = None,
+        language: str = AVERAGE,
+    ) -> tuple[Comparison, ...]:
+        """Every pair (minuend, subtrahend) under every measure, in this order, those that can be compared.
+
+        By default each variant against its baseline, under the headline metrics. The measures of a pair are one family
+        of tests: `p_holm` and `verdict` count all of them.
+        """
+        if pairs is None:
+            pairs = [(variant, baseline) for variant in self.variants if (baseline := self.baseline_of(variant))]
+        measures = self.headline_measures if measures is None else measures
+        asked = [Question(minuend, subtrahend, measure) for minuend, subtrahend in pairs for measure in measures]
+        answers = iter(self._answers(asked, group, language))
+        found: list[Comparison] = []
+        for _ in pairs:
+            of_pair = [answer for _ in measures if (answer := next(answers))]
+            found += adjusted_for_all(of_pair, self.bootstrap.confidence)
+        return tuple(found)
+
+    def sentence(self, comparison: Comparison) -> str:
+        """A comparison in plain words, with the names of the page."""
+        return sentence(comparison, self.name_of)
+
+    def name_of(self, variant: Variant) -> str:
+        """A variant in a sentence: `ML-SFT`, or `CC-Tuning with its matrix`."""
+        label = self.family(variant.family).label
+        return connected_name(label, variant.connection) if self.is_connected(variant.family) else label
+
+    def _answers(self, questions: Sequence[Question], group: Group, language: str) -> list[Comparison | None]:
+        """Those that were not asked before are answered together."""
+        new = [of for of in dict.fromkeys(questions) if (of, group, language) not in self._compared]
+        for question, answer in zip(new, self._computed.comparisons(new, group, language), strict=True):
+            self._compared[question, group, language] = answer
+        return [self._compared[question, group, language] for question in questions]
 
 
 def _evaluated_families(families: Sequence[Family], evaluated: set[str]) -> tuple[Family, ...]:
@@ -137,11 +207,10 @@ def _written_estimate(row: Mapping[str, Any]) -> Estimate:
 
 
 def _stacked(frames: Sequence[pl.DataFrame | None], columns: Sequence[str]) -> pl.DataFrame:
-    """All rows, sorted, with plain strings: enums of separate files need not be equal."""
+    """All rows, sorted, their texts as categories: enums of separate files need not be equal, and strings are large."""
     known = [frame for frame in frames if frame is not None]
     if not known:
-        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-    enums = [pl.col(name).cast(pl.String) for name in ("connection", "benchmark")]
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.Categorical))
     keys = ["run", "connection", "benchmark", "metric", "language"]
-    frame = pl.concat([frame.with_columns(enums) for frame in known])
+    frame = pl.concat([frame.with_columns(pl.col(pl.String, pl.Enum).cast(pl.Categorical)) for frame in known])
     return frame.sort(*keys, *[name for name in ("item_id",) if name in columns])

@@ -1,7 +1,7 @@
 """What one run left behind: its scores, its answers, its training log and its Transform Matrix."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from cc_tuning.runtime.sources import Location
 from cc_tuning.training.metrics import read_metrics
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
-from data_contracts.layout import DIAGNOSTICS, ITEM_SCORES, METRICS, PREDICTIONS, SCORES
+from data_contracts.layout import DIAGNOSTICS, EMBEDDING, ITEM_SCORES, METRICS, PREDICTIONS, SCORES
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import ItemScore, Prediction, Score
 
@@ -34,6 +34,8 @@ class TrainingLog:
     cosines: Sequence[float] = ()
     layer_counts: Sequence[Sequence[float]] = ()
     """`[steps, L]`: how often each layer was chosen since the line before."""
+    seconds: float | None = None
+    """From the first step to the last, over all resumptions; None where the log does not say."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,29 @@ class PairErrors:
     r2: Mapping[str, float | None]
     layer_mse: Mapping[str, Sequence[float]]
     """By predictor, `[L]` each."""
+
+
+@dataclass(frozen=True)
+class WithinLanguages:
+    """R² about the mean of each language and layer (`cc_tuning/transform/within.py`); None where nothing varies."""
+
+    pairs: int
+    r2: float | None
+    """The mean over layers."""
+    identity_r2: float | None
+    layer_r2: Sequence[float | None]
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """Where prompts of three languages stand in one model's output space (`cc_tuning/transform/embedding.py`)."""
+
+    pairs: int
+    nearest_is_parallel: float
+    language_share: float | None
+    variance_shown: Sequence[float]
+    points: Mapping[str, Sequence[tuple[float, float]]]
+    """By language code, English last."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +100,15 @@ class TransformDiagnostics:
     condition_number: float
     fitted: PairErrors
     held_out: PairErrors | None
+    within: WithinLanguages
+    """Of the fitted pairs."""
+    within_held_out: WithinLanguages | None
+    """None where no pair was held out."""
+    varying_share: float | None
+    """How much of ‖F_en‖² depends on the prompt, the mean over layers."""
+    layer_varying_share: Sequence[float | None]
+    language_r2: Mapping[str, float | None]
+    """R² of the held-out pairs of a language."""
     sweep: Sequence[SweepPoint] = ()
     """By rising number of pairs; empty where none was asked for."""
 
@@ -90,6 +124,8 @@ class RunEvidence:
     training: TrainingLog | None = None
     """None for a run that is not trained here: the base model, or a checkpoint from elsewhere."""
     transform: TransformDiagnostics | None = None
+    embeddings: Mapping[str, Embedding] = field(default_factory=dict)
+    """Of the model before tuning (`base`) and after (`tuned`), those that there are."""
 
 
 def read_run(run: ReportedRun, inputs: Mapping[str, Location]) -> RunEvidence:
@@ -103,11 +139,12 @@ def read_run(run: ReportedRun, inputs: Mapping[str, Location]) -> RunEvidence:
     transform = inputs.get(f"transform/{run.name}")
     return RunEvidence(
         run=run,
-        item_scores=read_parquet(evaluation.path / ITEM_SCORES, ItemScore) if evaluation else None,
+        item_scores=_read_item_scores(evaluation.path / ITEM_SCORES) if evaluation else None,
         scores=read_parquet(evaluation.path / SCORES, Score) if evaluation else None,
         predictions=read_parquet(evaluation.path / PREDICTIONS, Prediction) if evaluation else None,
         training=_read_training(training.path / METRICS) if training else None,
         transform=_read_diagnostics(transform.path / DIAGNOSTICS) if transform else None,
+        embeddings=_read_embeddings(transform.path / EMBEDDING) if transform else {},
     )
 
 
@@ -119,6 +156,11 @@ def summed_choices(logs: Sequence[TrainingLog]) -> TrainingLog:
     return TrainingLog(shared, (), layer_counts=sums)
 
 
+def _read_item_scores(path: Path) -> pl.DataFrame:
+    """ItemScore rows whose texts are categories: millions of rows that repeat a few thousand names."""
+    return read_parquet(path, ItemScore).with_columns(pl.col(pl.String, pl.Enum).cast(pl.Categorical))
+
+
 def _read_training(path: Path) -> TrainingLog:
     lines = [line for line in read_metrics(path) if "loss" in line]
     chosen = [line for line in lines if "selection_counts" in line]
@@ -128,6 +170,7 @@ def _read_training(path: Path) -> TrainingLog:
         entropies=[line["selection_entropy"] for line in chosen],
         cosines=[line["selection_cosine"] for line in chosen],
         layer_counts=[line["selection_counts"] for line in chosen],
+        seconds=lines[-1].get("seconds") if lines else None,
     )
 
 
@@ -138,12 +181,46 @@ def _read_diagnostics(path: Path) -> TransformDiagnostics:
             **{name: figures[name] for name in _FIT_FIGURES},
             fitted=_pair_errors(figures, ""),
             held_out=_pair_errors(figures, "held_out_") if figures["held_out_pairs"] else None,
+            within=_within(figures, ""),
+            within_held_out=_within(figures, "held_out_") if figures["held_out_pairs"] else None,
+            varying_share=figures["varying_share"],
+            layer_varying_share=figures["layer_varying_share"],
+            language_r2={name: of["held_out_within_r2"] for name, of in figures["within_languages"].items()},
             sweep=[
                 SweepPoint(point["pairs"], point["mse"], point["held_out_mse"]) for point in figures.get("sweep", ())
             ],
         )
     except KeyError as error:
         raise ArtifactMismatch(f"{path} lacks {error}; run the stage that writes it again") from error
+
+
+def _read_embeddings(path: Path) -> Mapping[str, Embedding]:
+    """By `base` and `tuned`; none where the stage wrote none."""
+    if not path.is_file():
+        return {}
+    return {name: _embedding(figures) for name, figures in read_json(path).items()}
+
+
+def _embedding(figures: Mapping[str, Any]) -> Embedding:
+    points: dict[str, list[tuple[float, float]]] = {}
+    for point in figures["points"]:
+        points.setdefault(point["language_code"], []).append((point["x"], point["y"]))
+    return Embedding(
+        pairs=figures["pairs"],
+        nearest_is_parallel=figures["nearest_is_parallel"],
+        language_share=figures["language_share"],
+        variance_shown=figures["variance_shown"],
+        points=points,
+    )
+
+
+def _within(figures: Mapping[str, Any], prefix: str) -> WithinLanguages:
+    return WithinLanguages(
+        pairs=figures[f"{prefix}within_pairs"],
+        r2=figures[f"{prefix}within_r2"],
+        identity_r2=figures[f"{prefix}within_identity_r2"],
+        layer_r2=figures[f"{prefix}layer_within_r2"],
+    )
 
 
 def _pair_errors(figures: Mapping[str, Any], prefix: str) -> PairErrors:

@@ -1,30 +1,21 @@
-"""The values that tables of scores are made of, and those that are computed from the scores of single items.
+"""The values that tables of scores and comparisons are made of.
 
-Of a family with several seeds, the score of an item is its mean over the seeds that ran, and the bootstrap draws items:
-its interval tells how much the mean would move with other items. How much it moves with other seeds is told by the
-values of the seeds themselves, which stand beside it.
+Of a family with several seeds, the score of an item is its mean over the seeds that ran. The interval of a score tells
+how much it would move with other items; how much it moves with other seeds is told by the values of the seeds, which
+stand beside it. A comparison counts both: see `docs/statistics.md`.
 """
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean
-from typing import Any
+from typing import Literal
 
-import polars as pl
-
-from cc_tuning.evaluation.statistics import Resampled, paired_difference, resample
-from cc_tuning.report.config import Family
-from cc_tuning.report.names import AVERAGE
+from cc_tuning.evaluation.benchmark import METRICS
 
 _ROUNDING = 1e-9
 """Means of scores carry rounding of about 1e-14; what is smaller than this is no difference."""
-_ITEM = ["connection", "benchmark", "metric", "language", "item_id"]
-_NO_ITEMS = pl.DataFrame(
-    schema={"language": pl.String, "item_id": pl.String, "group": pl.String, "value": pl.Float64}
-)  # fmt: skip
 
 Group = str | None
 """A group of items, or None for all of them."""
+Verdict = Literal["better", "worse", "undecided"]
 
 
 @dataclass(frozen=True)
@@ -42,10 +33,15 @@ class Measure:
     benchmark: str
     metric: str
 
+    @property
+    def is_higher_better(self) -> bool:
+        """Whether a larger figure is the better one."""
+        return METRICS[self.metric].is_higher_better if self.metric in METRICS else True
+
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score with its interval, 0 to 100; with several seeds, their mean."""
+    """A score with its interval, in the metric's unit; with several seeds, their mean."""
 
     value: float
     low: float
@@ -55,18 +51,39 @@ class Estimate:
     """The value of each seed."""
 
 
-@dataclass(frozen=True)
-class Difference:
-    """`minuend` minus `subtrahend` on the items that both answered, averaged over languages, in points."""
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """`minuend` minus `subtrahend` on the items that both answered, averaged over languages, in the metric's unit."""
 
     minuend: Variant
     subtrahend: Variant
+    measure: Measure
     value: float
     low: float
+    """The interval counts other items and, where there are several, other seeds."""
     high: float
+    p: float
+    """Two-sided: how likely a difference of at least this size is where there is none, counting items and seeds."""
+    p_items: float
+    """The same counting items alone."""
+    p_holm: float
+    """`p` adjusted for all the benchmarks of its table (Holm 1979); equal to `p` where it was asked for alone."""
     items: int
+    """(language, item) cells compared."""
+    languages: int
+    clusters: int
+    """Independent units behind them: what shares a source item, a premise or a passage is one."""
+    unmatched: int
+    """Cells that only one of the two has; they are left out."""
+    confidence: float
+    """Of the interval; the verdict asks for a `p_holm` of at most the rest."""
+    smallest_showable: float
+    """The smallest true difference that these items and seeds would have shown four times out of five."""
     by_seed: tuple[float, ...]
     """Of each seed; seed by seed where both have the same ones, otherwise each against the mean of the other side."""
+    verdict: Verdict
+    """`better` or `worse`, in the metric's direction, where `p_holm` is small enough and the interval lies on one side
+    of 0; `undecided` otherwise."""
 
     @property
     def seeds_that_agree(self) -> int:
@@ -86,106 +103,3 @@ class Bootstrap:
 def sign(points: float) -> int:
     """1, 0 or -1; 0 for what is rounding only."""
     return (points > _ROUNDING) - (points < -_ROUNDING)
-
-
-class ItemScores:
-    """The item scores of all evaluated runs, as they are and averaged over the seeds of a family."""
-
-    def __init__(self, item_scores: pl.DataFrame, families: Sequence[Family], bootstrap: Bootstrap) -> None:
-        self._families = {family.name: family for family in families}
-        self._bootstrap = bootstrap
-        self._of_runs = _by_measurement(item_scores)
-        self._of_families = _by_measurement(_means_over_seeds(item_scores, families))
-        self._resampled: dict[tuple[Variant, Measure, Group], Resampled] = {}
-
-    def estimate(
-        self, variant: Variant, measure: Measure, group: Group = None, language: str = AVERAGE
-    ) -> Estimate | None:
-        """The mean over items and seeds, of one language or averaged over languages; None without such items."""
-        items = self._of_variant(variant, measure, group)
-        if language != AVERAGE:
-            items = items.filter(pl.col("language") == language)
-        if not items.height:
-            return None
-        drawn, confidence = self._resample(variant, measure, group), self._bootstrap.confidence
-        interval = drawn.average(confidence) if language == AVERAGE else drawn.interval(language, confidence)
-        by_seed = [
-            _average(of if language == AVERAGE else of.filter(pl.col("language") == language))
-            for of in self._by_seed(variant, measure, group).values()
-        ]
-        return Estimate(interval.value, interval.low, interval.high, items.height, tuple(by_seed))
-
-    def difference(self, minuend: Variant, subtrahend: Variant, measure: Measure, group: Group) -> Difference | None:
-        """The paired difference of two variants; None when one was not measured or they share no item."""
-        ours, theirs = (self._of_variant(variant, measure, group) for variant in (minuend, subtrahend))
-        if not _shared(ours, theirs).height:
-            return None
-        settings = self._bootstrap
-        paired = paired_difference(
-            ours, theirs, samples=settings.samples, confidence=settings.confidence, seed=settings.seed
-        )
-        by_seed = [_average(_shared(a, b)) for a, b in self._seed_pairs(minuend, subtrahend, measure, group)]
-        return Difference(minuend, subtrahend, paired.value, paired.low, paired.high, paired.items, tuple(by_seed))
-
-    def _seed_pairs(
-        self, minuend: Variant, subtrahend: Variant, measure: Measure, group: Group
-    ) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
-        """The items of both sides once for each seed; see `Difference.by_seed`."""
-        ours, theirs = (self._by_seed(variant, measure, group) for variant in (minuend, subtrahend))
-        if ours.keys() == theirs.keys():
-            return [(items, theirs[seed]) for seed, items in ours.items()]
-        if len(ours) > 1 or len(theirs) == 1:
-            mean = self._of_variant(subtrahend, measure, group)
-            return [(items, mean) for items in ours.values()]
-        mean = self._of_variant(minuend, measure, group)
-        return [(mean, items) for items in theirs.values()]
-
-    def _resample(self, variant: Variant, measure: Measure, group: Group) -> Resampled:
-        key = (variant, measure, group)
-        if key not in self._resampled:
-            items, settings = self._of_variant(*key), self._bootstrap
-            self._resampled[key] = resample(items, samples=settings.samples, seed=settings.seed)
-        return self._resampled[key]
-
-    def _of_variant(self, variant: Variant, measure: Measure, group: Group) -> pl.DataFrame:
-        return _items(self._of_families, variant.family, variant.connection, measure, group)
-
-    def _by_seed(self, variant: Variant, measure: Measure, group: Group) -> dict[int | None, pl.DataFrame]:
-        runs = self._families[variant.family].runs
-        return {run.seed: _items(self._of_runs, run.name, variant.connection, measure, group) for run in runs}
-
-
-def _means_over_seeds(item_scores: pl.DataFrame, families: Sequence[Family]) -> pl.DataFrame:
-    """Item scores by family (in the column `run`): the mean over its seeds, of items that all of them answered."""
-    if item_scores.is_empty():
-        return item_scores
-    named = item_scores.with_columns(
-        pl.col("run").replace_strict({run.name: family.name for family in families for run in family.runs})
-    )
-    means = named.group_by("run", *_ITEM).agg(pl.col("group").first(), pl.col("value").mean(), answered=pl.len())
-    seeds = pl.col("run").replace_strict({family.name: family.seeds for family in families})
-    return means.filter(pl.col("answered") == seeds).sort("run", *_ITEM)
-
-
-def _by_measurement(item_scores: pl.DataFrame) -> Mapping[tuple[Any, ...], pl.DataFrame]:
-    """Item scores by (run or family, connection, benchmark, metric)."""
-    return item_scores.partition_by("run", "connection", "benchmark", "metric", as_dict=True)
-
-
-def _items(
-    scores: Mapping[tuple[Any, ...], pl.DataFrame], owner: str, connection: str, measure: Measure, group: Group
-) -> pl.DataFrame:
-    items = scores.get((owner, connection, measure.benchmark, measure.metric), _NO_ITEMS)
-    return items if group is None else items.filter(pl.col("group") == group)
-
-
-def _shared(ours: pl.DataFrame, theirs: pl.DataFrame) -> pl.DataFrame:
-    """`ours` minus `theirs` on the items of both."""
-    both = ours.join(theirs, on=["language", "item_id"], how="inner", suffix="_theirs")
-    return both.select("language", "item_id", value=pl.col("value") - pl.col("value_theirs"))
-
-
-def _average(items: pl.DataFrame) -> float:
-    """The mean over languages of the mean over items; not a number where there are none."""
-    means = items.group_by("language").agg(pl.col("value").mean()).sort("language")["value"].to_list()
-    return fmean(means) if means else float("nan")

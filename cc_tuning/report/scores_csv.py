@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from cc_tuning.report.names import AVERAGE
 from cc_tuning.report.results import Results
-from cc_tuning.report.scores import Difference, Estimate, Measure
+from cc_tuning.report.scores import Comparison, Estimate, Measure
 
 FIELDS = (
     "run", "connection", "benchmark", "language", "metric", "items", "value", "ci_low", "ci_high",
@@ -32,7 +32,7 @@ def _family_rows(results: Results) -> Iterator[list[str]]:
         family = results.family(variant.family)
         seeds = " ".join(str(run.seed) for run in family.runs if run.seed is not None)
         for measure in results.measures:
-            difference = results.baseline_difference(variant, measure)
+            difference = results.baseline_comparison(variant, measure)
             for language in (*results.languages(measure), AVERAGE):
                 if estimate := results.score(variant, measure, language):
                     yield [
@@ -58,14 +58,14 @@ def _score(name: str, connection: str, measure: Measure, language: str, estimate
     return [name, connection, measure.benchmark, language, measure.metric, str(estimate.items), *numbers]
 
 
-def _difference(difference: Difference | None) -> Sequence[str]:
+def _difference(difference: Comparison | None) -> Sequence[str]:
     if difference is None:
         return ["", "", "", ""]
     numbers = (difference.value, difference.low, difference.high)
     return [difference.subtrahend.family, *(f"{value:.4f}" for value in numbers)]
 
 
-def _seeds(seeds: str, estimate: Estimate, difference: Difference | None) -> Sequence[str]:
+def _seeds(seeds: str, estimate: Estimate, difference: Comparison | None) -> Sequence[str]:
     if len(estimate.by_seed) < 2:
         return [seeds, "", "", ""]
     agree = "" if difference is None else str(difference.seeds_that_agree)

@@ -1,13 +1,14 @@
 """Stage `transform`: sample activation pairs of one CC-tuned checkpoint and fit its Transform Matrix.
 
-Prompts are run once. Their activations wait on disk (`cc_tuning.transform.spool`) and are looked at as often as needed:
-for the moments from which the matrix is solved, for the error of the matrix as stored, and for the sweep over the
-number of pairs. They are deleted at the end.
+Prompts are run once for the fit. Their activations wait on disk (`cc_tuning.transform.spool`) and are looked at as
+often as needed: for the moments from which the matrix is solved, for the error of the matrix as stored, and for the
+sweep over the number of pairs. They are deleted at the end.
 
 Files: `transform_matrix.safetensors` (float32: `transform_matrix` `[D, D]` or `[L, D, D]`, `transform_intercept` `[D]`
 or `[L, D]` if there is one; its metadata name the checkpoint), `diagnostics.json` (flat: the form of the map, counts,
-rank, solver, the figures of `PredictionErrors.report`, those of held-out pairs prefixed `held_out_`, and the list
-`sweep` if one was asked for), `pairs.parquet`, `quarantine.parquet`.
+rank, solver, the figures of `PredictionErrors.report` and of `measure_within`, those of held-out pairs prefixed
+`held_out_`, and the list `sweep` if one was asked for), `embedding.json` (`cc_tuning.transform.embedding` of the tuned
+model, and of the base model where that is an input), `pairs.parquet`, `quarantine.parquet`.
 """
 
 import logging
@@ -18,21 +19,26 @@ from typing import Any
 import dataframely as dy
 import polars as pl
 import torch
+from torch import nn
+from transformers import PreTrainedModel
 
 from cc_tuning.errors import TransformFailed
 from cc_tuning.model import CrossLingualModel
+from cc_tuning.model.checkpoint import downloaded_model, read_base_model
 from cc_tuning.model.transform_file import Origin, write_transform_matrix
 from cc_tuning.runtime.devices import limited_threads, resolve_device
 from cc_tuning.runtime.step import Build
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from cc_tuning.transform.activations import sampled_activations
 from cc_tuning.transform.config import TransformConfig
+from cc_tuning.transform.embedding import embedded_pairs, embedding
 from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure
 from cc_tuning.transform.sampling import Sample, draw_pairs
 from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
 from cc_tuning.transform.sweep import sweep
+from cc_tuning.transform.within import measure_within
 from data_contracts.files import write_json
-from data_contracts.layout import DIAGNOSTICS, TRANSFORM_MATRIX, TRANSFORM_PAIRS
+from data_contracts.layout import DIAGNOSTICS, EMBEDDING, TRANSFORM_MATRIX, TRANSFORM_PAIRS
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.quarantine import write_quarantine
@@ -51,7 +57,7 @@ class TransformPair(dy.Schema):
 
 
 def build_transform(build: Build[TransformConfig]) -> RowCounts:
-    """Fit and measure the matrix.
+    """Fit and measure the matrix. The input `base`, the model before tuning, is for the picture of both.
 
     Raises:
         TransformFailed: no pair could be sampled, or the activations are not finite or all zero.
@@ -75,16 +81,22 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
     assert isinstance(padding_id, int)
     with limited_threads(build.execution.threads):
         spool = _sampled(build, model, sample, padding_id)
+        embeddings = {"tuned": _embedding(build, model.base, sample, padding_id)}
+        dtype = model.base.dtype
         del model
         fitted = fit_spooled(spool, config)
-        figures = dict(measure(spool, fitted))
+        languages = {side: [pair.language_code for pair in of] for side, of in sample.sides.items()}
+        figures = {**measure(spool, fitted), **measure_within(spool, fitted.transform, languages)}
         if config.sweep_pairs:
             figures["sweep"] = sweep(spool, config, fitted, figures)
+        if "base" in build.inputs:
+            embeddings["base"] = _embedding(build, _base_model(build, dtype), sample, padding_id)
     spool.remove()
     torch.cuda.empty_cache()  # the next stage trains in another process on the same device
     write_transform_matrix(build.folder / TRANSFORM_MATRIX, fitted.transform, Origin.of(checkpoint))
     _write_diagnostics(build.folder, config, fitted, figures)
     _write_pairs(build.folder, sample)
+    write_json(build.folder / EMBEDDING, embeddings)
     counts = write_quarantine(build.folder, [sample.quarantined])
     kept = len(sample.fit) + len(sample.held_out)
     not_selected = pairs.height - kept - sample.quarantined.height
@@ -98,10 +110,25 @@ def _sampled(
     layers, hidden_size = model.config.num_hidden_layers, model.config.hidden_size
     spool = ActivationSpool(build.folder / _ACTIVATIONS, layers, hidden_size, model.device)
     total = len(sample.fit) + len(sample.held_out)
-    for split, pairs in ((FIT, sample.fit), (HELD_OUT, sample.held_out)):
+    for split, pairs in sample.sides.items():
         batches = sampled_activations(model, pairs, build.execution.transform_batch_size, padding_id)
         spool.fill(split, batches, total, build.progress)
     return spool
+
+
+def _base_model(build: Build[TransformConfig], dtype: torch.dtype) -> PreTrainedModel:
+    """The model before tuning, in the dtype of the tuned one."""
+    base = build.inputs["base"]
+    model = read_base_model(downloaded_model(base.name, base.revision), dtype, build.execution.attention)
+    nn.Module.to(model, resolve_device(build.execution.device))
+    return model
+
+
+def _embedding(
+    build: Build[TransformConfig], model: PreTrainedModel, sample: Sample, padding_id: int
+) -> Mapping[str, Any]:
+    pairs = embedded_pairs([*sample.fit, *sample.held_out])
+    return embedding(model, pairs, build.execution.transform_batch_size, padding_id)
 
 
 def _write_diagnostics(
@@ -118,9 +145,11 @@ def _write_diagnostics(
             " of a layer" if config.matrix == "per_layer" else "", summary["rank"], hidden_size,
         )  # fmt: skip
     logger.info(
-        "fitted on %d pairs (%d rows, rank %d of %d) | R² %s fitted, %s held out (identity %s)",
+        "fitted on %d pairs (%d rows, rank %d of %d) | R² within language and layer %s fitted, %s held out (identity "
+        "%s) | varying share of ‖F_en‖² %s",
         figures["pairs"], summary["rows"], summary["rank"], hidden_size,
-        *(_rounded(figures.get(name)) for name in ("r2", "held_out_r2", "held_out_identity_r2")),
+        *map(_rounded, map(figures.get, ("within_r2", "held_out_within_r2", "held_out_within_identity_r2"))),
+        _rounded(figures["varying_share"]),
     )  # fmt: skip
 
 

@@ -22,6 +22,8 @@ class SampledPair:
     pair_id: str
     input_ids: list[int]
     english_input_ids: list[int]
+    language_code: str = ""
+    """Of the side that is not English."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ workers, and adding rows to the data set moves only few of them. English rows ar
 sides are equal, and fitting them would teach the identity and flatter the error.
 """
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -12,6 +14,7 @@ import polars as pl
 from cc_tuning.text.draws import draw_order
 from cc_tuning.text.prompts import ChatPrompts
 from cc_tuning.transform.activations import SampledPair
+from cc_tuning.transform.spool import FIT, HELD_OUT
 from data_contracts.quarantine import quarantine_rows
 
 LONGER_THAN_CONTEXT = "prompt_longer_than_context"
@@ -26,14 +29,21 @@ class Sample:
     quarantined: pl.DataFrame
     """Rows in the form of `QuarantinedRow`."""
 
+    @property
+    def sides(self) -> Mapping[str, list[SampledPair]]:
+        """The pairs by split."""
+        return {FIT: self.fit, HELD_OUT: self.held_out}
+
 
 def draw_pairs(
     pairs: pl.DataFrame, prompts: ChatPrompts, *, count: int, held_out_fraction: float, seed: int, context_tokens: int
 ) -> Sample:
-    """Up to `count` non-English pairs in the order of their hashes; the last `held_out_fraction` of them are held out.
+    """Up to `count` non-English pairs in the order of their hashes, about the last `held_out_fraction` held out.
 
-    A pair with a prompt longer than `context_tokens` is set aside and the next one takes its place. Two pairs or more
-    always leave at least one on either side (unless the fraction is 0).
+    No English prompt is on both sides: all pairs that have it go the same way, or the held-out error would count
+    prompts whose English activations were fitted. A pair with a prompt longer than `context_tokens` is set aside and
+    the next one takes its place. Pairs of two English prompts or more always leave some on either side (unless the
+    fraction is 0).
     """
     foreign = pairs.filter(pl.col("origin") != "english")
     by_hash = sorted(foreign.iter_rows(named=True), key=lambda row: draw_order(seed, row["pair_id"]))
@@ -46,13 +56,35 @@ def draw_pairs(
         if max(len(ids), len(english_ids)) > context_tokens:
             too_long.append(row["pair_id"])
         else:
-            drawn.append(SampledPair(row["pair_id"], ids, english_ids))
-    held_out = _held_out_count(len(drawn), held_out_fraction)
+            drawn.append(SampledPair(row["pair_id"], ids, english_ids, row["language_code"]))
+    fit, held_out = _split_by_english(drawn, _held_out_count(len(drawn), held_out_fraction))
     quarantined = quarantine_rows(
         foreign.filter(pl.col("pair_id").is_in(too_long)), "pair_id", LONGER_THAN_CONTEXT,
         f"a rendered prompt has more than the model's {context_tokens} tokens",
     )  # fmt: skip
-    return Sample(drawn[: len(drawn) - held_out], drawn[len(drawn) - held_out :], quarantined)
+    return Sample(fit, held_out, quarantined)
+
+
+def _split_by_english(drawn: Sequence[SampledPair], wanted: int) -> tuple[list[SampledPair], list[SampledPair]]:
+    """Fitted and held-out pairs: English prompts are held out from the last one backwards until `wanted` pairs are.
+
+    A prompt of so many pairs that more than twice as many would be held out is left in the fit; the rarest one is held
+    out where that leaves none.
+    """
+    pairs_of = Counter(tuple(pair.english_input_ids) for pair in drawn)
+    prompts = list(dict.fromkeys(tuple(pair.english_input_ids) for pair in reversed(drawn)))
+    held_out: set[tuple[int, ...]] = set()
+    number = 0
+    for prompt in prompts:
+        if number < wanted and number + pairs_of[prompt] <= min(2 * wanted, len(drawn) - 1):
+            held_out.add(prompt)
+            number += pairs_of[prompt]
+    if wanted and not held_out and len(prompts) > 1:
+        held_out.add(min(prompts, key=pairs_of.__getitem__))
+    sides: tuple[list[SampledPair], list[SampledPair]] = ([], [])
+    for pair in drawn:
+        sides[tuple(pair.english_input_ids) in held_out].append(pair)
+    return sides
 
 
 def _held_out_count(pairs: int, fraction: float) -> int:

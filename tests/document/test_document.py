@@ -18,9 +18,13 @@ from cc_tuning.document.blocks import (
     Document,
     Example,
     Examples,
+    Explorer,
+    Facet,
     Figure,
     Listing,
     Passage,
+    Record,
+    RecordAnswer,
     Sample,
     Section,
     Table,
@@ -31,7 +35,7 @@ from cc_tuning.document.page import render_page
 from cc_tuning.document.svg import SERIES
 from cc_tuning.document.visible import visible
 from cc_tuning.document.writing import write_document
-from tests.document.page_reader import PageReader
+from tests.document.page_reader import PageReader, assert_nothing_foreign_runs, packed_records
 
 HOSTILE = (
     "<script>alert(1)</script> </pre></main> {{ 7 * 7 }} {% raw %} & <img src=http://evil.example/x onerror=alert(1)>\n"
@@ -46,21 +50,28 @@ def every_block(text: str) -> Document:
     passage = Passage(text, text, "ur-Arab", "rtl")
     svg = draw_svg("drawn", lambda axes: draw_lines(axes, [([1, 2], [3.0, 4.0])], text, 0))
     blocks = [
-        Table("made", text, [text, text], [[Cell(text, text, text), Cell(text)]], text),
+        Table("made", text, [text, text], [[Cell(text, text), Cell(text)]], text),
         Figure("drawn", text, text, svg, text),
         Sample(text, "sw", "ltr", text, [text, text], [Answer(text, text, text, text)]),
         Listing(text, text, "yaml"),
         Examples(text, [Example(text, [passage, passage], text)], is_folded=True),
+        Explorer("made", text, [Facet("kind", text, [("a", text)])], [text], [explored(text)], text),
     ]
-    return Document(text, text, [(text, text)], [Section("all", text, [text], blocks)])
+    facets = [Facet("kind", text, [("a", text), ("b", text)])]
+    return Document(text, text, [(text, text)], [Section("all", text, [text], blocks)], facets)
+
+
+def explored(text: str) -> Record:
+    """A record with `text` everywhere a text may stand."""
+    passage, answer = Passage(text, text, "ur-Arab", "rtl"), RecordAnswer(text, 1.0, text, text)
+    return Record(text, ["a"], [passage], [text], "ur-Arab", "rtl", [answer])
 
 
 def test_every_text_of_every_block_reaches_the_reader_as_text() -> None:
     page = PageReader(render_page(every_block(HOSTILE)))
-    tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "img", "iframe", "object", "embed", "form", "base"}
-    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    assert_nothing_foreign_runs(page)
     assert visible(HOSTILE) in page.text
+    assert set(packed_records(page)["strings"]) == {visible(HOSTILE)}
     assert not {"\u202e", "\x1b", "\ufeff"} & set(render_page(every_block(HOSTILE)))
 
 
@@ -98,11 +109,28 @@ def test_numbers_have_one_form(value: float, sign: str, text: str) -> None:
 
 
 def test_lines_of_a_cell_stand_below_each_other_in_both_forms() -> None:
-    document = Document(
-        "t", "s", [], [Section("a", "A", [], [Table("made", "", ["x"], [[Cell("1", "2\n3", "4\n5")]])])]
-    )
-    assert PageReader(render_page(document)).tables["made"][1] == ["1\n2\n3\n4\n5"]
-    assert "| 1<br>2<br>3<br>4<br>5 |" in render_markdown(document)
+    document = Document("t", "s", [], [Section("a", "A", [], [Table("made", "", ["x"], [[Cell("1", "2\n3")]])])])
+    assert PageReader(render_page(document)).tables["made"][1] == ["1\n2\n3"]
+    assert "| 1<br>2<br>3 |" in render_markdown(document)
+
+
+def test_tables_are_named_and_their_headers_say_what_they_head() -> None:
+    elements = PageReader(render_page(every_block("x"))).elements
+    tags = [tag for tag, _ in elements]
+    assert tags.count("table") == tags.count("caption") == 1
+    assert [at.get("scope") for tag, at in elements if tag == "th"] == ["col", "col", "row"]
+    assert {"header", "nav", "main", "section", "h1", "h2"} <= set(tags)
+    (region,) = [at for _, at in elements if at.get("class") == "scroll"]
+    assert (region["role"], region["aria-label"], region["tabindex"]) == ("region", "x", "0")
+
+
+def test_cells_carry_what_they_sort_by_and_rows_what_they_are_filtered_by() -> None:
+    rows = [[Cell("a"), Cell("1.2", is_number=True, value=1.23456789, shade=-3)]]
+    table = Table("made", "", ["x", "y"], rows, row_tags=[{"run": 'r"1'}], column_tags=[{}, {"language": "sw"}])
+    elements = PageReader(render_page(Document("t", "s", [], [Section("a", "A", [], [table])]))).elements
+    assert [at for tag, at in elements if tag == "td"] == [{"class": "number shade-3", "data-value": "1.23457"}]
+    assert [at.get("data-run") for tag, at in elements if tag == "tr"] == [None, 'r"1']
+    assert [at.get("data-language") for tag, at in elements if tag == "th"] == [None, "sw", None]
 
 
 def test_written_document_has_its_figures_where_the_markdown_looks_for_them(tmp_path: Path) -> None:

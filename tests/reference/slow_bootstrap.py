@@ -1,33 +1,32 @@
-"""The bootstrap as it is taught: loops over resamples, strata, items and languages."""
+"""The bootstrap as it is taught: loops over resamples, units and their items."""
 
 import random
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
-ItemValues = Mapping[str, Mapping[str, float]]
-"""item_id → language → value"""
+Unit = Sequence[tuple[str, float]]
+"""Language and value of each item of a unit."""
 
 
-def slow_interval(items: ItemValues, samples: int, confidence: float, seed: int) -> tuple[float, float, float]:
-    """The average over languages of the mean over items, and the percentile interval of its resamples."""
+def slow_interval(units: Mapping[str, Unit], samples: int, tail: float, seed: int) -> tuple[float, float, float]:
+    """The average over languages of the mean over items, and the values that leave a share `tail` of resamples outside.
+
+    Means of a resample are divided by the number of items that it has in a language.
+    """
     draw = random.Random(seed)
-    strata: dict[frozenset[str], list[str]] = defaultdict(list)
-    for item, values in items.items():
-        strata[frozenset(values)].append(item)
-    replicates = []
-    for _ in range(samples):
-        drawn = [item for group in strata.values() for item in draw.choices(group, k=len(group))]
-        replicates.append(_average([items[item] for item in drawn]))
-    replicates.sort()
-    tail = (1 - confidence) / 2
-    return _average(list(items.values())), _quantile(replicates, tail), _quantile(replicates, 1 - tail)
+    names = sorted(units)
+    replicates = sorted(
+        slow_average(item for name in draw.choices(names, k=len(names)) for item in units[name]) for _ in range(samples)
+    )
+    average = slow_average(item for name in names for item in units[name])
+    return average, _quantile(replicates, tail), _quantile(replicates, 1 - tail)
 
 
-def _average(rows: Sequence[Mapping[str, float]]) -> float:
+def slow_average(items: Iterable[tuple[str, float]]) -> float:
+    """The mean over languages of the mean over items."""
     by_language: dict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        for language, value in row.items():
-            by_language[language].append(value)
+    for language, value in items:
+        by_language[language].append(value)
     return sum(sum(values) / len(values) for values in by_language.values()) / len(by_language)
 
 

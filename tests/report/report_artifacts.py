@@ -56,6 +56,12 @@ class World:
     """Runs whose pairs were chosen and translated for them alone."""
     draws: Mapping[str, str] = field(default_factory=dict)
     """By the name of a run, the name whose made-up scores it has; its own where it is not named."""
+    shares: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """By name and benchmark, the share of items that are right; half of them where it is not named."""
+    likelihoods: bool = False
+    """Whether items have the likelihood of their gold answer."""
+    controls: Sequence[str] = ()
+    """Connections of connected runs that only have likelihoods."""
 
 
 def made_world(store: ArtifactStore, world: World) -> dict[str, ArtifactRef]:
@@ -121,11 +127,15 @@ def item_rows(world: World) -> pl.DataFrame:
 def score_rows(run: ReportedRun, world: World) -> pl.DataFrame:
     """ItemScore rows: every item under every metric and connection, drawn from the seed, run and item."""
     rows, drawn = [], world.draws.get(run.name, run.name)
-    for connection in _connections(run):
+    controls = world.controls if run.family in CONNECTED else ()
+    for connection in (*_connections(run), *controls):
         for item in _answered(connection, world):
             lot = random.Random(f"{world.seed} {drawn} {connection} {item['language']} {item['item_id']}")
-            for metric in METRICS.get(item["benchmark"], ("accuracy",)):
-                value = round(lot.uniform(0, 100), 3) if metric != "accuracy" else 100.0 * (lot.random() < 0.5)
+            share = world.shares.get((drawn, item["benchmark"]), 0.5)
+            metrics = () if connection in controls else METRICS.get(item["benchmark"], ("accuracy",))
+            for metric in (*metrics, *(("gold_nll",) if world.likelihoods else ())):
+                value = round(lot.uniform(0, 100), 3) if metric != "accuracy" else 100.0 * (lot.random() < share)
+                value = value / 20 if metric == "gold_nll" else value
                 key = {name: item[name] for name in ("benchmark", "language", "item_id", "group", "cluster")}
                 rows.append({"run": run.name, "connection": connection, "metric": metric, "value": value, **key})
     return pl.DataFrame(rows, schema_overrides={"group": pl.String, "cluster": pl.String})
@@ -134,10 +144,15 @@ def score_rows(run: ReportedRun, world: World) -> pl.DataFrame:
 def mean_rows(item_scores: pl.DataFrame) -> pl.DataFrame:
     """Score rows: mean over items per language, mean over languages as `avg`; intervals are a fixed margin here."""
     keys = ["run", "connection", "benchmark", "metric"]
-    by_language = item_scores.group_by(*keys, "language").agg(
-        items=pl.len().cast(pl.Int64), value=pl.col("value").mean()
+    # In one order, or sums would differ in their last bits from call to call.
+    by_language = (
+        item_scores.group_by(*keys, "language", maintain_order=True)
+        .agg(items=pl.len().cast(pl.Int64), value=pl.col("value").mean())
+        .sort(*keys, "language")
     )
-    average = by_language.group_by(keys).agg(pl.col("items").sum(), pl.col("value").mean(), language=pl.lit("avg"))
+    average = by_language.group_by(keys, maintain_order=True).agg(
+        pl.col("items").sum(), pl.col("value").mean(), language=pl.lit("avg")
+    )
     frame = pl.concat([by_language, average.select(by_language.columns)]).sort(*keys, "language")
     low, high = (pl.col("value") - 5).clip(0, 100), (pl.col("value") + 5).clip(0, 100)
     return frame.with_columns(ci_low=low, ci_high=high)
@@ -171,6 +186,12 @@ def diagnostics() -> dict[str, Any]:
             figures[f"{prefix}layer_{owner}r2"] = [r2 / scale] * LAYERS
         figures[f"{prefix}variance"] = 0.0625
         figures[f"{prefix}layer_variance"] = [0.0625] * LAYERS
+        figures |= {f"{prefix}within_pairs": figures[f"{prefix}pairs"], f"{prefix}within_pairs_left_out": 0}
+        for owner, r2 in (("", 0.12), ("identity_", -1.5)):
+            figures[f"{prefix}within_{owner}r2"] = r2 / scale
+            figures[f"{prefix}layer_within_{owner}r2"] = [r2 / scale] * LAYERS
+    figures |= {"varying_share": 0.04, "layer_varying_share": [0.01, 0.02, 0.05, 0.08]}
+    figures["within_languages"] = {"swh": {"pairs": 36, "held_out_pairs": 4, "held_out_within_r2": 0.12 / 1.4}}
     return figures
 
 

@@ -26,7 +26,7 @@ from data_contracts.manifest import RowCounts
 from data_contracts.store import ArtifactStore
 from flows.cli import app
 from tests.document.chromium import needs_chromium, opened
-from tests.document.page_reader import PageReader
+from tests.document.page_reader import PageReader, assert_nothing_foreign_runs
 from tests.report.built_report import Built
 from tests.report.data_artifacts import LANGUAGES, SET_ASIDE, data_files, pair_rows
 from tests.report.report_artifacts import finish, write_file
@@ -153,7 +153,7 @@ def test_text_in_an_unknown_language_is_left_to_the_browser(tmp_path: Path) -> N
 def test_hostile_text_stays_text_on_the_card(tmp_path: Path) -> None:
     document = card(tmp_path, pair_rows().with_columns(inputs=pl.lit(HOSTILE), language_code=pl.lit("urd")))
     page = PageReader(render_page(document))
-    assert not {tag for tag, _ in page.elements} & {"script", "img"}
+    assert_nothing_foreign_runs(page)
     assert "<script>alert(1)</script>" in page.text
     assert "⟨U+202E⟩" in page.text
     assert "<script>" not in render_markdown(document)

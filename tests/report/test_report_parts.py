@@ -14,7 +14,6 @@ from cc_tuning.pipeline.plan import plan_recipe
 from cc_tuning.report import parts
 from cc_tuning.report.config import ReportConfig, ReportedRun
 from cc_tuning.report.evidence import collect_evidence
-from cc_tuning.report.parts.paper import published_average, published_model
 from cc_tuning.runtime.sources import Location
 from data_contracts.errors import ArtifactMismatch
 from tests.document.page_reader import PageReader
@@ -166,12 +165,3 @@ def test_every_part_of_the_folder_has_its_place_on_the_page() -> None:
                 found.add(function)
     assert found == set(parts.PARTS)
     assert len(found) == len(parts.PARTS) >= 11
-
-
-def test_published_figures_are_found_by_model_run_and_metric() -> None:
-    assert published_model("Qwen/Qwen2.5-7B") == "Qwen2.5-7B"
-    assert published_model("/models/Meta-Llama-3.1-8B/") == "LLaMA-3.1-8B"
-    assert published_model("Qwen/Qwen2.5-7B-Instruct") is None
-    assert published_average("Qwen2.5-7B", "XLSum", "cc-tuning+mt", "rougeL_ascii") == 12.87
-    assert published_average("Qwen2.5-7B", "XLSum", "cc-tuning+mt", "rougeL") is None
-    assert published_average("Qwen2.5-7B", "MKQA", "cc-tuning+sdrrl", "accuracy") is None

@@ -11,7 +11,8 @@ import polars as pl
 import pytest
 
 from cc_tuning.document.svg import SERIES
-from cc_tuning.evaluation.statistics import resample
+from cc_tuning.evaluation.statistics.intervals import Settings, mean_intervals
+from cc_tuning.evaluation.statistics.units import average_sample, language_sample, sorted_cells
 from cc_tuning.report.config import ReportedRun
 from tests.document.page_reader import PageReader
 from tests.report.built_report import BuildReport, Built
@@ -81,20 +82,24 @@ def test_score_is_the_mean_over_seeds_with_the_lowest_and_the_highest(page: Page
     assert "seeds" not in alone and len(numbers(alone)) == 3
 
 
-def test_interval_is_that_of_a_bootstrap_over_items_averaged_over_seeds(seeded: Built) -> None:
+def test_interval_is_that_of_the_items_averaged_over_seeds(seeded: Built) -> None:
     of_seeds = of_family(WORLD, "cc-tuning", "transform", ("XLSum", "rougeL"))
     rows = [
         {"language": language, "item_id": item, "value": fmean(scores[language, item] for scores in of_seeds)}
         for language, item in of_seeds[0]
     ]
-    expected = resample(pl.DataFrame(rows), samples=200, seed=0)
+    frame, cells = sorted_cells(pl.DataFrame(rows))
+    means = frame.select("value").to_numpy()
+    samples = {language: language_sample(means, cells, place) for place, language in enumerate(cells.languages)}
+    samples["avg"] = average_sample(means, cells)
     scores = list(csv.DictReader(io.StringIO(seeded.text("scores.csv"))))
     found = {row["language"]: row for row in scores if row["run"] == "cc-tuning" and row["connection"] == "transform"
              and row["metric"] == "rougeL"}  # fmt: skip
-    intervals = {"en": expected.interval("en"), "ar": expected.interval("ar"), "avg": expected.average()}
-    for language, interval in intervals.items():
+    assert set(samples) == {"en", "ar", "avg"}
+    for language, sample in samples.items():
+        low, high = mean_intervals(sample, (0.0, 100.0), Settings(samples=200))
         shown = [float(found[language][name]) for name in ("value", "ci_low", "ci_high")]
-        assert shown == pytest.approx([interval.value, interval.low, interval.high], abs=1e-4)
+        assert shown == pytest.approx([sample.value[0], low[0], high[0]], abs=1e-4)
         assert found[language]["seeds"] == "0 1 2"
 
 
@@ -102,8 +107,8 @@ def test_interval_is_that_of_a_bootstrap_over_items_averaged_over_seeds(seeded: 
 def test_difference_is_that_of_the_means_and_counts_the_seeds_that_agree(page: PageReader, column: str) -> None:
     (baseline,) = of_family(WORLD, "ml-sft", "off", COLUMNS[column])
     by_seed = [average(scores) - average(baseline) for scores in of_family(WORLD, "cc-tuning", "off", COLUMNS[column])]
-    shown = cell(page, "headline", "CC-Tuning\nconnection off", column)
-    assert numbers(shown)[5] == pytest.approx(fmean(by_seed), abs=0.0501)
+    shown = cell(page, "differences", "CC-Tuning\nconnection off − ML-SFT", column)
+    assert numbers(shown)[0] == pytest.approx(fmean(by_seed), abs=0.0501)
     agree = sum(map(has_sign_of(fmean(by_seed)), by_seed))
     assert shown.endswith(f"{agree} of 3 seeds agree")
 
@@ -124,8 +129,10 @@ def test_baseline_with_the_same_seeds_is_taken_seed_by_seed(build_report: BuildR
     world = World(runs=runs, draws={run.name: f"scores of {run.seed}" for run in runs}, **SMALL)
     first, second = of_family(world, "ml-sft", "off", COLUMNS["MKQA"])
     assert average(first) != average(second)
-    shown = cell(PageReader(build_report(world).text("index.html")), "headline", "CC-Tuning\nconnection off", "MKQA")
-    assert "Δ\u00a00.0\n[0.0,\u00a00.0]\n2 of 2 seeds agree" in shown
+    shown = cell(
+        PageReader(build_report(world).text("index.html")), "differences", "CC-Tuning\nconnection off − ML-SFT", "MKQA"
+    )
+    assert shown.startswith("0.0\n[") and shown.endswith("]\n2 of 2 seeds agree")
 
 
 def test_every_seed_has_its_averages_in_a_folded_table(page: PageReader, seeded: Built) -> None:
@@ -167,7 +174,8 @@ def test_curves_of_seeds_are_thin_lines_of_one_colour(seeded: Built, page: PageR
     assert any("CC-Tuning (3 seeds) on average from" in label for label in labels)
     assert "Lines of one colour are the seeds of one method" in page.text
     assert sorted(path.stem for path in seeded.folder.glob("figures/*.svg")) == [
-        "chosen-cc-tuning", "cosine", "entropy", "loss", "selection-cc-tuning", "transform-cc-tuning",
+        "chosen-by-benchmark-cc-tuning", "chosen-cc-tuning", "cosine", "differences", "entropy",
+        "gains-points-cc-tuning", "loss", "selection-cc-tuning", "transform-cc-tuning", "within-cc-tuning",
     ]  # fmt: skip
 
 

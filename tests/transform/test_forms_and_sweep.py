@@ -143,17 +143,19 @@ def test_sweep_runs_no_prompt_twice_and_changes_no_bit_of_the_matrix(tmp_path: P
         nonlocal prompts_run
         prompts_run += len(arguments["input_ids"]) if isinstance(module, LlamaModel) else 0
 
-    _, matrix, diagnostics, _ = run_stage(tmp_path / "a", pairs, checkpoint)
     with nn.modules.module.register_module_forward_hook(count, with_kwargs=True):
+        _, matrix, diagnostics, _ = run_stage(tmp_path / "a", pairs, checkpoint)
+        without_sweep = prompts_run
         _, again, with_sweep, _ = run_stage(tmp_path / "b", pairs, checkpoint, sweep_pairs=[1, 5, 20, 1000])
-    assert prompts_run == 2 * len(pairs)
+    # both sides of each pair for the fit, and once more for the picture of languages
+    assert (without_sweep, prompts_run) == (4 * len(pairs), 8 * len(pairs))
     assert torch.equal(matrix, again)
     points = with_sweep.pop("sweep")
     assert with_sweep == diagnostics
     assert [point["pairs"] for point in points] == [1, 5, 20, 27]
     assert (points[-1]["mse"], points[-1]["held_out_mse"]) == (diagnostics["mse"], diagnostics["held_out_mse"])
     assert sorted(file.name for file in (tmp_path / "b").iterdir()) == [
-        "diagnostics.json", "pairs.parquet", "quarantine.parquet", "transform_matrix.safetensors",
+        "diagnostics.json", "embedding.json", "pairs.parquet", "quarantine.parquet", "transform_matrix.safetensors",
     ]  # fmt: skip
 
 

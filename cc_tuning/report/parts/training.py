@@ -1,4 +1,4 @@
-"""Training: the loss, and for connected runs which layer was chosen in training and at inference.
+"""Training: the loss (the paper's Figure 6), and for connected runs how the choice of a layer went.
 
 The figures take logs by the label of their family, one for each of its seeds, which are drawn as thin lines of one
 colour. Each figure has a sentence that gives its content in words.
@@ -9,17 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 
 import numpy as np
-import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from cc_tuning.document.axes import add_legend, draw_lines, draw_svg
 from cc_tuning.document.blocks import Figure, Section, number
-from cc_tuning.document.svg import GRID, INK, SERIES
+from cc_tuning.document.svg import INK
 from cc_tuning.report.config import Family
 from cc_tuning.report.evidence import Evidence
-from cc_tuning.report.names import CONNECTION_LABELS, html_key, listed
+from cc_tuning.report.names import html_key, listed
 from cc_tuning.report.run_evidence import TrainingLog, summed_choices
+from cc_tuning.report.trained_runs import differ_in_connection_only
 
 _MAX_COLUMNS = 40
 
@@ -36,9 +36,9 @@ def training_part(evidence: Evidence) -> Section | None:
         choosing = [log for log in of_family if log.layer_counts]
         if choosing:
             figures.append(_selection_figure(f"selection-{html_key(family)}", family.label, choosing))
-        if counts := _chosen_layers(evidence, family, choosing):
-            figures.append(_chosen_layer_figure(f"chosen-{html_key(family)}", family.label, counts))
-    return Section("training", "Training and the chosen layer", _paragraphs(logs), figures) if figures else None
+    if not figures:
+        return None
+    return Section("training", "Training", [*_paragraphs(logs), *_against_baselines(evidence, logs)], figures)
 
 
 def _logs(evidence: Evidence, family: Family) -> list[TrainingLog]:
@@ -55,6 +55,28 @@ def _paragraphs(logs: Mapping[Family, Sequence[TrainingLog]]) -> list[str]:
     return paragraphs
 
 
+def _against_baselines(evidence: Evidence, logs: Mapping[Family, Sequence[TrainingLog]]) -> list[str]:
+    """How far the loss of a family ends from that of its baseline, where both learned the same rows alike."""
+    by_name = {family.name: family for family in logs}
+    sentences = []
+    for family, of_family in logs.items():
+        plain = by_name.get(family.baseline)
+        if plain and of_family and logs[plain] and differ_in_connection_only(evidence.stages, family, plain):
+            ours, baseline = (fmean(map(_last_loss, each)) for each in (of_family, logs[plain]))
+            sentences.append(
+                f"{family.label} ends at a loss of {number(ours, 3)}, {plain.label} at {number(baseline, 3)} "
+                f"({number(100 * (ours / baseline - 1), 1, '+')} %; mean of the last tenth of the steps)."
+            )
+    if sentences:
+        sentences.append("The paper finds the curves of the two closely aligned (Figure 6).")
+    return sentences
+
+
+def _last_loss(log: TrainingLog) -> float:
+    """The mean loss over the last tenth of the logged steps."""
+    return fmean(log.losses[-max(1, len(log.losses) // 10) :])
+
+
 def _choice_figures(logs: _Logs) -> list[Figure]:
     """Entropy and cosine of the choice, by label of the families that choose."""
     figures = []
@@ -69,27 +91,6 @@ def _choice_figures(logs: _Logs) -> list[Figure]:
 def _logged(logs: _Logs, name: str) -> dict[str, list[TrainingLog]]:
     kept = {label: [log for log in of_family if getattr(log, name)] for label, of_family in logs.items()}
     return {label: of_family for label, of_family in kept.items() if of_family}
-
-
-def _chosen_layers(evidence: Evidence, family: Family, logs: Sequence[TrainingLog]) -> Mapping[str, list[int]]:
-    """How many prompts chose each layer, by kind of connection; empty when no prediction names a layer."""
-    predictions = [at.predictions for at in evidence.of(family) if at.predictions is not None]
-    chosen = [
-        at.select(pl.col("connection").cast(pl.String), "selected_layer").drop_nulls("selected_layer")
-        for at in predictions
-    ]
-    layers_of = pl.concat(chosen) if chosen else pl.DataFrame()
-    if not layers_of.height:
-        return {}
-    largest = layers_of["selected_layer"].max()
-    assert isinstance(largest, int)
-    layers = max(largest + 1, len(logs[0].layer_counts[0]) if logs else 0)
-    counts = {}
-    for connection, label in CONNECTION_LABELS.items():
-        of_connection = layers_of.filter(pl.col("connection") == connection)["selected_layer"]
-        if len(of_connection):
-            counts[label] = [int((of_connection == layer).sum()) for layer in range(layers)]
-    return counts
 
 
 def _loss_figure(logs: _Logs) -> Figure:
@@ -160,29 +161,6 @@ def _selection_figure(key: str, label: str, logs: Sequence[TrainingLog]) -> Figu
         f"{first + 1} ({shares[first, 0]:.0%} of choices), at the end layer {last + 1} ({shares[last, -1]:.0%})."
     )
     return Figure(key, f"Chosen layer in training, {label}", alternative, draw_svg(key, draw))
-
-
-def _chosen_layer_figure(key: str, label: str, counts: Mapping[str, Sequence[int]]) -> Figure:
-    """Share of prompts for which each layer was chosen at inference; `counts` is by kind of connection, `[L]` each."""
-
-    def draw(axes: Axes) -> None:
-        width = 0.8 / len(counts)
-        for index, (connection, of_layers) in enumerate(counts.items()):
-            shares = np.asarray(of_layers) / max(sum(of_layers), 1)
-            places = np.arange(1, len(of_layers) + 1) + (index - (len(counts) - 1) / 2) * width
-            axes.bar(places, shares, width, label=connection, color=SERIES[index], hatch=("", "////")[index % 2],
-                     edgecolor=GRID, linewidth=0.4)  # fmt: skip
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="layer", ylabel="share of prompts", ylim=(0, None))
-        axes.grid(axis="x", visible=False)
-        add_legend(axes)
-
-    words = "; ".join(
-        f"{connection}: layer {int(np.argmax(of_layers)) + 1} for {max(of_layers) / max(sum(of_layers), 1):.0%}"
-        for connection, of_layers in counts.items()
-    )
-    alternative = f"Bar chart of the layer chosen at inference by {label}; most often {words} of the prompts."
-    return Figure(key, f"Chosen layer at inference, {label}", alternative, draw_svg(key, draw))
 
 
 def _draw_series(axes: Axes, logs: _Logs, values: Callable[[TrainingLog], Sequence[float]]) -> None:

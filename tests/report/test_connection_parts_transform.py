@@ -1,0 +1,58 @@
+"""The Transform Matrix in the report: its headline is what it knows of a prompt, and it says when that is nothing."""
+
+from typing import Any
+
+import pytest
+
+from tests.document.page_reader import PageReader
+from tests.report.built_report import BuildReport
+from tests.report.report_artifacts import LAYERS, World
+from tests.report.reported_runs import runs_of
+
+SMALL = {"runs": runs_of("cc-tuning"), "benchmarks": ("MKQA",), "items": 2, "steps": 3, "languages": ("en", "hi")}
+
+
+def page_of(build_report: BuildReport, **figures: Any) -> PageReader:
+    return PageReader(build_report(World(transform=figures, **SMALL)).text("index.html"))
+
+
+def test_headline_is_within_language_and_layer_on_held_out_pairs(build_report: BuildReport) -> None:
+    page = page_of(build_report)
+    columns, row = page.tables["transform-within"]
+    cells = dict(zip(columns, row, strict=True))
+    # 0.12 / 1.4 and −1.5 / 1.4 of the made-up figures
+    assert (cells["R², held-out pairs"], cells["identity, held-out pairs"]) == ("0.086\n4 pairs", "−1.071")
+    assert (cells["R², fitted pairs"], cells["varying share"]) == ("0.120\n36 pairs", "4.0 %")
+    assert "the matrix explains 9% of what varies between prompts of a language (R² 0.09" in page.text
+    assert list(page.tables).index("transform-within") < list(page.tables).index("transform-errors")
+    assert page.tables["transform-languages"] == [["language", "CC-Tuning"], ["swh", "0.086"]]
+
+
+def test_a_matrix_worse_than_a_constant_is_called_that(build_report: BuildReport) -> None:
+    worse = {"held_out_within_r2": -0.88, "held_out_layer_within_r2": [-0.5, -0.7, -1.0, -1.32]}
+    page = page_of(build_report, **worse)
+    assert "predicts them worse than a constant for each language and layer would (R² −0.88" in page.text
+    labels = [str(attributes.get("aria-label")) for _, attributes in page.elements if "aria-label" in attributes]
+    (label,) = [label for label in labels if "R² within language and layer" in label]
+    assert "between −1.32 (layer 4) and −0.50 (layer 1)" in label
+
+
+def test_without_enough_pairs_of_a_language_nothing_is_claimed(build_report: BuildReport) -> None:
+    names = ("within_r2", "within_identity_r2")
+    nothing = {f"{prefix}{name}": None for prefix in ("", "held_out_") for name in names} | {
+        f"{prefix}layer_{name}": [None] * LAYERS for prefix in ("", "held_out_") for name in names
+    }
+    shares = {"varying_share": None, "layer_varying_share": [None] * LAYERS}
+    languages = {"within_languages": {"swh": {"pairs": 1, "held_out_pairs": 1, "held_out_within_r2": None}}}
+    page = page_of(build_report, **nothing, **shares, **languages)
+    assert "explains" not in page.text and "transform-languages" not in page.tables
+    _, row = page.tables["transform-within"]
+    assert row[-1] == "–"
+
+
+@pytest.mark.parametrize(("error", "words"), [(0.015, "by −25.0 %"), (0.03, "by +50.0 %")])
+def test_more_pairs_are_told_with_what_they_bring(build_report: BuildReport, error: float, words: str) -> None:
+    points = [(10, 0.01, 0.3), (300, 0.012, 0.02), (900, 0.013, error)]
+    sweep = [{"pairs": M, "mse": mse, "held_out_mse": held_out} for M, mse, held_out in points]
+    text = page_of(build_report, sweep=sweep).text
+    assert f"going from 300 to 900 fitted pairs changes the held-out error {words}" in text
