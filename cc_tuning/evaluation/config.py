@@ -47,7 +47,7 @@ class EvaluationConfig(BaseModel):
         "own activations as if they were English. None without `likelihoods`.",
     )
     bootstrap_samples: int = Field(default=SAMPLES, ge=1, description="Resamples behind each interval.")
-    confidence: float = Field(default=CONFIDENCE, gt=0, lt=1, description="Share of resamples within an interval.")
+    confidence: float = Field(default=CONFIDENCE, gt=0, lt=1, description="Coverage of the intervals.")
     seed: int = Field(
         default=0, ge=0, description="Seed of the resampling, and of whose English prompt the control `other` takes."
     )

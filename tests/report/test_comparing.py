@@ -183,7 +183,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
         ((good, damaged), "cannot be read as parquet"),
         ((good, other_items), "share no item"),
         ((good, other_run), "no run, connection, benchmark and metric in common"),
-        ((good, good, "--metric", "accurracy"), "neither report has the metric accurracy; they have accuracy"),
+        ((good, good, "--metric", "blue"), "neither report has the metric blue; they have accuracy"),
     ):
         assert run_main(monkeypatch, *arguments) == 2, words
         printed = capsys.readouterr()
