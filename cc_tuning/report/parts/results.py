@@ -146,8 +146,8 @@ def _method(results: Results, measures: Sequence[Measure]) -> str:
     counted = " ".join(metric.sentence for name, metric in METRICS.items() if name in shown)
     return (
         f"{counted} Averages are over languages, each counting once. "
-        f"In brackets the {settings.confidence:.0%} interval of a percentile bootstrap over items with "
-        f"{count(settings.samples)} resamples, the translations of one item drawn together; differences are paired by "
+        f"In brackets the {settings.confidence:.0%} interval over items ({count(settings.samples)} resamples; an item "
+        "with all its translations, or what shares a passage, is drawn as one); differences are paired by "
         "item. Intervals say how much a score would move with other items, not with another training run."
     )
 
