@@ -40,6 +40,7 @@ TRANSFORM_PAIRS = "pairs.parquet"
 
 # evaluate
 PREDICTIONS = "predictions.parquet"
+LIKELIHOODS = "likelihoods.parquet"
 ITEM_SCORES = "item_scores.parquet"
 SCORES = "scores.parquet"
 SCORING = "scoring.json"

@@ -76,7 +76,8 @@ def show_scores(plan: Plan, store: ArtifactStore) -> None:
             headline = BENCHMARKS[benchmark].headline_metric.name
             rows = group.filter((pl.col("benchmark") == benchmark) & (pl.col("metric") == headline))
             cells.append(_cell(rows.row(0, named=True)) if rows.height else "")
-        table.add_row(str(run), str(connection), *cells)
+        if any(cells):  # the controls of a connection have likelihoods alone
+            table.add_row(str(run), str(connection), *cells)
     console.print(table)
     confidence = plan.recipe.evaluation.confidence
     other = [f"{name} is {metric.label}" for name in shown if (metric := BENCHMARKS[name].headline_metric) != ACCURACY]

@@ -7,7 +7,7 @@ from typing import Literal
 from cc_tuning.inference.engines import RequestKind
 
 ScoringName = Literal["only_option", "gold_contained", "summary_overlap"]
-"""The rules of `evaluation/scoring.py`."""
+"""What the paper's figure goes by: the option and no other, a gold answer within the response, or ROUGE-L."""
 
 
 Unit = Literal["percent", "nats_per_token", "bits_per_byte"]
@@ -172,7 +172,7 @@ class Benchmark:
     options: tuple[str, ...] = ()
     """What is chosen from, where something is."""
     metrics: tuple[Metric, ...]
-    """In the order in which the rule gives its figures."""
+    """What its answers get, besides what is said of every written answer (`BEHAVIOUR`)."""
     paper_items: int = 0
     """Items per language in the paper (Ye et al. 2025); 0: it does not have this benchmark."""
     paper_languages: tuple[str, ...] = ()

@@ -1,12 +1,18 @@
 """What is measured, and how: the choices of the stage `evaluate`. Part of a run's identity."""
 
+from typing import Any, Literal
+
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.benchmarks import BENCHMARKS, PAPER_BENCHMARKS
 from cc_tuning.evaluation.statistics.bootstrap import CONFIDENCE, SAMPLES
-from cc_tuning.inference.engines import ENGINES, EngineName
+from cc_tuning.inference.engines import ENGINES, EngineName, RequestKind
 from cc_tuning.text.chat_templates import ChatTemplate
+
+Control = Literal["constant", "other", "identity"]
+"""The connections that carry no content of an item's English prompt."""
+_CONTROLS: tuple[Control, ...] = ("constant", "other")
 
 
 class EvaluationConfig(BaseModel):
@@ -25,9 +31,43 @@ class EvaluationConfig(BaseModel):
     )
     engine: EngineName = Field(default="transformers", description="What answers the prompts (cc_tuning/inference).")
     max_new_tokens: int = Field(default=40, ge=1, description="Tokens of a greedy answer (paper: 40).")
+    likelihoods: bool = Field(
+        default=True,
+        description="Whether each run also tells, in each connection, how likely it finds the gold answer and every "
+        "option. About one pass a prompt, for measures that move with every item.",
+    )
+    controls: tuple[Control, ...] = Field(
+        default=_CONTROLS,
+        description="Connections that tell content from bias, by likelihood only, in connected runs: `constant`, the "
+        "mean of what the items' English prompts add; `other`, another item's English prompt; `identity`, the prompt's "
+        "own activations as if they were English. None without `likelihoods`.",
+    )
     bootstrap_samples: int = Field(default=SAMPLES, ge=1, description="Resamples behind each interval.")
     confidence: float = Field(default=CONFIDENCE, gt=0, lt=1, description="Share of resamples within an interval.")
-    seed: int = Field(default=0, ge=0, description="Seed of the resampling.")
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the resampling, and of whose English prompt the control `other` takes."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _controls_are_likelihoods(cls, values: Any) -> Any:
+        """Without likelihoods there are no controls; the default ones are dropped, others are refused."""
+        if not isinstance(values, dict) or values.get("likelihoods", True) is not False:
+            return values
+        asked = tuple(values.get("controls", ()))
+        if asked not in ((), _CONTROLS):
+            raise ValueError(
+                f"controls are measured by likelihood only: {', '.join(map(str, asked))} asked for, and likelihoods is "
+                "false; leave one of the two out"
+            )
+        return values | {"controls": ()}
+
+    @field_validator("controls")
+    @classmethod
+    def _controls_stand_once(cls, names: tuple[Control, ...]) -> tuple[Control, ...]:
+        if len(set(names)) < len(names):
+            raise ValueError(f"a control stands twice in {', '.join(names)}; name each once")
+        return names
 
     @field_validator("benchmarks")
     @classmethod
@@ -39,10 +79,13 @@ class EvaluationConfig(BaseModel):
         return names
 
     @model_validator(mode="after")
-    def _engine_answers_every_benchmark(self) -> "EvaluationConfig":
-        for name in self.benchmarks:
+    def _engine_answers_what_is_asked(self) -> "EvaluationConfig":
+        asked: dict[str, RequestKind] = {f"the benchmark {name}": BENCHMARKS[name].request for name in self.benchmarks}
+        if self.likelihoods:
+            asked["evaluation.likelihoods"] = "loglikelihood"
+        for asked_by, kind in asked.items():
             try:
-                ENGINES[self.engine].check_answers(BENCHMARKS[name].request, f"the benchmark {name}")
+                ENGINES[self.engine].check_answers(kind, asked_by)
             except ConfigError as error:
                 raise ValueError(str(error)) from error
         return self

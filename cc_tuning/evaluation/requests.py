@@ -1,8 +1,8 @@
 """From items to what an engine is asked, and from its answers to predictions.
 
-A shard is one connection, benchmark and language. A benchmark of the kind `generate` asks once per item. One of the
-kind `loglikelihood` asks once per item and option, for the option and the end of the turn after it; the most likely
-option is the response, and the first of equals.
+A shard is one connection, benchmark and language. A benchmark of the kind `generate` is answered by what the model
+writes. One of the kind `loglikelihood` is answered by the option that it finds most likely, the end of the turn after
+it included, and the first of equals.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,16 +12,20 @@ import polars as pl
 from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
+from cc_tuning.evaluation.candidates import turn_ids, with_candidates
 from cc_tuning.evaluation.items import ITEM_KEY
+from cc_tuning.evaluation.other_prompts import other_items
 from cc_tuning.inference.job_files import read_answers, write_requests
-from cc_tuning.inference.jobs import Generate, InferenceJob, InferenceShard, LogLikelihood
-from cc_tuning.model.config import ConnectionMode
+from cc_tuning.inference.jobs import Generate, InferenceJob, InferenceShard, LogLikelihood, Request
+from cc_tuning.model.config import NEED_ENGLISH, ConnectionMode
 from cc_tuning.text.prompts import ChatPrompts
 from data_contracts.quarantine import quarantine_rows
 
 LONGER_THAN_CONTEXT = "prompt_longer_than_context"
 ENGLISH = "en"
 _TOKENS = pl.List(pl.Int32)
+_RENDERED = (*ITEM_KEY, "input_ids", "english_input_ids")
+_FOR_LIKELIHOODS = ("other", "gold", "candidates", "continuation_ids")
 
 
 @dataclass(frozen=True)
@@ -29,18 +33,27 @@ class Requests:
     """The items that can be asked with the token ids of their prompts, and those set aside for their length."""
 
     rows: pl.DataFrame
-    """`ITEM_KEY`, input_ids and english_input_ids (null where there is no English prompt)."""
+    """`ITEM_KEY`, `input_ids`, and `english_input_ids` (null where there is no English prompt). For likelihoods also
+    `other`, the id of the item whose English prompt stands in for its own, and the columns of `with_candidates`."""
     quarantined: pl.DataFrame
     """In the form of `QuarantinedRow`."""
 
 
 def render_requests(
-    items: pl.DataFrame, prompts: ChatPrompts, *, with_english: bool, context_tokens: int, max_new_tokens: int
+    items: pl.DataFrame,
+    prompts: ChatPrompts,
+    *,
+    with_english: bool,
+    context_tokens: int,
+    max_new_tokens: int,
+    with_likelihoods: bool = True,
+    seed: int = 0,
 ) -> Requests:
     """The rendered prompts of BenchmarkItem rows; `with_english` adds the English prompts where an item has one.
 
-    An item one of whose prompts leaves no room for `max_new_tokens` within `context_tokens` is set aside for all
-    connections, so that their scores are about the same items.
+    An item one of whose prompts leaves no room within `context_tokens` for `max_new_tokens`, or for the longest
+    candidate `with_likelihoods`, is set aside for all connections and all that is asked, so that scores are about the
+    same items. `seed` decides whose English prompt stands in for another's.
     """
     english: list[list[int] | None] = [None] * items.height
     if with_english:
@@ -48,18 +61,27 @@ def render_requests(
         encoded = iter(prompts.encode_prompts([text for text in texts if text is not None]))
         english = [None if text is None else next(encoded) for text in texts]
     ids = prompts.encode_prompts(items["prompt"].to_list())
-    rows = items.with_columns(
+    rows = (with_candidates(items, prompts) if with_likelihoods else items).with_columns(
         input_ids=pl.Series(ids, dtype=_TOKENS), english_input_ids=pl.Series(english, dtype=_TOKENS)
     )
     longest = pl.max_horizontal(pl.col("input_ids", "english_input_ids").list.len())  # ignores a missing one
-    fits = longest + max_new_tokens <= context_tokens
+    room = pl.lit(max_new_tokens)
+    if with_likelihoods:
+        room = pl.max_horizontal(room, pl.col("continuation_ids").list.eval(pl.element().list.len()).list.max())
+    fits = longest + room <= context_tokens
     quarantined = quarantine_rows(
         rows.filter(~fits).select(items.columns),
         "item_id",
         LONGER_THAN_CONTEXT,
-        f"a rendered prompt and {max_new_tokens} new tokens need more than the model's {context_tokens}",
+        f"a rendered prompt with {max_new_tokens} new tokens, or with an answer whose likelihood is asked for, needs "
+        f"more than the model's {context_tokens}",
     )
-    return Requests(rows.filter(fits).select(*ITEM_KEY, "input_ids", "english_input_ids"), quarantined)
+    fitting = rows.filter(fits)
+    if with_likelihoods:
+        return Requests(
+            fitting.with_columns(other_items(fitting, seed)).select(*_RENDERED, *_FOR_LIKELIHOODS), quarantined
+        )
+    return Requests(fitting.select(*_RENDERED), quarantined)
 
 
 @dataclass(frozen=True)
@@ -73,48 +95,63 @@ class PlannedShard:
     """As in `Requests`."""
 
 
-def plan_shards(
-    requests: pl.DataFrame, connections: tuple[ConnectionMode, ...], generate: Generate
+Group = tuple[str, str, pl.DataFrame]
+"""A benchmark, a language, and their rows of `Requests`."""
+
+
+def grouped(requests: pl.DataFrame) -> list[Group]:
+    """The rows of each benchmark and language, in a fixed order."""
+    groups = requests.sort(*ITEM_KEY).group_by("benchmark", "language", maintain_order=True)
+    return [(str(name), str(language), rows) for (name, language), rows in groups]
+
+
+def plan_answers(
+    groups: Sequence[Group], connections: Sequence[ConnectionMode], generate: Generate, prompts: ChatPrompts
 ) -> Iterator[PlannedShard]:
-    """A shard for each connection, benchmark and language that has something to answer, in a fixed order.
-
-    With the real English prompt only items that have one are asked.
-    """
+    """The shards of the answers, for each connection, benchmark and language that has something to answer."""
     for connection in connections:
-        for (name, language), group in requests.sort(*ITEM_KEY).group_by("benchmark", "language", maintain_order=True):
-            has_english = pl.col("english_input_ids").is_not_null()
-            rows = group.filter(has_english) if connection == "parallel" else group
-            if not rows.height:
-                continue
-            benchmark = BENCHMARKS[str(name)]
-            is_generated = benchmark.request == "generate"
-            shard = InferenceShard(
-                name=f"{connection}/{name}-{language}.parquet",
-                connection=connection,
-                request=generate if is_generated else LogLikelihood(),
-                is_english=language == ENGLISH,
-                prompts=rows.height * (1 if is_generated else len(benchmark.options)),
-            )
-            yield PlannedShard(shard, str(name), str(language), rows)
+        for benchmark, language, rows in groups:
+            request: Request = generate
+            if BENCHMARKS[benchmark].request == "loglikelihood":
+                request, rows = LogLikelihood(), _with_turns(rows, prompts, BENCHMARKS[benchmark].options)
+            name = f"{connection}/{benchmark}-{language}.parquet"
+            yield from planned_shard(name, connection, request, (benchmark, language, rows))
 
 
-def write_shard(job: InferenceJob, planned: PlannedShard, prompts: ChatPrompts) -> None:
-    """Write what the engine is asked in one shard."""
-    shard, english = planned.shard, pl.col("english_input_ids")
-    rows = planned.rows.with_columns(
-        english if shard.connection == "parallel" else pl.lit(None, _TOKENS).alias("english_input_ids")
-    )
-    if shard.request.kind == "loglikelihood":
-        options = BENCHMARKS[planned.benchmark].options
-        continuations = pl.DataFrame(
-            {
-                "option": pl.Series(options, dtype=pl.String),
-                "continuation_ids": pl.Series([_turn(prompts, option) for option in options], dtype=_TOKENS),
-            }
+def _with_turns(rows: pl.DataFrame, prompts: ChatPrompts, options: Sequence[str]) -> pl.DataFrame:
+    turns = pl.Series([turn_ids(prompts, options)] * rows.height, dtype=pl.List(_TOKENS))
+    return rows.with_columns(continuation_ids=turns)
+
+
+def planned_shard(name: str, connection: ConnectionMode, request: Request, group: Group) -> Iterator[PlannedShard]:
+    """The shard of a benchmark and language; none when no item has the English prompt that the connection reads."""
+    benchmark, language, rows = group
+    if connection in NEED_ENGLISH:
+        takes_part = rows["other" if connection == "other" else "english_input_ids"].is_not_null()
+        rows = rows if takes_part.all() else rows.filter(takes_part)
+    if rows.height:
+        is_english = language == ENGLISH
+        shard = InferenceShard(
+            name=name, connection=connection, request=request, is_english=is_english, prompts=rows.height
         )
-        rows = rows.join(continuations, how="cross", maintain_order="left_right")
-        rows = rows.with_columns(pl.format("{} {}", "option", "item_id").alias("item_id"))
-    write_requests(job, shard, rows)
+        yield PlannedShard(shard, benchmark, language, rows)
+
+
+def write_shard(job: InferenceJob, planned: PlannedShard) -> None:
+    """Write what the engine is asked in one shard."""
+    write_requests(job, planned.shard, _with_english_side(planned))
+
+
+def _with_english_side(planned: PlannedShard) -> pl.DataFrame:
+    """The rows of a shard with the English prompt that its connection reads: the item's own, another's, or none."""
+    rows, connection = planned.rows, planned.shard.connection
+    if connection == "other":
+        english = rows.select(other="item_id", of_other="english_input_ids")
+        rows = rows.join(english, on="other", how="left", validate="m:1", maintain_order="left")
+        return rows.drop("english_input_ids").rename({"of_other": "english_input_ids"})
+    if connection in NEED_ENGLISH:
+        return rows
+    return rows.with_columns(pl.lit(None, _TOKENS).alias("english_input_ids"))
 
 
 def read_predictions(
@@ -147,22 +184,13 @@ def _written(job: InferenceJob, planned: PlannedShard, tokenizer: PreTrainedToke
 
 
 def _most_likely(job: InferenceJob, planned: PlannedShard, tokenizer: PreTrainedTokenizerBase) -> pl.DataFrame:
-    options, ids = BENCHMARKS[planned.benchmark].options, planned.rows["item_id"].to_list()
-    scores = read_answers(job, planned.shard, [f"{option} {item_id}" for item_id in ids for option in options])
-    chosen: list[int] = []
-    values: Sequence[float] = scores["log_likelihood"].to_list()
-    for first in range(0, len(values), len(options)):
-        of_item = values[first : first + len(options)]
-        chosen.append(first + of_item.index(max(of_item)))
+    options = BENCHMARKS[planned.benchmark].options
+    tokens = [len(ids) for ids in turn_ids(ChatPrompts(tokenizer), options)]
+    scores = read_answers(job, planned.shard, planned.rows["item_id"].to_list())
+    chosen = [values.index(max(values)) for values in scores["log_likelihoods"].to_list()]
     return scores.select(
-        pl.Series("response", list(options) * len(ids), dtype=pl.String),
-        pl.col("tokens").alias("new_tokens"),
+        pl.Series("response", [options[place] for place in chosen], dtype=pl.String),
+        pl.Series("new_tokens", [tokens[place] for place in chosen], dtype=pl.Int32),
         pl.lit(True).alias("stopped"),
         "selected_layer",
-    )[chosen]
-
-
-def _turn(prompts: ChatPrompts, option: str) -> list[int]:
-    """The ids of a whole answer, with the token that ends its turn."""
-    example = prompts.encode_example("", option)
-    return example.input_ids[example.prompt_length :]
+    )

@@ -2,7 +2,7 @@
 
 - Multiple choice: the response contains the right option and none of the others.
 - Question answering: a gold answer appears in the response.
-- Summaries: ROUGE-L, two figures (`cc_tuning.evaluation.rouge`).
+- Summaries: ROUGE-L, two figures (`cc_tuning.evaluation.measures.summaries`).
 
 What the paper leaves open is settled here, the same for every language:
 
@@ -28,10 +28,20 @@ _DIGIT_JOINTS = r".,:/\-–'⁄٫٬"
 _LETTER_JOINTS = r"\-–/&"
 
 
+class _WithoutFormat(dict[int, int | None]):
+    """For `str.translate`: every character stays but those of the category Cf; each is looked up once."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = None if unicodedata.category(chr(code)) == "Cf" else code
+        return self[code]
+
+
+_WITHOUT_FORMAT = _WithoutFormat()
+
+
 def normalised(text: str) -> str:
     """`text` in NFKC, without format characters, with single blanks and none at the ends."""
-    composed = unicodedata.normalize("NFKC", text)
-    visible = "".join(character for character in composed if unicodedata.category(character) != "Cf")
+    visible = unicodedata.normalize("NFKC", text).translate(_WITHOUT_FORMAT)
     return _SPACES.sub(" ", visible).strip()
 
 
@@ -42,19 +52,22 @@ def chooses_only(response: str, answer: str, options: Sequence[str]) -> bool:
 
 def mentioned_options(response: str, options: Sequence[str]) -> set[str]:
     """The options that stand alone somewhere in `response`."""
-    text = "".join(map(_with_ascii_digit, normalised(response)))
+    text = with_ascii_digits(normalised(response))
     return {option for option in options if _option_pattern(option).search(text)}
 
 
 def contains_gold(response: str, answers: Sequence[str]) -> bool:
     """Whether one of `answers` appears in `response`, without regard to case; an empty answer never does."""
-    text = _folded(response)
-    return any(gold in text for gold in map(_folded, answers) if gold)
+    text = folded(response)
+    return any(gold in text for gold in map(folded, answers) if gold)
 
 
-def _folded(text: str) -> str:
-    """Case folding can undo NFKC, so it stands between two normalisations. The four Turkish i are one letter, since
-    Unicode folds `I` to `i` in every language and `İ` to an `i` with a dot of its own."""
+def folded(text: str) -> str:
+    """`text` normalised and without case; the four Turkish i are one letter.
+
+    Unicode folds `I` to `i` in every language and `İ` to an `i` with a dot of its own. Case folding can undo NFKC, so
+    it stands between two normalisations.
+    """
     folded = normalised(normalised(text).casefold())
     return folded.replace("i\u0307", "i").replace("ı", "i")
 
@@ -74,5 +87,8 @@ def _option_pattern(option: str) -> regex.Pattern[str]:
     )
 
 
-def _with_ascii_digit(character: str) -> str:
-    return str(unicodedata.decimal(character)) if unicodedata.category(character) == "Nd" else character
+def with_ascii_digits(text: str) -> str:
+    """`text` with the decimal digits of every script as 0 to 9."""
+    if text.isascii():
+        return text
+    return "".join(str(unicodedata.decimal(character)) if character.isdecimal() else character for character in text)

@@ -20,13 +20,15 @@ class GenerateRow(dy.Schema):
     item_id = dy.String(primary_key=True, nullable=False, min_length=1)
     input_ids = dy.List(dy.Int32(nullable=False), nullable=False, min_length=1)
     english_input_ids = dy.List(dy.Int32(nullable=False), nullable=True, min_length=1)
-    """Of the English prompt, for the connection `parallel`."""
+    """Of the English prompt, for the connections that read one; for `other` it is another prompt's."""
 
 
 class LogLikelihoodRow(GenerateRow):
-    """One prompt, and the continuation whose log-probability is asked for."""
+    """One prompt, and the continuations whose log-probabilities are asked for."""
 
-    continuation_ids = dy.List(dy.Int32(nullable=False), nullable=False, min_length=1)
+    continuation_ids = dy.List(
+        dy.List(dy.Int32(nullable=False), nullable=False, min_length=1), nullable=False, min_length=1
+    )
 
 
 class GeneratedRow(dy.Schema):
@@ -40,13 +42,12 @@ class GeneratedRow(dy.Schema):
 
 
 class ScoredRow(dy.Schema):
-    """How likely a model finds one continuation."""
+    """How likely a model finds the continuations of one prompt, in the order in which they were asked for."""
 
     item_id = dy.String(primary_key=True, nullable=False, min_length=1)
-    log_likelihood = dy.Float64(nullable=False, max=0.0)
-    """The sum over its tokens, in nats."""
-    tokens = dy.Int32(nullable=False, min=1)
-    is_greedy = dy.Bool(nullable=False)
+    log_likelihoods = dy.List(dy.Float64(nullable=False, max=0.0), nullable=False, min_length=1)
+    """The sum over the tokens of each, in nats."""
+    are_greedy = dy.List(dy.Bool(nullable=False), nullable=False, min_length=1)
     """Whether greedy decoding would write it."""
     selected_layer = dy.Int32(nullable=True, min=0)
 
@@ -83,15 +84,18 @@ def write_generated(job: InferenceJob, shard: InferenceShard, ids: Sequence[str]
 
 
 def write_scored(
-    job: InferenceJob, shard: InferenceShard, ids: Sequence[str], scores: Sequence[ContinuationScore]
+    job: InferenceJob, shard: InferenceShard, ids: Sequence[str], scores: Sequence[Sequence[ContinuationScore]]
 ) -> None:
-    """The scores of a whole shard, and its marker."""
+    """The scores of a whole shard, those of each prompt's continuations together, and its marker."""
     columns = {
         "item_id": pl.Series(ids, dtype=pl.String),
-        "log_likelihood": pl.Series([score.log_likelihood for score in scores], dtype=pl.Float64),
-        "tokens": pl.Series([score.tokens for score in scores], dtype=pl.Int32),
-        "is_greedy": pl.Series([score.is_greedy for score in scores], dtype=pl.Boolean),
-        "selected_layer": pl.Series([score.selected_layer for score in scores], dtype=pl.Int32),
+        "log_likelihoods": pl.Series(
+            [[score.log_likelihood for score in of_prompt] for of_prompt in scores], dtype=pl.List(pl.Float64)
+        ),
+        "are_greedy": pl.Series(
+            [[score.is_greedy for score in of_prompt] for of_prompt in scores], dtype=pl.List(pl.Boolean)
+        ),
+        "selected_layer": pl.Series([of_prompt[0].selected_layer for of_prompt in scores], dtype=pl.Int32),
     }
     _finish(job, shard, pl.DataFrame(columns))
 

@@ -44,7 +44,7 @@ class Generate(BaseModel):
 
 
 class LogLikelihood(BaseModel):
-    """A request for the log-probability of a given continuation of a prompt."""
+    """A request for the log-probabilities of given continuations of a prompt."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

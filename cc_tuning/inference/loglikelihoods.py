@@ -2,28 +2,30 @@
 
     log p(y | x) = sum_t log p(y_t | x, y_<t)
 
-One forward pass over prompt and continuation, with the vector added at t*, the last prompt token (less the
-connection's offset): what decoding the same tokens one by one computes. The vector is found as in generation, from a
-pass over the English prompt (`parallel`) or over the prompt itself (`transform`).
+A prompt is read once into a KV cache, with the vector added at t*, the last prompt token (less the connection's
+offset): the pass that decoding begins with. The logits after it give the first token of every candidate, so an option
+of one token costs nothing more. The candidates that are longer are read after it, each with its prompt's part of the
+cache.
 """
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.inference.prompts import PADDING_ID, Prompt, check_can_connect, english_batch, english_rows
+from cc_tuning.inference.carried import carried_choice
+from cc_tuning.inference.prompts import PADDING_ID, Prompt, check_can_connect
 from cc_tuning.model import ConnectionMode, CrossLingualModel
-from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import find_components
-from cc_tuning.model.hooks import injected_vector
-from cc_tuning.model.positions import Prompts, key_of_rows, position_ids_of
+from cc_tuning.model.generation import read_connected_prompts, read_prompts
+from cc_tuning.model.positions import Prompts, position_ids_of
 from cc_tuning.runtime.padding import padded
+
+Candidates = Sequence[Sequence[int]]
+"""Possible continuations of one prompt, as token ids."""
 
 
 @dataclass(frozen=True)
@@ -38,77 +40,111 @@ class ContinuationScore:
     selected_layer: int | None
 
 
-@torch.no_grad()
 def score_continuations(
     model: CrossLingualModel | PreTrainedModel,
     prompts: Sequence[Prompt],
     continuations: Sequence[Sequence[int]],
     connection: ConnectionMode,
 ) -> list[ContinuationScore]:
-    """The score of `continuations[b]` after `prompts[b]`, all in one batch; log-probabilities are float32.
+    """The score of `continuations[b]` after `prompts[b]`; as `score_candidates` with one candidate for each prompt."""
+    candidates = [[ids] for _, ids in zip(prompts, continuations, strict=True)]
+    return [score for (score,) in score_candidates(model, prompts, candidates, connection)]
+
+
+@torch.no_grad()
+def score_candidates(
+    model: CrossLingualModel | PreTrainedModel,
+    prompts: Sequence[Prompt],
+    candidates: Sequence[Candidates],
+    connection: ConnectionMode,
+    constant: Tensor | None = None,
+) -> list[list[ContinuationScore]]:
+    """The scores of `candidates[b]` after `prompts[b]`, all in one batch; log-probabilities are float32.
+
+    `constant [D]` is what the connection `constant` adds at each t* (`mean_carried_vector`).
 
     Raises:
-        ConfigError: an empty continuation, a connection that the model has not, or that a prompt or the checkpoint
-            lacks something for.
+        ConfigError: an empty candidate, a connection that the model has not, or that a prompt or the checkpoint lacks
+            something for.
         PromptNotFound: a prompt too short to hold t*.
     """
     check_can_connect(isinstance(model, CrossLingualModel), connection)
-    if empty := [prompt.id for prompt, ids in zip(prompts, continuations, strict=True) if not ids]:
-        raise ConfigError(f"{len(empty)} continuations have no token, first {empty[:3]}; give each at least one")
-    whole = [[*prompt.input_ids, *ids] for prompt, ids in zip(prompts, continuations, strict=True)]
-    input_ids, attention_mask = (tensor.to(model.device) for tensor in padded(whole, PADDING_ID, "left"))
-    lengths = torch.tensor([len(ids) for ids in continuations], device=input_ids.device)
-    connected: Any = nullcontext()
-    layers: list[int | None] = [None] * len(prompts)
+    _check_candidates(prompts, candidates)
     base = model.base if isinstance(model, CrossLingualModel) else model
-    if isinstance(model, CrossLingualModel) and connection != "off":
-        decision = _decide(model, prompts, connection)
-        positions = input_ids.shape[1] - lengths - 1 - model.connection.offset
-        connected = injected_vector(find_components(base).injection_site, positions, decision.vector)
-        if model.connection.selector != "mean":
-            layers = decision.selected_layer.tolist()
-    with connected:
-        logits = base(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids_of(attention_mask),
-            use_cache=False,
-            logits_to_keep=int(lengths.max()) + 1,  # all of them would fill the memory
-        ).logits
-    totals, is_greedy = _scores(logits, input_ids, lengths)
-    columns = zip(totals.tolist(), lengths.tolist(), is_greedy.tolist(), layers, strict=True)
-    return [ContinuationScore(*column) for column in columns]
-
-
-def _scores(logits: Tensor, input_ids: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The log-likelihood `[B]` float32 of the last `lengths [B]` tokens of each row, and whether they are greedy.
-
-    `logits [B, K + 1, V]` are those of the last K + 1 columns, K being the longest of `lengths`.
-    """
-    longest = logits.shape[1] - 1
-    targets = input_ids[:, -longest:]
-    log_probabilities = logits[:, :-1].float().log_softmax(-1)
-    is_scored = torch.arange(longest, device=targets.device) >= longest - lengths[:, None]
-    of_targets = log_probabilities.gather(-1, targets[..., None])[..., 0].where(is_scored, 0.0)
-    is_greedy = (log_probabilities.argmax(-1) == targets) | ~is_scored
-    return of_targets.sum(-1), is_greedy.all(-1)
-
-
-def _decide(model: CrossLingualModel, prompts: Sequence[Prompt], connection: ConnectionMode) -> Decision:
-    """What is added at t* of each prompt, as in generation."""
-    offset = model.connection.offset
-    ids, mask = (
+    input_ids, mask = (
         tensor.to(model.device) for tensor in padded([prompt.input_ids for prompt in prompts], PADDING_ID, "left")
     )
-    own = Prompts.found_in(ids, mask, offset, "connected")
-    if connection == "parallel":
-        english = Prompts.found_in(*english_batch(prompts, model.device), offset, "English")
-        source = _activations(model, english)
+    cache = DynamicCache(config=base.config)
+    layers: list[int | None] = [None] * len(prompts)
+    if isinstance(model, CrossLingualModel) and connection != "off":
+        connected = Prompts.found_in(input_ids, mask, model.connection.offset, "connected")
+        choice = carried_choice(model, prompts, connected, connection, constant)
+        components, source = find_components(base), model.connection.source
+        logits, decision = read_connected_prompts(base, components, source, connected, choice, cache)
+        if connection != "constant" and model.connection.selector != "mean":
+            layers = decision.selected_layer.tolist()
     else:
-        source = model.predicted_english(_activations(model, own), english_rows(prompts, model.device))
-    row_keys = key_of_rows(ids, mask, own.positions)
-    return model.decide(source, model.embed(own.connection_ids), row_keys, None)
+        logits = read_prompts(base, Prompts.found_in(input_ids, mask, 0, "scored"), cache)
+    owners = [row for row, of_prompt in enumerate(candidates) for _ in of_prompt]
+    flat = [ids for of_prompt in candidates for ids in of_prompt]
+    sums = _sums(base, logits[:, -1], mask, cache, owners, flat)
+    scores = iter(
+        ContinuationScore(total, len(ids), is_greedy, layers[row])
+        for row, ids, (total, is_greedy) in zip(owners, flat, sums, strict=True)
+    )
+    return [[next(scores) for _ in of_prompt] for of_prompt in candidates]
 
 
-def _activations(model: CrossLingualModel, prompts: Prompts) -> Tensor:
-    return model.activations(prompts.input_ids, prompts.attention_mask, prompts.positions)
+def _check_candidates(prompts: Sequence[Prompt], candidates: Sequence[Candidates]) -> None:
+    pairs = list(zip(prompts, candidates, strict=True))
+    if empty := [prompt.id for prompt, of_prompt in pairs if not of_prompt or not all(of_prompt)]:
+        raise ConfigError(
+            f"{len(empty)} of {len(pairs)} prompts have no continuation or one without a token, first {empty[:3]}; "
+            "give each continuation at least one token"
+        )
+
+
+def _sums(
+    base: PreTrainedModel, logits: Tensor, mask: Tensor, cache: DynamicCache, owners: list[int], flat: Candidates
+) -> list[tuple[float, bool]]:
+    """The log-likelihood of each candidate and whether it is greedy; `logits [B, V]` are those after the prompts."""
+    log_probabilities = logits.float().log_softmax(-1)
+    first = log_probabilities[torch.tensor(owners), torch.tensor([ids[0] for ids in flat])].tolist()
+    most_likely = log_probabilities.argmax(-1).tolist()
+    longer = [place for place, ids in enumerate(flat) if len(ids) > 1]
+    rest = iter(_after_first_token(base, mask, cache, [owners[at] for at in longer], [flat[at] for at in longer]))
+    sums = []
+    for row, ids, total in zip(owners, flat, first, strict=True):
+        is_greedy = most_likely[row] == ids[0]
+        if len(ids) > 1:
+            more, rest_is_greedy = next(rest)
+            total, is_greedy = total + more, is_greedy and rest_is_greedy
+        sums.append((total, is_greedy))
+    return sums
+
+
+def _after_first_token(
+    base: PreTrainedModel, mask: Tensor, cache: DynamicCache, owners: list[int], flat: Candidates
+) -> list[tuple[float, bool]]:
+    """What the tokens behind the first add to each candidate; row `owners[n]` of the cache and `mask` is its prompt."""
+    if not flat:
+        return []
+    rows = torch.tensor(owners, device=mask.device)
+    if owners != list(range(mask.shape[0])):
+        cache.batch_select_indices(rows)
+    read, read_mask = (tensor.to(mask.device) for tensor in padded([ids[:-1] for ids in flat], PADDING_ID, "right"))
+    whole = torch.cat([mask[rows], read_mask], dim=1)
+    logits = base(
+        input_ids=read,
+        attention_mask=whole,
+        position_ids=position_ids_of(whole)[:, mask.shape[1] :],
+        past_key_values=cache,
+        use_cache=True,
+    ).logits
+    sums = []
+    for of_row, ids in zip(logits, flat, strict=True):  # one row at a time: float32 of all would fill the memory
+        targets = torch.tensor(ids[1:], device=mask.device)
+        log_probabilities = of_row[: len(targets)].float().log_softmax(-1)
+        of_targets = log_probabilities.gather(-1, targets[:, None])
+        sums.append((float(of_targets.sum()), bool((log_probabilities.argmax(-1) == targets).all())))
+    return sums

@@ -22,7 +22,7 @@ class Prompt:
     """Seeds the draws of its own answer."""
     input_ids: Sequence[int]
     english_input_ids: Sequence[int] | None = None
-    """The rendered English prompt, for the connection `parallel`."""
+    """The rendered English prompt, for the connections that read one (`NEED_ENGLISH`)."""
     is_english: bool = False
 
 
@@ -36,8 +36,10 @@ def longest_first(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]
         yield order[first : first + batch_size]
 
 
-def english_batch(prompts: Sequence[Prompt], device: torch.device) -> tuple[Tensor, Tensor]:
-    """The English prompts padded on the left, ids and mask `[B, T_en]`.
+def english_batch(
+    prompts: Sequence[Prompt], device: torch.device, connection: ConnectionMode = "parallel"
+) -> tuple[Tensor, Tensor]:
+    """The English prompts padded on the left, ids and mask `[B, T_en]`, for `connection`.
 
     Raises:
         ConfigError: a prompt has none.
@@ -46,8 +48,8 @@ def english_batch(prompts: Sequence[Prompt], device: torch.device) -> tuple[Tens
     if len(ids) != len(prompts):
         lacking = [prompt.id for prompt in prompts if not prompt.english_input_ids]
         raise ConfigError(
-            f"the connection 'parallel' needs an English prompt beside each prompt; {len(lacking)} of {len(prompts)} "
-            f"have none, first {lacking[:3]}. Leave them out, or use the connection 'transform' or 'off'"
+            f"the connection {connection!r} needs an English prompt beside each prompt; {len(lacking)} of "
+            f"{len(prompts)} have none, first {lacking[:3]}. Leave them out, or use the connection 'transform' or 'off'"
         )
     input_ids, attention_mask = padded(ids, PADDING_ID, "left")
     return input_ids.to(device), attention_mask.to(device)

@@ -12,10 +12,11 @@ from pydantic import BaseModel, ConfigDict
 from transformers import PreTrainedModel
 
 from cc_tuning.errors import EvaluationFailed
+from cc_tuning.inference.carried import mean_carried_vector
 from cc_tuning.inference.generating import generate_answers
 from cc_tuning.inference.job_files import prompts_of, read_requests, write_generated, write_scored
 from cc_tuning.inference.jobs import Dtype, Generate, InferenceJob, InferenceShard, OnAnswers
-from cc_tuning.inference.loglikelihoods import score_continuations
+from cc_tuning.inference.loglikelihoods import score_candidates
 from cc_tuning.inference.prompts import longest_first
 from cc_tuning.model import CrossLingualModel, load_checkpoint
 from cc_tuning.model.checkpoint import downloaded_model
@@ -78,9 +79,8 @@ def answer_shard(
 ) -> None:
     """Answer what `shard` wants, a report per batch, and write it, marker last."""
     rows, request = read_requests(job, shard), shard.request
-    prompts = prompts_of(rows, shard)
-    ids, batch_size = [prompt.id for prompt in prompts], job.execution.evaluation_batch_size
-    lengths = [len(prompt.input_ids) for prompt in prompts]
+    prompts, batch_size = prompts_of(rows, shard), job.execution.evaluation_batch_size
+    ids, lengths = [prompt.id for prompt in prompts], [len(prompt.input_ids) for prompt in prompts]
     if isinstance(request, Generate):
         answers = _in_batches(
             lengths,
@@ -89,17 +89,20 @@ def answer_shard(
             say,
         )
         write_generated(job, shard, ids, answers)
-    else:
-        continuations: list[list[int]] = rows["continuation_ids"].to_list()
-        scores = _in_batches(
-            [length + len(ids) for length, ids in zip(lengths, continuations, strict=True)],
-            batch_size,
-            lambda batch: score_continuations(
-                model, [prompts[row] for row in batch], [continuations[row] for row in batch], shard.connection
-            ),
-            say,
-        )
-        write_scored(job, shard, ids, scores)
+        return
+    candidates: list[list[list[int]]] = rows["continuation_ids"].to_list()
+    constant = None
+    if shard.connection == "constant" and isinstance(model, CrossLingualModel):
+        constant = mean_carried_vector(model, prompts, batch_size)
+    scores = _in_batches(
+        [length + max(map(len, of_prompt)) for length, of_prompt in zip(lengths, candidates, strict=True)],
+        batch_size,
+        lambda batch: score_candidates(
+            model, [prompts[row] for row in batch], [candidates[row] for row in batch], shard.connection, constant
+        ),
+        say,
+    )
+    write_scored(job, shard, ids, scores)
 
 
 def _in_batches(

@@ -9,6 +9,8 @@ ActivationSource = Literal["ffn", "attention", "block"]
 ConnectionMode = Literal["off", "transform", "parallel", "constant", "other", "identity"]
 """What is added at t*: nothing; what the Transform Matrix predicts; the English prompt's own activation. And the
 controls: the mean of what `parallel` adds; the activation of another English prompt; the prompt's own activation."""
+NEED_ENGLISH: frozenset[ConnectionMode] = frozenset({"parallel", "constant", "other"})
+"""The modes that read an English prompt beside each prompt."""
 
 
 class ConnectionConfig(BaseModel):

@@ -137,7 +137,8 @@ class CrossLingualModel(ConnectedModel):
         added in earlier turns stays in the cache. The English side is then the whole conversation in English.
 
         `connection`: `transform` predicts the English activations from the prompt's own, `F W_T`; `parallel` reads
-        them from `english_input_ids, english_attention_mask [B, T_en]`, left padded; `off` is the base model alone.
+        them from `english_input_ids, english_attention_mask [B, T_en]`, left padded; `off` is the base model alone;
+        `identity`, a control, takes the prompt's own activations for English ones.
         `english_rows [B]` bool says which prompts are English, for `connection.english: identity`.
         `gumbel_noise [B, L]` is added to the decision (none by default). Other arguments go to `base.generate`.
 
@@ -154,22 +155,36 @@ class CrossLingualModel(ConnectedModel):
             prompts = Prompts.found_in(input_ids, attention_mask, offset, "connected")
         else:
             prompts = Prompts.continuing(input_ids, attention_mask, offset, cache, self.config)
-
-        def decide(source: Tensor) -> Decision:
-            row_keys = key_of_rows(input_ids, attention_mask, prompts.positions)
-            return self.decide(source, self.embed(prompts.connection_ids), row_keys, gumbel_noise)
-
-        def decide_from_own(own: Tensor) -> Decision:
-            return decide(self.predicted_english(own, english_rows))
-
-        choice: Choice = decide_from_own
+        english = None
         if english_input_ids is not None and english_attention_mask is not None:
             english = Prompts.found_in(english_input_ids, english_attention_mask, offset, "English")
-            choice = decide(self.activations(english.input_ids, english.attention_mask, english.positions))
+        choice = self.choice(connection, prompts, english, english_rows, gumbel_noise)
         output, decision = generate_connected(
             self.base, find_components(self.base), self.connection.source, prompts, choice, arguments
         )
         return Generation(output, None if self.connection.selector == "mean" else decision.selected_layer)
+
+    def choice(
+        self,
+        connection: ConnectionMode,
+        prompts: Prompts,
+        english: Prompts | None = None,
+        english_rows: Tensor | None = None,
+        gumbel_noise: Tensor | None = None,
+    ) -> Choice:
+        """How the vector at t* of each prompt is found: from the `english` prompts now, or from the prompts' own
+        activations once they are read, as they are (`identity`) or through the Transform Matrix (`transform`)."""
+
+        def decide(source: Tensor) -> Decision:
+            row_keys = key_of_rows(prompts.input_ids, prompts.attention_mask, prompts.positions)
+            return self.decide(source, self.embed(prompts.connection_ids), row_keys, gumbel_noise)
+
+        def decide_from_own(own: Tensor) -> Decision:
+            return decide(own if connection == "identity" else self.predicted_english(own, english_rows))
+
+        if english is None:
+            return decide_from_own
+        return decide(self.activations(english.input_ids, english.attention_mask, english.positions))
 
     def _check_mode(
         self,
@@ -178,8 +193,11 @@ class CrossLingualModel(ConnectedModel):
         english_rows: Tensor | None,
         gumbel_noise: Tensor | None,
     ) -> None:
-        if connection not in ("off", "transform", "parallel"):
-            raise ConfigError(f"connection={connection!r}: expected 'off', 'transform' or 'parallel'")
+        if connection not in ("off", "transform", "parallel", "identity"):
+            raise ConfigError(
+                f"connection={connection!r}: expected 'off', 'transform', 'parallel' or 'identity'; the controls "
+                "'constant' and 'other' are for likelihoods alone"
+            )
         given = sum(tensor is not None for tensor in english_inputs)
         if given != (2 if connection == "parallel" else 0):
             raise ConfigError(

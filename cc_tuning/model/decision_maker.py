@@ -7,7 +7,7 @@ are often the same number. In training the noise is Gumbel noise and the gradien
 the authors' code draws noise there too.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,12 @@ class Decision(NamedTuple):
     logits: Tensor  # H [B, L], before noise; zeros for selectors that have none
     soft_weights: Tensor  # g before it is made one-hot [B, L]
     probabilities: Tensor  # softmax(H / tau) [B, L], without noise
+
+    @classmethod
+    def constant(cls, vector: Tensor, rows: int, layers: int) -> Self:
+        """`vector [D]` carried over to each of `rows` prompts, of which no layer was chosen: all weights are zero."""
+        none = vector.new_zeros(rows, layers, dtype=torch.float32)
+        return cls(vector.float().expand(rows, -1), none, none, none, none)
 
     @property
     def selected_layer(self) -> Tensor:

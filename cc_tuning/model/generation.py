@@ -26,7 +26,7 @@ from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import Components
 from cc_tuning.model.hooks import injected_vector, last_ffn_at, recorded_activations
 from cc_tuning.model.kv_cache import forgetting_last_token
-from cc_tuning.model.positions import Prompts
+from cc_tuning.model.positions import Prompts, position_ids_of
 
 # Arguments of `generate` by which the prompt would no longer be what t* was found in.
 _REFUSED_ARGUMENTS = ("inputs_embeds", "position_ids")
@@ -82,6 +82,39 @@ def generate_connected(
             "cache_implementation='static'"
         )
     return output, pass_over_prompt.decision
+
+
+def read_connected_prompts(
+    base: PreTrainedModel,
+    components: Components,
+    source: ActivationSource,
+    prompts: Prompts,
+    choice: Choice,
+    cache: Cache,
+) -> tuple[Tensor, Decision]:
+    """What the prompts make of `cache`, which is empty before, with the chosen vector added at t*.
+
+    Returns the logits `[B, 1, V]` after each prompt and the decision behind the vector: the state in which
+    `generate_connected` begins to decode.
+    """
+    pass_over_prompt = _PassOverPrompt(components, source, prompts, choice)
+    with pass_over_prompt.awaited():
+        logits = read_prompts(base, prompts, cache)
+    assert pass_over_prompt.decision is not None  # `read_prompts` calls the decoder
+    return logits, pass_over_prompt.decision
+
+
+def read_prompts(base: PreTrainedModel, prompts: Prompts, cache: Cache) -> Tensor:
+    """The logits `[B, 1, V]` after each prompt; `cache`, which is empty before, holds the prompts afterwards."""
+    logits: Tensor = base(
+        input_ids=prompts.input_ids,
+        attention_mask=prompts.attention_mask,
+        position_ids=position_ids_of(prompts.attention_mask),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    ).logits
+    return logits
 
 
 class _PassOverPrompt:

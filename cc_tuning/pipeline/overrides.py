@@ -110,6 +110,8 @@ def _unread(run: RunSpec, key: str, recipe: Recipe) -> str:
         )
     if section in ("connection", "transform") and not run.connected and key != "connection.offset":
         return "it has no connection; make it like cc-tuning, or set `connected: true`"
+    if key == "evaluation.controls" and not run.connected:
+        return "it has no connection to control"
     if section == "distillation" and run.data != "sdrrl":
         return f"its rows are those of {run.data!r}; only `sdrrl` has distilled ones"
     selector = run.set.get("connection.selector", recipe.connection.selector) if run.connected else "none"

@@ -15,7 +15,7 @@ import polars as pl
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
-from cc_tuning.evaluation.scoring import BOUNDS_OF, unit_of
+from cc_tuning.evaluation.scales import scale_of
 from cc_tuning.evaluation.statistics.differences import Difference, differences_of
 from cc_tuning.evaluation.statistics.intervals import DEFAULTS, Bounds, Settings
 from cc_tuning.evaluation.statistics.tables import ScoreTable, score_table
@@ -25,11 +25,12 @@ from cc_tuning.report.scores import Comparison, Measure, Variant
 from cc_tuning.report.sentences import plain_name, sentence
 from cc_tuning.report.verdicts import adjusted_for_all, verdict_of
 from data_contracts.layout import REPORT_ITEM_SCORES, REPORT_PAGE
-from data_contracts.parquet import read_parquet
+from data_contracts.parquet_stream import read_batches
 from data_contracts.schemas import ItemScore
 
 SENSITIVE = "gold_nll"
 """Moves with every item, and so shows what right and wrong at these sizes cannot."""
+_BATCH_ROWS = 100_000
 _NAMES = ("first", "second")
 _MEASURED = ("run", "connection", "benchmark", "metric")
 
@@ -96,11 +97,10 @@ def compare_reports(
         ArtifactMismatch: the scores are damaged.
         ContractViolation: the scores do not keep their contract.
     """
-    reports = [_read(folder, name) for folder, name in zip((first, second), _NAMES, strict=True)]
-    known = set().union(*(scores["metric"].unique() for scores in reports))
+    known: set[str] = set()
+    chosen = [_read(folder, name, metrics, known) for folder, name in zip((first, second), _NAMES, strict=True)]
     if unknown := sorted(set(metrics) - known):
         raise ConfigError(f"neither report has the metric {', '.join(unknown)}; they have {', '.join(sorted(known))}")
-    chosen = [_with_metrics(scores, metrics) for scores in reports]
     measured = [set(scores.select(_MEASURED).unique().rows()) for scores in chosen]
     if not measured[0] & measured[1]:
         raise ConfigError(
@@ -112,8 +112,8 @@ def compare_reports(
     for (benchmark,), of_benchmark in scores.group_by("benchmark"):
         shared = [key for key in measured[0] & measured[1] if key[2] == benchmark]
         table = score_table(of_benchmark, ("report", "run", "connection", "metric"))
-        for bounds in {BOUNDS_OF[unit_of(key[3])] for key in shared}:
-            asked = sorted(key for key in shared if BOUNDS_OF[unit_of(key[3])] == bounds)
+        for bounds in {scale_of(key[3]).bounds for key in shared}:
+            asked = sorted(key for key in shared if scale_of(key[3]).bounds == bounds)
             changes += _changes(table, asked, bounds, settings)
     if not changes:
         raise ConfigError(
@@ -125,8 +125,11 @@ def compare_reports(
     )
 
 
-def _read(folder: Path, name: str) -> pl.DataFrame:
-    """The item scores of a report: of its folder, or of the folder of a recipe that has one."""
+def _read(folder: Path, name: str, metrics: Collection[str], known: set[str]) -> pl.DataFrame:
+    """The item scores of a report under the chosen metrics, batch by batch; all its metrics are added to `known`.
+
+    The folder is that of the report, or that of a recipe with a report inside.
+    """
     found = next((at for at in (folder, folder / "report") if (at / REPORT_PAGE).is_file()), None)
     if found is None:
         raise ConfigError(f"{folder} is no report: it has no {REPORT_PAGE}; give a folder such as runs/NAME/report")
@@ -136,10 +139,14 @@ def _read(folder: Path, name: str) -> pl.DataFrame:
             f"{found} has no {REPORT_ITEM_SCORES}, which reports of an older version lack; make the report again with "
             "`cc-tuning report RECIPE --again`"
         )
-    scores = read_parquet(path, ItemScore)
-    if scores.is_empty():
+    kept = []
+    for batch in read_batches(path, ItemScore, _BATCH_ROWS):
+        known |= set(batch["metric"].unique())
+        texts = pl.col(pl.String, pl.Enum).cast(pl.Categorical)  # millions of rows repeat a few thousand names
+        kept.append(_with_metrics(batch.with_columns(pl.col("benchmark").cast(pl.String)), metrics).with_columns(texts))
+    if not kept:
         raise ConfigError(f"{path} holds no scores: no run of this report was evaluated; evaluate one and report again")
-    return scores.with_columns(pl.col("benchmark", "connection").cast(pl.String), report=pl.lit(name))
+    return pl.concat(kept).with_columns(report=pl.lit(name, dtype=pl.Categorical))
 
 
 def _with_metrics(scores: pl.DataFrame, metrics: Collection[str]) -> pl.DataFrame:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from cc_tuning.evaluation.scoring import BOUNDS_OF, unit_of
+from cc_tuning.evaluation.scales import scale_of
 from cc_tuning.evaluation.statistics.differences import Difference, differences_of
 from cc_tuning.evaluation.statistics.intervals import Bounds, Settings, mean_intervals
 from cc_tuning.evaluation.statistics.seeds import Spread, seed_spreads
@@ -24,6 +24,7 @@ from cc_tuning.report.verdicts import verdict_of
 from data_contracts.parquet_stream import written_in_batches
 from data_contracts.schemas import ItemScore
 
+_BATCH_ROWS = 100_000
 _COLUMN = ("run", "connection", "metric")
 
 
@@ -42,7 +43,8 @@ class ItemScores:
     def __init__(self, item_scores: pl.DataFrame, families: Sequence[Family], bootstrap: Bootstrap) -> None:
         self._families = {family.name: family for family in families}
         self._settings = Settings(bootstrap.samples, bootstrap.confidence, bootstrap.seed)
-        self._by_benchmark = item_scores.partition_by("benchmark", as_dict=True)
+        self._item_scores = item_scores
+        self._benchmarks = frozenset(item_scores["benchmark"].unique().to_list())
         self._parts: dict[tuple[str, Group, str], ScoreTable] = {}
 
     def estimate(
@@ -56,7 +58,7 @@ class ItemScores:
         sample = average_sample(_mean(seeds)[:, None], table.cells)
         if not sample.cells[0]:
             return None
-        low, high = mean_intervals(sample, BOUNDS_OF[unit_of(measure.metric)], self._settings)
+        low, high = mean_intervals(sample, scale_of(measure.metric).bounds, self._settings)
         by_seed = _averages(table, list(seeds.values()))
         return Estimate(float(sample.value[0]), float(low[0]), float(high[0]), int(sample.cells[0]), by_seed)
 
@@ -120,10 +122,10 @@ class ItemScores:
         """The items of a benchmark, of one group and language where they are named; None without any."""
         key = (benchmark, group, language)
         if key not in self._parts:
-            if (benchmark,) not in self._by_benchmark:
+            if benchmark not in self._benchmarks:
                 return None
             if group is None and language == AVERAGE:
-                self._parts[key] = score_table(self._by_benchmark[(benchmark,)], _COLUMN)
+                self._parts[key] = score_table(self._item_scores.filter(pl.col("benchmark") == benchmark), _COLUMN)
             else:
                 whole = self._table(benchmark, None, AVERAGE)
                 assert whole is not None
@@ -141,13 +143,13 @@ def write_item_scores(runs: Sequence[RunEvidence], path: Path) -> int:
     """Write the item scores of all runs, run by run in their order; returns how many rows there are."""
     with written_in_batches(path, ItemScore) as stream:
         for run in runs:
-            if run.item_scores is not None:
-                stream.write(run.item_scores)
+            for batch in () if run.item_scores is None else run.item_scores.iter_slices(_BATCH_ROWS):
+                stream.write(batch)
         return stream.rows
 
 
 def _kind(measure: Measure) -> tuple[str, Bounds | None]:
-    return measure.benchmark, BOUNDS_OF[unit_of(measure.metric)]
+    return measure.benchmark, scale_of(measure.metric).bounds
 
 
 def _mean(by_seed: Mapping[int | None, Floats]) -> Floats:

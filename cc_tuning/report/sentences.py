@@ -1,18 +1,11 @@
 """A comparison in plain words, made from its numbers alone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-from cc_tuning.evaluation.benchmark import Unit
-from cc_tuning.evaluation.scoring import unit_of
+from cc_tuning.evaluation.scales import scale_of
 from cc_tuning.report.names import metric_label
 from cc_tuning.report.scores import Comparison, Measure, Variant, sign
 
-_UNITS: Mapping[Unit, tuple[str, int]] = {
-    "percent": ("points", 1),
-    "nats_per_token": ("nats per token", 4),
-    "bits_per_byte": ("bits per byte", 4),
-}
-"""How a unit is called, and how many decimals its figures have."""
 _CONNECTIONS = {
     "transform": "with its matrix",
     "off": "with the connection off",
@@ -84,7 +77,7 @@ def _measure(measure: Measure) -> str:
 
 def decimals_of(measure: Measure) -> int:
     """How many decimals its figures have."""
-    return _UNITS[unit_of(measure.metric)][1]
+    return scale_of(measure.metric).decimals
 
 
 def _figure(value: float, comparison: Comparison) -> str:
@@ -93,7 +86,7 @@ def _figure(value: float, comparison: Comparison) -> str:
 
 def _amount(value: float, comparison: Comparison) -> str:
     """A figure with its unit: `1.0 points`, `0.0120 nats per token`."""
-    return f"{_figure(value, comparison)} {_UNITS[unit_of(comparison.measure.metric)][0]}"
+    return f"{_figure(value, comparison)} {scale_of(comparison.measure.metric).points}"
 
 
 def _probability(p: float) -> str:

@@ -1,37 +1,42 @@
 """Stage `evaluate`: answer the benchmark items with one run's checkpoint, and score the answers.
 
 A CC-tuned checkpoint answers three ways: with its Transform Matrix, with the connection off, and with the real English
-prompt where the item has one (the upper reference); only the three together tell what the matrix is worth.
+prompt where the item has one (the upper reference); only the three together tell what the matrix is worth. In each of
+them, and through the controls of the connection, it also tells how likely it finds the gold answer and the options.
 
-The work is cut into shards (connection, benchmark, language), each with a marker; the merged predictions get a marker
-too, after which the shards are removed. So whatever a kill or a damaged file leaves, no finished shard is answered
-twice, and scoring again needs no model.
+The work is cut into shards (connection, benchmark, language; likelihoods in shards of their own), each with a marker;
+the merged predictions and likelihoods get a marker too, after which the shards are removed. So whatever a kill or a
+damaged file leaves, no finished shard is answered twice, and scoring again needs no model.
 
-Files: `predictions.parquet` (Prediction) and its marker, `item_scores.parquet` (ItemScore), `scores.parquet` (Score),
-`quarantine.parquet`, `scoring.json` (what decides the figures beside the config: tokenizers, versions).
+Files: `predictions.parquet` (Prediction), `likelihoods.parquet` (CandidateLikelihood) unless the recipe leaves them
+out, each with its marker; `item_scores.parquet` (ItemScore), `scores.parquet` (Score), `quarantine.parquet`,
+`scoring.json` (what decides the figures beside the config: tokenizers, versions).
 """
 
 import logging
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
+import dataframely as dy
 import polars as pl
 from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.config import RunEvaluation
 from cc_tuning.evaluation.items import load_items, select_items
+from cc_tuning.evaluation.likelihood_scores import score_likelihoods
+from cc_tuning.evaluation.likelihoods import plan_likelihoods, read_likelihoods
 from cc_tuning.evaluation.requests import (
     PlannedShard,
     Requests,
-    plan_shards,
+    grouped,
+    plan_answers,
     read_predictions,
     render_requests,
     write_shard,
 )
-from cc_tuning.evaluation.scoring import aggregate_scores, score_predictions
+from cc_tuning.evaluation.scoring import aggregate_scores, measured_with, score_predictions
 from cc_tuning.inference.checkpoints import connection_modes
 from cc_tuning.inference.engines import ENGINES
 from cc_tuning.inference.jobs import Engine, Generate, InferenceJob
@@ -40,14 +45,13 @@ from cc_tuning.runtime.pretrained import load_config
 from cc_tuning.runtime.progress import counting
 from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.step import Build
-from cc_tuning.text.icu import ICU_VERSION
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from data_contracts.files import write_json
-from data_contracts.layout import ITEM_SCORES, PREDICTIONS, SCORES, SCORING
+from data_contracts.layout import ITEM_SCORES, LIKELIHOODS, PREDICTIONS, SCORES, SCORING
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
 from data_contracts.quarantine import check_quarantine_limit, write_quarantine
-from data_contracts.schemas import ItemScore, Prediction, Score
+from data_contracts.schemas import CandidateLikelihood, ItemScore, Prediction, Score
 from data_contracts.shards import Shards
 
 logger = logging.getLogger(__name__)
@@ -79,8 +83,8 @@ def evaluate_with(engine: Engine, build: Build[RunEvaluation]) -> RowCounts:
     items = select_items(loaded.items, config.benchmarks, config.languages, config.items_per_language)
     checkpoint = _open_checkpoint(build)
     requests = _render(build, checkpoint, items)
-    predictions = _answered(engine, build, checkpoint, requests.rows)
-    _score(build, predictions, items)
+    _answer(engine, build, checkpoint, requests.rows)
+    _score(build, items)
     counts = write_quarantine(build.folder, [loaded.quarantined, requests.quarantined])
     shutil.rmtree(build.folder / _WORK, ignore_errors=True)
     not_selected = loaded.items.height - items.height
@@ -97,6 +101,11 @@ class _Checkpoint:
     tokenizer: PreTrainedTokenizerBase
     prompts: ChatPrompts
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has a connection to its English side."""
+        return "parallel" in self.connections
+
 
 def _open_checkpoint(build: Build[RunEvaluation]) -> _Checkpoint:
     location, transform = build.inputs["checkpoint"], build.inputs.get("transform")
@@ -107,12 +116,15 @@ def _open_checkpoint(build: Build[RunEvaluation]) -> _Checkpoint:
 
 
 def _render(build: Build[RunEvaluation], checkpoint: _Checkpoint, items: pl.DataFrame) -> Requests:
+    config = build.config.evaluation
     requests = render_requests(
         items,
         checkpoint.prompts,
-        with_english="parallel" in checkpoint.connections,
+        with_english=checkpoint.is_connected,
         context_tokens=load_config(checkpoint.location).max_position_embeddings,
-        max_new_tokens=build.config.evaluation.max_new_tokens,
+        max_new_tokens=config.max_new_tokens,
+        with_likelihoods=config.likelihoods,
+        seed=config.seed,
     )
     if requests.quarantined.height:
         logger.warning("%d of %d items do not fit the model's context", requests.quarantined.height, items.height)
@@ -124,29 +136,39 @@ def _render(build: Build[RunEvaluation], checkpoint: _Checkpoint, items: pl.Data
     return requests
 
 
-def _answered(
-    engine: Engine, build: Build[RunEvaluation], checkpoint: _Checkpoint, requests: pl.DataFrame
-) -> pl.DataFrame:
-    """The run's predictions: merged earlier and still sound, or answered now by the engine, shard by shard."""
-    merged = Shards(build.folder)
-    path = merged.path(PREDICTIONS)
-    if merged.is_done(PREDICTIONS):
-        logger.info("the predictions are there, only the scores are made again")
-        return read_parquet(path, Prediction)
-    generate = Generate(
-        max_new_tokens=build.config.evaluation.max_new_tokens, stop_token_ids=checkpoint.prompts.stop_token_ids
-    )
-    planned = list(plan_shards(requests, checkpoint.connections, generate))
-    job = _answer(engine, build, checkpoint, planned)
-    predictions = [read_predictions(job, shard, build.config.run, checkpoint.tokenizer) for shard in planned]
+def _answer(engine: Engine, build: Build[RunEvaluation], checkpoint: _Checkpoint, requests: pl.DataFrame) -> None:
+    """Write the merged predictions and likelihoods, as far as they are not there and sound, shard by shard."""
+    config, merged = build.config.evaluation, Shards(build.folder)
+    groups = grouped(requests)
+    generate = Generate(max_new_tokens=config.max_new_tokens, stop_token_ids=checkpoint.prompts.stop_token_ids)
+    planned: dict[str, list[PlannedShard]] = {
+        PREDICTIONS: list(plan_answers(groups, checkpoint.connections, generate, checkpoint.prompts))
+    }
+    if config.likelihoods:
+        controls = config.controls if checkpoint.is_connected else ()
+        planned[LIKELIHOODS] = list(plan_likelihoods(groups, (*checkpoint.connections, *controls)))
+    open_files = {name: shards for name, shards in planned.items() if not merged.is_done(name)}
+    if not open_files:
+        logger.info("%s: all there, only the scores are made again", " and ".join(planned))
+        return
+    job = _answer_shards(engine, build, checkpoint, [shard for shards in open_files.values() for shard in shards])
+    run, tokenizer = build.config.run, checkpoint.tokenizer
+    if PREDICTIONS in open_files:
+        answers = [read_predictions(job, shard, run, tokenizer) for shard in open_files[PREDICTIONS]]
+        _merge(merged, PREDICTIONS, answers, Prediction)
+    if LIKELIHOODS in open_files:
+        likelihoods = [read_likelihoods(job, shard, run) for shard in open_files[LIKELIHOODS]]
+        _merge(merged, LIKELIHOODS, likelihoods, CandidateLikelihood)
+
+
+def _merge(merged: Shards, name: str, parts: list[pl.DataFrame], contract: type[dy.Schema]) -> None:
     # In the types of the contract, since connections and benchmarks have an order of their own.
-    rows = Prediction.cast(pl.concat(predictions)).sort(*Prediction.primary_key())
-    write_parquet(rows, path, Prediction)
-    merged.mark_done(PREDICTIONS)
-    return read_parquet(path, Prediction)
+    rows = contract.cast(pl.concat(parts)).sort(*contract.primary_key())
+    write_parquet(rows, merged.path(name), contract)
+    merged.mark_done(name)
 
 
-def _answer(
+def _answer_shards(
     engine: Engine, build: Build[RunEvaluation], checkpoint: _Checkpoint, planned: list[PlannedShard]
 ) -> InferenceJob:
     """The job whose shards are all answered: before, by a run that was killed, or now."""
@@ -161,26 +183,26 @@ def _answer(
     names = {shard.name for shard in waiting.shards}
     for shard in planned:
         if shard.shard.name in names:
-            write_shard(job, shard, checkpoint.prompts)
+            write_shard(job, shard)
     if names:
         total, left = (sum(shard.prompts for shard in part.shards) for part in (job, waiting))
         engine.answer(waiting, counting(build.progress, total - left, total, "items"), build.run_all)
     return job
 
 
-def _score(build: Build[RunEvaluation], predictions: pl.DataFrame, items: pl.DataFrame) -> None:
-    config = build.config.evaluation
-    item_scores = score_predictions(predictions, items)
+def _score(build: Build[RunEvaluation], items: pl.DataFrame) -> None:
+    config, folder = build.config.evaluation, build.folder
+    parts = [score_predictions(read_parquet(folder / PREDICTIONS, Prediction), items)]
+    interval = f"bootstrap over units, {config.bootstrap_samples} resamples; where few units differ, Wilson (docs/statistics.md)"
+    how = {**measured_with(), "interval": interval}
+    if config.likelihoods:
+        likelihoods = read_parquet(folder / LIKELIHOODS, CandidateLikelihood)
+        parts.append(score_likelihoods(likelihoods, items))
+        how["likelihood"] = "of the first gold answer and of each option alone, without the token that ends the turn"
+    item_scores = pl.concat([ItemScore.cast(part) for part in parts]).sort(*ItemScore.primary_key())
     scores = aggregate_scores(
         item_scores, samples=config.bootstrap_samples, confidence=config.confidence, seed=config.seed
     )
-    write_parquet(item_scores, build.folder / ITEM_SCORES, ItemScore)
-    write_parquet(scores, build.folder / SCORES, Score)
-    write_json(
-        build.folder / SCORING,
-        {
-            "rougeL": f"rouge_score {version('rouge_score')}, NFKC, lower case, ICU {ICU_VERSION} word break",
-            "rougeL_ascii": f"rouge_score {version('rouge_score')}, its own tokenizer (ASCII letters and digits)",
-            "interval": f"percentile bootstrap, {config.bootstrap_samples} resamples, items clustered over languages",
-        },
-    )
+    write_parquet(item_scores, folder / ITEM_SCORES, ItemScore)
+    write_parquet(scores, folder / SCORES, Score)
+    write_json(folder / SCORING, how)

@@ -48,7 +48,7 @@ def test_each_benchmark_has_one_headline_one_figure_of_the_paper_and_a_value_for
     assert sum(metric.is_headline for metric in benchmark.metrics) == 1
     assert sum(metric.is_of_paper for metric in benchmark.metrics) == 1
     assert set(benchmark.metrics) <= set(METRICS.values())
-    answer = benchmark.options[0] if benchmark.options else "Nairobi is the capital"
+    answer = benchmark.options[0] if benchmark.options else "Nairobi has 18 hills"
     assert score_response(benchmark, answer, [answer]) == {metric.name: 100.0 for metric in benchmark.metrics}
 
 

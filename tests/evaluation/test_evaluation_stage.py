@@ -20,9 +20,12 @@ from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 from cc_tuning.errors import ConfigError, EvaluationFailed, UnsupportedModel
 from cc_tuning.evaluation.benchmarks import BENCHMARKS, PAPER_BENCHMARKS
 from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
+from cc_tuning.inference.carried import mean_carried_vector
 from cc_tuning.inference.jobs import InferenceJob, OnAnswers
+from cc_tuning.inference.loglikelihoods import score_candidates
+from cc_tuning.inference.prompts import Prompt
 from cc_tuning.inference.transformers_engine import ANSWERING
-from cc_tuning.model import load_checkpoint
+from cc_tuning.model import CrossLingualModel, load_checkpoint
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.progress import Progress, no_progress
 from cc_tuning.runtime.sources import Location
@@ -33,7 +36,7 @@ from cc_tuning.stages.evaluate import build_evaluation, evaluate_with
 from cc_tuning.text.prompts import ChatPrompts
 from data_contracts.errors import ContractViolation
 from data_contracts.parquet import read_parquet
-from data_contracts.schemas import ItemScore, Prediction, QuarantinedRow, Score
+from data_contracts.schemas import CandidateLikelihood, ItemScore, Prediction, QuarantinedRow, Score
 from tests.checkpoints import save_connected_checkpoint, save_matrix, save_plain_checkpoint
 from tests.dying_workers import WatchedShards, finished
 from tests.watching import modified, wait_until
@@ -143,7 +146,7 @@ def connected_run(tmp_path_factory: pytest.TempPathFactory, checkpoints: Checkpo
     build = _build(folder, items, checkpoints, progress=lambda *state: told.append(state))
     counts = build_evaluation(build)
     assert (counts.read, counts.kept, counts.quarantined) == (36, 36, {})
-    assert told[-1] == (96, 96, "items")
+    assert told[-1] == (240, 240, "items")  # 96 answers, 144 items for likelihoods
     return folder
 
 
@@ -151,8 +154,8 @@ def test_connected_run_is_answered_three_ways_and_scored(
     connected_run: Path, checkpoints: Checkpoints, tiny_tokenizer: PreTrainedTokenizerBase
 ) -> None:
     assert _listing(connected_run) == {
-        "predictions.parquet", "predictions.parquet.done.json", "item_scores.parquet", "scores.parquet",
-        "quarantine.parquet", "scoring.json",
+        "predictions.parquet", "predictions.parquet.done.json", "likelihoods.parquet", "likelihoods.parquet.done.json",
+        "item_scores.parquet", "scores.parquet", "quarantine.parquet", "scoring.json",
     }  # fmt: skip
     predictions = read_parquet(connected_run / "predictions.parquet", Prediction)
     by_connection = dict(predictions.group_by("connection").len().iter_rows())
@@ -162,14 +165,20 @@ def test_connected_run_is_answered_three_ways_and_scored(
     layers = predictions.group_by("connection").agg(pl.col("selected_layer").is_null().all())
     assert dict(layers.iter_rows()) == {"off": True, "transform": False, "parallel": False}
     item_scores = read_parquet(connected_run / "item_scores.parquet", ItemScore)
-    assert item_scores.height == 96 + 16  # XL-Sum has two metrics
+    counts = dict(item_scores.group_by("metric").len().iter_rows())
+    assert {name: counts[name] for name in ("accuracy", "rougeL", "gold_nll", "accuracy_by_likelihood")} == {
+        "accuracy": 80, "rougeL": 16, "gold_nll": 144, "accuracy_by_likelihood": 72,
+    }  # fmt: skip
+    assert counts["cut"] == 96  # every written answer is described
     scores = read_parquet(connected_run / "scores.parquet", Score)
-    assert scores.height == 3 * 7 * 3  # connections x metrics over benchmarks x (two languages and their average)
+    heights = dict(scores.group_by("metric").len().iter_rows())
+    # connections x benchmarks x (two languages and their average)
+    assert (heights["accuracy"], heights["gold_nll"]) == (3 * 5 * 3, 5 * 6 * 3)
     languages = scores.filter(pl.col("language") != "avg").group_by("connection", "benchmark", "metric")
     means = languages.agg(pl.col("value").mean(), pl.col("items").sum())
     averages = scores.filter(pl.col("language") == "avg")
     joined = averages.join(means, on=["connection", "benchmark", "metric"], validate="1:1")
-    assert joined.height == 21
+    assert joined.height == averages.height
     assert (joined["value"] - joined["value_right"]).abs().max() < 1e-9  # type: ignore[operator]
     assert joined["items"].to_list() == joined["items_right"].to_list()
 
@@ -224,10 +233,10 @@ def test_killed_evaluation_resumes_without_answering_a_finished_shard_again(
     _, still_there = psutil.wait_procs(workers, timeout=120)  # the kernel tells them
     assert workers and not still_there
     before = finished(work / "shards")
-    assert 3 <= len(before) < 36
+    assert 3 <= len(before) < 96
     engine = EngineHere()
     evaluate_with(engine, killed)
-    assert len(engine.asked) == 36 - len(before)
+    assert len(engine.asked) == 96 - len(before)
     for name in _listing(connected_run):
         assert (killed.folder / name).read_bytes() == (connected_run / name).read_bytes(), name
 
@@ -240,12 +249,12 @@ def test_lost_scores_are_made_again_without_the_model(tmp_path: Path, items: Pat
     (build.folder / "scores.parquet").unlink()
     evaluate_with(engine, build)
     assert (build.folder / "scores.parquet").read_bytes() == before
-    assert len(engine.asked) == 12
+    assert len(engine.asked) == 12 + 12
     damaged = bytearray((build.folder / "predictions.parquet").read_bytes())
     damaged[100] ^= 1
     (build.folder / "predictions.parquet").write_bytes(damaged)
     evaluate_with(engine, build)
-    assert len(engine.asked) == 24
+    assert len(engine.asked) == 24 + 12  # the answers and not the likelihoods
 
 
 def test_batch_size_does_not_change_the_result(tmp_path: Path, items: Path, checkpoints: Checkpoints) -> None:
@@ -331,7 +340,7 @@ def test_two_workers_write_the_bytes_of_one(
         tmp_path / "run", items, checkpoints, workers=2, progress=lambda done, total, unit, detail="": told.append(done)
     )
     build_evaluation(build)
-    assert told == sorted(told) and told[-1] == 96
+    assert told == sorted(told) and told[-1] == 240
     assert _listing(build.folder) == _listing(connected_run)
     for name in _listing(connected_run):
         assert (build.folder / name).read_bytes() == (connected_run / name).read_bytes(), name
@@ -350,11 +359,11 @@ def test_a_killed_worker_is_named_and_only_the_shard_it_was_in_is_answered_again
     before = finished(build.folder / "work" / "shards")
     (lost,) = watched.begun - Counter(before.keys())
     assert watched.begun == watched.made == Counter([*before, lost])
-    assert 3 <= len(before) < 35
+    assert 3 <= len(before) < 95
     build_evaluation(build)
     assert watched.begun == watched.made
     assert {name for name, times in watched.made.items() if times != 1} == {lost}
-    assert (watched.made[lost], len(watched.made)) == (2, 36)
+    assert (watched.made[lost], len(watched.made)) == (2, 96)
     assert _listing(build.folder) == _listing(connected_run)
     for name in _listing(connected_run):
         assert (build.folder / name).read_bytes() == (connected_run / name).read_bytes(), name
@@ -464,3 +473,87 @@ def test_a_benchmark_by_likelihood_is_answered_with_the_most_likely_option(
             totals[option] = sum(float(logits[step - 1, example.input_ids[step]]) for step in steps)
         assert row["response"] == max(totals, key=lambda option: totals[option])
         assert (row["new_tokens"], row["stopped"]) == (2, True)
+
+
+CANDIDATES = {"XNLI": "123", "XStoryCloze": "12", "MMMLU": "ABCD"}
+
+
+def _texts(benchmark: str) -> dict[str, str]:
+    """The candidates of an item by their names."""
+    options = {option: option for option in CANDIDATES.get(benchmark, "")}
+    return {"gold": str(ANSWERS[benchmark][0]), **options}
+
+
+def _prompt(prompts: ChatPrompts, benchmark: str, language: str, number: int, english: int) -> Prompt:
+    """The prompt of one item with the English prompt of another."""
+    own, other = (_item(benchmark, language, at) for at in (number, english))
+    english_ids = None if other["prompt_en"] is None else prompts.encode_prompt(str(other["prompt_en"]))
+    return Prompt("any", prompts.encode_prompt(str(own["prompt"])), english_ids, language == "en")
+
+
+def test_likelihoods_of_each_connection_are_those_of_each_item_alone(
+    connected_run: Path, checkpoints: Checkpoints, tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    likelihoods = read_parquet(connected_run / "likelihoods.parquet", CandidateLikelihood)
+    of_items = likelihoods.select("connection", "benchmark", "language", "item_id").unique()
+    assert dict(of_items.group_by("connection").len().iter_rows()) == {
+        "off": 36, "transform": 36, "parallel": 24, "constant": 24, "other": 24,
+    }  # fmt: skip
+    model = load_checkpoint(checkpoints.connected, transform_matrix=checkpoints.matrix)
+    assert isinstance(model, CrossLingualModel)
+    prompts = ChatPrompts(tiny_tokenizer)
+    groups = likelihoods.group_by("connection", "benchmark", "language", "item_id", maintain_order=True)
+    for (connection, benchmark, language, item_id), rows in list(groups)[::5]:
+        number = int(str(item_id)[-4:])
+        # Item 0 has no English prompt, so 1 and 2 stand in for each other, and the constant is the mean of both.
+        both = [_prompt(prompts, str(benchmark), str(language), at, at) for at in (1, 2)]
+        english = 3 - number if connection == "other" else number
+        constant = mean_carried_vector(model, both, batch_size=1) if connection == "constant" else None
+        for row in rows.iter_rows(named=True):
+            text = _texts(str(benchmark))[row["candidate"]]
+            ids = prompts.encode_example("", text).input_ids[len(prompts.encode_prompt("")) : -1]
+            prompt = _prompt(prompts, str(benchmark), str(language), number, english)
+            ((alone,),) = score_candidates(model, [prompt], [[ids]], connection, constant)  # type: ignore[arg-type]
+            assert row["log_likelihood"] == pytest.approx(alone.log_likelihood, abs=1e-5, rel=1e-5)
+            assert (row["tokens"], row["bytes"]) == (len(ids), len(text.encode()))
+            assert (row["is_greedy"], row["selected_layer"]) == (alone.is_greedy, alone.selected_layer)
+
+
+def test_without_a_connection_likelihoods_are_those_of_a_plain_forward_pass(
+    tmp_path: Path, items: Path, checkpoints: Checkpoints, tiny_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    build = _build(tmp_path / "run", items, checkpoints, run="ml-sft")
+    evaluate_with(EngineHere(), build)
+    likelihoods = read_parquet(build.folder / "likelihoods.parquet", CandidateLikelihood)
+    assert likelihoods["connection"].unique().to_list() == ["off"]
+    assert likelihoods.height == 36 + 6 * (3 + 2 + 4)
+    model, prompts = load_checkpoint(checkpoints.plain), ChatPrompts(tiny_tokenizer)
+    for row in likelihoods.iter_rows(named=True):
+        item = _item(row["benchmark"], row["language"], int(row["item_id"][-4:]))
+        example = prompts.encode_example(str(item["prompt"]), _texts(row["benchmark"])[row["candidate"]])
+        ids = example.input_ids[:-1]  # the end of the turn is not the answer's
+        with torch.no_grad():
+            logits = model(torch.tensor([ids])).logits[0].log_softmax(-1)
+        total = sum(float(logits[step - 1, ids[step]]) for step in range(example.prompt_length, len(ids)))
+        assert row["log_likelihood"] == pytest.approx(total, abs=1e-5, rel=1e-5)
+
+
+def test_a_recipe_may_leave_likelihoods_out_and_name_its_controls(
+    tmp_path: Path, items: Path, checkpoints: Checkpoints
+) -> None:
+    engine = EngineHere()
+    config = EvaluationConfig(max_new_tokens=2, bootstrap_samples=50, benchmarks=("XNLI",), likelihoods=False)
+    build = _build(tmp_path / "without", items, checkpoints, config=config)
+    evaluate_with(engine, build)
+    assert not [name for name in _listing(build.folder) if "likelihood" in name]
+    metrics = read_parquet(build.folder / "item_scores.parquet", ItemScore)["metric"].unique()
+    assert "accuracy" in metrics and "gold_nll" not in metrics
+    assert {name.split("/")[0] for name in engine.asked} == {"off", "transform", "parallel"}
+    named = EvaluationConfig(max_new_tokens=2, bootstrap_samples=50, benchmarks=("XNLI",), controls=("identity",))
+    build = _build(tmp_path / "named", items, checkpoints, config=named)
+    evaluate_with(EngineHere(), build)
+    likelihoods = read_parquet(build.folder / "likelihoods.parquet", CandidateLikelihood)
+    assert set(likelihoods["connection"]) == {"off", "transform", "parallel", "identity"}
+    # A control is measured by likelihood alone.
+    predictions = read_parquet(build.folder / "predictions.parquet", Prediction)
+    assert set(predictions["connection"]) == {"off", "transform", "parallel"}

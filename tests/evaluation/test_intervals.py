@@ -34,7 +34,7 @@ def difference_of(ours: list[float], theirs: list[float], bounds: tuple[float, f
 
 @pytest.mark.parametrize(
     ("right", "items", "low", "high"),
-    # Wilson's 95 % intervals as Brown, Cai and DasGupta (2001) and any table of them have it
+    # by Wilson's formula, worked out by hand: 0 of n has the upper end z²/(n + z²)
     [(0, 10, 0.0, 27.75), (10, 10, 72.25, 100.0), (1, 10, 1.79, 40.42), (2, 50, 1.10, 13.46), (0, 1, 0.0, 79.35)],
 )
 def test_rare_answers_have_the_interval_of_wilson(right: int, items: int, low: float, high: float) -> None:

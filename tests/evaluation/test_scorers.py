@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
-from cc_tuning.evaluation.rouge import rouge_l, rouge_l_ascii
+from cc_tuning.evaluation.measures.summaries import rouge_l, rouge_l_ascii
 from cc_tuning.evaluation.scorers import chooses_only, contains_gold, mentioned_options, normalised
 from cc_tuning.evaluation.scoring import score_response
 from data_contracts import schemas
@@ -143,15 +143,16 @@ def test_every_language_of_the_benchmarks_has_a_sentence_here() -> None:
 @pytest.mark.parametrize(
     ("benchmark", "response", "answers", "scores"),
     [
-        ("XNLI", "(3)", ["3"], {"accuracy": 100}),
-        ("XStoryCloze", "3", ["1"], {"accuracy": 0}),
-        ("MMMLU", "D", ["D"], {"accuracy": 100}),
-        ("MKQA", "in 1969", ["1969", "nineteen"], {"accuracy": 100}),
-        ("XQuAD", "not it", ["it is"], {"accuracy": 0}),
-        ("XLSum", "नैरोबी", ["नैरोबी"], {"rougeL": 100, "rougeL_ascii": 0}),
+        ("XNLI", "(3)", ["3"], {"accuracy": 100, "accuracy_extracted": 100, "extracted": 100}),
+        ("XStoryCloze", "3", ["1"], {"accuracy": 0, "accuracy_extracted": 0, "extracted": 0}),
+        ("MMMLU", "A, not B: **A**", ["A"], {"accuracy": 0, "accuracy_extracted": 100, "extracted": 100}),
+        ("MKQA", "in 1969", ["1969", "nineteen"], {"accuracy": 100, "mkqa_em": 0, "mkqa_f1": 200 / 3}),
+        ("XQuAD", "not it", ["it is"], {"accuracy": 0, "exact_match": 0, "f1": 50}),
+        ("XLSum", "नैरोबी", ["नैरोबी"], {"rougeL": 100, "rougeL_ascii": 0, "chrf": 100}),
+        ("MGSM", "7 + 11 = १८", ["18"], {"accuracy": 0, "accuracy_extracted": 100, "extracted": 100}),
     ],
 )
 def test_each_benchmark_scores_by_its_rule(
     benchmark: str, response: str, answers: list[str], scores: dict[str, float]
 ) -> None:
-    assert score_response(BENCHMARKS[benchmark], response, answers) == scores
+    assert score_response(BENCHMARKS[benchmark], response, answers) == pytest.approx(scores)

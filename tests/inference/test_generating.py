@@ -1,5 +1,6 @@
 """Generated answers: greedy ones whatever a checkpoint's defaults say, sampled ones by each prompt's own draws."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from cc_tuning.errors import ConfigError
 from cc_tuning.inference.generating import Answer, generate_answers
 from cc_tuning.inference.jobs import Generate, Sampling
 from cc_tuning.inference.prompts import Prompt, longest_first
@@ -103,3 +105,19 @@ def test_batches_hold_each_place_once_and_the_longest_come_first() -> None:
     lengths = [3, 9, 1, 9, 5, 2, 7]
     batches = list(longest_first(lengths, 3))
     assert batches == [[1, 3, 6], [4, 0, 5], [2]]
+
+
+def test_the_control_identity_answers_as_if_the_prompt_were_its_own_english_one(model: CrossLingualModel) -> None:
+    request = Generate(max_new_tokens=6, stop_token_ids=STOP)
+    own = [replace(prompt, english_input_ids=prompt.input_ids) for prompt in PROMPTS]
+    answers = generate_answers(model, PROMPTS, "identity", request)
+    assert answers == generate_answers(model, own, "parallel", request)
+    assert answers != generate_answers(model, PROMPTS, "off", request)
+
+
+@pytest.mark.parametrize("connection", ["constant", "other"])
+def test_an_answer_is_not_generated_through_a_control_of_likelihoods(
+    model: CrossLingualModel, connection: ConnectionMode
+) -> None:
+    with pytest.raises(ConfigError, match=f"connection='{connection}': expected 'off', .* are for likelihoods alone"):
+        generate_answers(model, PROMPTS, connection, Generate(max_new_tokens=2, stop_token_ids=STOP))

@@ -60,8 +60,12 @@ def test_answers_come_back_in_the_order_that_was_asked(tmp_path: Path) -> None:
         {"item_id": "b", "token_ids": [7, 8], "stopped": True, "selected_layer": 1},
     ]
     job, shard = job_of(tmp_path / "scored", LogLikelihood())
-    write_scored(job, shard, ["b", "a"], [ContinuationScore(-1.5, 2, False, 0), ContinuationScore(-0.5, 1, True, None)])
-    assert read_answers(job, shard, ["a", "b"])["log_likelihood"].to_list() == [-0.5, -1.5]
+    scores = [[ContinuationScore(-1.5, 2, False, 0), ContinuationScore(-2.5, 1, False, 0)]]
+    write_scored(job, shard, ["b", "a"], [*scores, [ContinuationScore(-0.5, 1, True, None)]])
+    assert read_answers(job, shard, ["a", "b"]).to_dicts() == [
+        {"item_id": "a", "log_likelihoods": [-0.5], "are_greedy": [True], "selected_layer": None},
+        {"item_id": "b", "log_likelihoods": [-1.5, -2.5], "are_greedy": [False, False], "selected_layer": 0},
+    ]
 
 
 def test_an_engine_that_left_a_shard_open_or_answered_something_else_is_named(tmp_path: Path) -> None:

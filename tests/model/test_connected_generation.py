@@ -215,7 +215,7 @@ def test_no_hook_is_left_behind() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"connection": "paralel"}, "expected 'off', 'transform' or 'parallel'"),
+        ({"connection": "paralel"}, "expected 'off', 'transform', 'parallel' or 'identity'"),
         ({"connection": "parallel"}, "got 0 of english_input_ids"),
         ({"english_input_ids": torch.ones(1, 2)}, "got 1 of english_input_ids"),
         ({"connection": "off", "gumbel_noise": torch.zeros(1, 3)}, "nothing is decided"),

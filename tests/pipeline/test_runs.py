@@ -207,6 +207,10 @@ def test_ablations_of_selector_and_source_are_one_recipe() -> None:
             "connection.selector, but it has no connection",
         ),
         ("[{name: a, like: ml-sft, set: {transform.ridge: 1}}]", "transform.ridge, but it has no connection"),
+        (
+            "[{name: a, like: ml-sft, set: {evaluation.controls: [other]}}]",
+            "evaluation.controls, but it has no connection to control",
+        ),
         ("[{name: a, like: ml-sft, set: {distillation.completion: 0.1}}]", "its rows are those of 'plain'"),
         ("[{name: a, like: base, set: {training.epochs: 1}}]", "training.epochs, but it is not trained"),
         ("[{name: a, like: ml-sft, set: {seeds: [1]}}]", "seeds, but that key is of the whole recipe"),

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cc_tuning.evaluation.statistics.intervals import Settings
 from cc_tuning.report.comparing import compare_reports
 from data_contracts.files import read_json
 from data_contracts.parquet import read_parquet, write_parquet
@@ -200,3 +201,29 @@ def test_order_of_rows_and_of_runs_changes_nothing(report: Report) -> None:
         for name, after in (("sorted", changed), ("shuffled", shuffled))
     ]
     assert json.dumps(found[0]) == json.dumps(found[1])
+
+
+@pytest.mark.slow
+def test_gate_over_runs_without_a_difference_fails_at_most_one_time_in_20(tmp_path: Path) -> None:
+    """Every run answers some items otherwise than before, as often to the better as to the worse."""
+    draw, experiments, alarms = np.random.default_rng(11), 200, 0
+    for _ in range(experiments):
+        folders = []
+        hardness = draw.random((ITEMS, 1))
+        for name in ("first", "second"):
+            folder = tmp_path / name
+            folder.mkdir(exist_ok=True)
+            (folder / "index.html").write_text("<!doctype html>", encoding="utf-8")
+            frames = []
+            for run in range(5):
+                answers = 100.0 * (0.6 * hardness + 0.4 * draw.random((ITEMS, 2)) < 0.5)
+                frames += [
+                    rows(answers, f"run-{run}"),
+                    rows(hardness + draw.random((ITEMS, 2)), f"run-{run}", metric="gold_nll"),
+                ]
+            write_parquet(pl.concat(frames), folder / "item_scores.parquet", ItemScore)
+            folders.append(folder)
+        found = compare_reports(folders[0], folders[1], settings=Settings(samples=300))
+        assert len(found.changes) == 10
+        alarms += bool(found.regressions)
+    assert alarms / experiments <= 0.05 + 2.5 * np.sqrt(0.05 * 0.95 / experiments)

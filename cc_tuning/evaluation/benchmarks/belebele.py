@@ -1,11 +1,11 @@
 """Reading comprehension in 122 languages (Bandarkar et al. 2024)."""
 
-from cc_tuning.evaluation.benchmark import ACCURACY, Benchmark
+from cc_tuning.evaluation.benchmark import ACCURACY, ACCURACY_EXTRACTED, EXTRACTED, Benchmark
 
 BELEBELE = Benchmark(
     name="BELEBELE",
     choices_kind="option_letter_A_D",
     scoring="only_option",
     options=("A", "B", "C", "D"),
-    metrics=(ACCURACY,),
+    metrics=(ACCURACY, ACCURACY_EXTRACTED, EXTRACTED),
 )

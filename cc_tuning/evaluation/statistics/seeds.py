@@ -16,7 +16,8 @@ from statistics import variance
 
 from cc_tuning.evaluation.statistics.distributions import student_quantile
 
-_HALVINGS = 60
+_HALVINGS = 40
+_LEAST_P = 1e-12
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,15 @@ def joint_margin(spreads: Sequence[Spread], confidence: float) -> float:
 
 
 def joint_p(value: float, spreads: Sequence[Spread]) -> float:
-    """The p value of a mean with these spreads: one minus the confidence at which `joint_margin` reaches it."""
-    if joint_margin(spreads, 0.0) == joint_margin(spreads, 0.5):
-        return 1.0 if not value else 0.0  # nothing spreads
-    low, high = 0.0, 1.0  # of p
+    """The p value of a mean with these spreads: one minus the confidence at which `joint_margin` reaches it.
+
+    Never below 10⁻¹², where the quantiles end.
+    """
+    if not any(spread.error for spread in spreads):
+        return _LEAST_P if value else 1.0
+    low, high = math.log(_LEAST_P), 0.0  # of the logarithm of p
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        is_reached = joint_margin(spreads, 1 - middle) <= abs(value)
+        is_reached = joint_margin(spreads, -math.expm1(middle)) <= abs(value)
         low, high = (low, middle) if is_reached else (middle, high)
-    return high
+    return math.exp(high) if value else 1.0

@@ -1,0 +1,74 @@
+"""The likelihoods of given answers: what an engine is asked for them, and the rows that come of what it tells.
+
+They need one pass over a prompt where an answer needs forty, they move with every item where accuracy moves with few,
+and they are there for the controls of the connection too. Their shards stand beside those of the answers, below
+`likelihood/`.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import polars as pl
+
+from cc_tuning.errors import EvaluationFailed
+from cc_tuning.evaluation.benchmarks import BENCHMARKS
+from cc_tuning.evaluation.candidates import GOLD
+from cc_tuning.evaluation.items import ITEM_KEY
+from cc_tuning.evaluation.requests import Group, PlannedShard, planned_shard
+from cc_tuning.inference.job_files import read_answers
+from cc_tuning.inference.jobs import InferenceJob, LogLikelihood
+from cc_tuning.model.config import ConnectionMode
+from data_contracts.schemas import CandidateLikelihood
+
+
+def plan_likelihoods(groups: Sequence[Group], connections: Sequence[ConnectionMode]) -> Iterator[PlannedShard]:
+    """The shards of the likelihoods, for each connection, benchmark and language that takes part in it.
+
+    With the connections `parallel`, `constant` and `other` these are the items that have an English prompt; the last
+    leaves out one for which there is no other.
+    """
+    for connection in connections:
+        for group in groups:
+            name = f"likelihood/{connection}/{group[0]}-{group[1]}.parquet"
+            yield from planned_shard(name, connection, LogLikelihood(), group)
+
+
+def read_likelihoods(job: InferenceJob, planned: PlannedShard, run: str) -> pl.DataFrame:
+    """The CandidateLikelihood rows of one shard: each option where the benchmark has some, and the gold answer.
+
+    Raises:
+        EvaluationFailed: the engine did not answer what it was asked.
+    """
+    answers = read_answers(job, planned.shard, planned.rows["item_id"].to_list())
+    _check_numbers(job, planned, answers)
+    scored = (
+        planned.rows.select(
+            *ITEM_KEY,
+            "gold",
+            candidate="candidates",
+            tokens=pl.col("continuation_ids").list.eval(pl.element().list.len().cast(pl.Int32)),
+        )
+        .hstack(
+            answers.select(log_likelihood="log_likelihoods", is_greedy="are_greedy", selected_layer="selected_layer")
+        )
+        .explode("candidate", "tokens", "log_likelihood", "is_greedy")
+        .with_columns(
+            bytes=pl.col("candidate").str.len_bytes().cast(pl.Int32),
+            run=pl.lit(run),
+            connection=pl.lit(planned.shard.connection),
+        )
+    )
+    gold = scored.filter(pl.col("candidate") == pl.col("gold")).with_columns(candidate=pl.lit(GOLD))
+    rows = [gold, scored] if BENCHMARKS[planned.benchmark].options else [gold]
+    return pl.concat(rows).select(CandidateLikelihood.column_names())
+
+
+def _check_numbers(job: InferenceJob, planned: PlannedShard, answers: pl.DataFrame) -> None:
+    """An engine that has not one figure for each continuation has answered something else."""
+    asked = planned.rows["continuation_ids"].list.len()
+    wrong = (answers["log_likelihoods"].list.len() != asked) | (answers["are_greedy"].list.len() != asked)
+    if wrong.any():
+        raise EvaluationFailed(
+            f"{job.finished.path(planned.shard.name)}: {int(wrong.sum())} prompts have not one score for each "
+            f"continuation, first {answers.filter(wrong)['item_id'].to_list()[:3]}; mend the engine, delete the file "
+            "and run the stage again"
+        )
