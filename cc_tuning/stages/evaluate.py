@@ -193,7 +193,7 @@ def _answer_shards(
 def _score(build: Build[RunEvaluation], items: pl.DataFrame) -> None:
     config, folder = build.config.evaluation, build.folder
     parts = [score_predictions(read_parquet(folder / PREDICTIONS, Prediction), items)]
-    interval = f"bootstrap over units, {config.bootstrap_samples} resamples; where few units differ, Wilson (docs/statistics.md)"
+    interval = f"bootstrap over units, {config.bootstrap_samples} resamples; Wilson where few of them differ"
     how = {**measured_with(), "interval": interval}
     if config.likelihoods:
         likelihoods = read_parquet(folder / LIKELIHOODS, CandidateLikelihood)
