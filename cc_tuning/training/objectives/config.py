@@ -31,3 +31,14 @@ class PreferenceConfig(BaseModel):
         description="Responses that CLO is fine-tuned on: those in the target language, or the English ones too, which "
         "draws the model to English (Lee et al. 2025, Table 5).",
     )
+
+
+class ReferenceConfig(BaseModel):
+    """Identity of the stage `reference`: how the reference model is asked. No recipe changes it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    engine: Literal["transformers"] = Field(default="transformers", description="What computes the passes.")
+    dtype: Literal["float32"] = Field(
+        default="float32", description="Of weights and passes: a margin is a difference of sums over many tokens."
+    )
