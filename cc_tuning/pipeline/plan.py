@@ -228,9 +228,8 @@ def _plan_training(
         tokenizer=places.base,
         distilled=data.distill.ref if data.distill else None,
     )
-    base, start, reference = places.base, (), None
-    if spec.start:
-        base, start = _plan_start(spec.start, seed, whole, local)
+    base, start = _plan_start(spec.start, seed, whole, local) if spec.start else (places.base, ())
+    reference = None
     assert spec.objective is not None
     if OBJECTIVES[spec.objective].needs_reference:
         reference = REFERENCE.step(identities.reference(), name, rows=materialize.ref, base=base)

@@ -108,7 +108,7 @@ def _requests(rows: pl.DataFrame) -> pl.DataFrame:
         for row in rows.iter_rows(named=True)
     ]
     ids = pl.List(pl.Int32)
-    schema = {"item_id": pl.String, "input_ids": ids, "continuation_ids": pl.List(ids)}
+    schema = pl.Schema({"item_id": pl.String(), "input_ids": ids, "continuation_ids": pl.List(ids)})
     frame = pl.DataFrame(asked, schema=schema, orient="row")
     return frame.with_columns(pl.lit(None, ids).alias("english_input_ids"))
 
