@@ -1,5 +1,6 @@
 """The stage `reference`: its values are those of the model itself, whatever is killed and whoever computes them."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
-from cc_tuning.errors import ConfigError
+from cc_tuning.errors import ConfigError, EvaluationFailed
 from cc_tuning.inference.jobs import InferenceJob, OnAnswers
 from cc_tuning.inference.transformers_engine import ANSWERING
 from cc_tuning.runtime.execution import Execution
@@ -27,6 +28,8 @@ from data_contracts.files import read_json, write_json
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import write_parquet
 from data_contracts.schemas import PreferenceRow
+from tests.dying_workers import WatchedShards
+from tests.dying_workers import finished as finished_shards
 from tests.reference.preferences import log_probability
 from tests.training.conftest import cpu_execution
 from tests.training.pair_rows import NAMES, preference_row, slow_row
@@ -115,6 +118,19 @@ def test_the_number_of_workers_changes_no_byte(finished: Path, run: Run, tmp_pat
     for workers in (1, 2):
         run(tmp_path / str(workers), workers=workers)
         assert contents(tmp_path / str(workers)) == contents(finished)
+
+
+def test_a_worker_that_is_killed_costs_the_shard_it_was_in(
+    finished: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    watched, folder = WatchedShards(tmp_path / "fates", monkeypatch, caplog), tmp_path / "killed"
+    with pytest.raises(EvaluationFailed, match="killed by signal SIGKILL"):
+        run(folder, workers=2)
+    before = finished_shards(folder / "shards")
+    (lost,) = watched.begun - Counter(before.keys())
+    run(folder, workers=2)
+    assert {name for name, times in watched.made.items() if times != 1} == {lost}
+    assert contents(folder) == contents(finished)
 
 
 def test_other_shards_give_the_same_values_up_to_rounding(finished: Path, run: Run, tmp_path: Path) -> None:
