@@ -19,7 +19,8 @@ from cc_tuning.training.worker import train
 from data_contracts.fingerprint import digest_of_files
 from tests.reference.connection import run_row
 from tests.training.held_out import HELD_OUT, ROWS, TURNING, slow_loss, validation_losses, with_turning_rows
-from tests.training.jobs import MakeJob, column, connected_with, needs_peft, tensors
+from tests.training.jobs import MakeJob, column, connected_with, difference, needs_peft, resuming, tensors
+from tests.training.launching import run_on_ranks
 
 SELECTORS = ["decision_maker", "mean", "random"]
 
@@ -89,6 +90,22 @@ def test_two_ranks_measure_what_one_does(make_job: MakeJob) -> None:
     for name in ("activation_mean", "activation_deviation"):
         assert torch.allclose(tensors(one)[name], tensors(two)[name], atol=1e-6)
     assert column(one, "loss") == pytest.approx(column(two, "loss"), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_fsdp2_measures_what_one_process_does_and_goes_on_to_the_same_bits(make_job: MakeJob) -> None:
+    settings: dict[str, object] = {"processes": 2, "device_batch_size": 2}
+    mode: dict[str, object] = {"normalise": "standardised", "scale": 0.5, "statistics_rows": 10}
+    one = connected_with(make_job("one", "cc"), **mode)
+    train(one)
+    whole, resumed = (
+        connected_with(make_job(name, "cc", {**settings, "sharding": "fsdp2"}), **mode) for name in ("whole", "resumed")
+    )
+    resumed = resuming(resumed, whole, 8)
+    run_on_ranks("tests.training.several_jobs", [whole, resumed])
+    assert column(whole, "loss") == pytest.approx(column(one, "loss"), rel=1e-4)
+    assert torch.allclose(tensors(whole)["activation_deviation"], tensors(one)["activation_deviation"], atol=1e-6)
+    assert difference(tensors(resumed), tensors(whole)) == 0.0
 
 
 @needs_peft
