@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from cc_tuning.model import CrossLingualModel
-from cc_tuning.model.hooks import injected_vector
+from cc_tuning.model.hooks import injected
 from cc_tuning.model.positions import key_of_rows, position_ids_of
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from gpu_parts.board import Board, release_memory
@@ -80,7 +80,7 @@ def connected_logits(model: CrossLingualModel, batch: Batch, source: str) -> tup
     embedded = model.embed(ids)
     at_connection = embedded[torch.arange(len(ids), device=ids.device), positions]
     decision = model.decide(english, at_connection, key_of_rows(ids, mask, positions), None)
-    with injected_vector(model.components.injection_site, positions, decision.vector):
+    with injected(model.components, positions, decision.vector, model.connection.scale):
         output = model.base(
             inputs_embeds=embedded, attention_mask=mask, position_ids=position_ids_of(mask), use_cache=False,
             logits_to_keep=batch["labels"].shape[1],

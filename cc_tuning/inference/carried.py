@@ -5,7 +5,8 @@
 `transform`: what the Transform Matrix makes of the prompt's own activations. `parallel`: the activations of the
 English prompt beside it. The controls take the content away and leave the rest as it is: `other` reads the English
 prompt of another item (whoever asks gives that one), `identity` the prompt's own activations, and `constant` adds the
-mean over all prompts of what `parallel` adds. What `parallel` has beyond them is what its English prompts say.
+mean over all prompts of what `parallel` adds; with `connection.scale` that is the mean of its directions, as long as
+it comes out. What `parallel` has beyond them is what its English prompts say.
 """
 
 from collections.abc import Sequence

@@ -78,8 +78,8 @@ def score_candidates(
     if isinstance(model, CrossLingualModel) and connection != "off":
         connected = Prompts.found_in(input_ids, mask, model.connection.offset, "connected")
         choice = carried_choice(model, prompts, connected, connection, constant)
-        components, source = model.components, model.connection.source
-        logits, decision = read_connected_prompts(base, components, source, connected, choice, cache)
+        components = model.components
+        logits, decision = read_connected_prompts(base, components, model.connection, connected, choice, cache)
         if connection != "constant" and model.connection.selector != "mean":
             layers = decision.selected_layer.tolist()
     else:

@@ -1,6 +1,7 @@
 """A checkpoint on disk: an ordinary Hugging Face model directory with two more files.
 
-`cross_lingual_connection.safetensors` holds `decision_maker.weight` and, once fitted, the Transform Matrix;
+`cross_lingual_connection.safetensors` holds `decision_maker.weight`, the statistics that activations are normalised
+with if there are any and, once fitted, the Transform Matrix;
 `cross_lingual.json` says what they are. Any tool can load the base weights and never sees them. Files are written
 under a temporary name and renamed, `cross_lingual.json` last: where it is present, the rest is whole.
 """
@@ -22,6 +23,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.config import ConnectionConfig
+from cc_tuning.model.normalisation import ActivationStatistics
 from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.runtime.pretrained import refusing_remote_code
 from data_contracts.errors import ArtifactMismatch
@@ -29,9 +31,11 @@ from data_contracts.files import read_json, write_json, written_atomically
 
 CONNECTION_FILE = "cross_lingual_connection.safetensors"
 DESCRIPTION_FILE = "cross_lingual.json"
-FORMAT = 2
+FORMAT = 3
 _BEFORE_SITES = 1
 """The format that knows no `connection.site`: the place was the block's own output."""
+_BEFORE_NORMALISATION = 2
+"""The format that knows no `connection.normalise` and `connection.scale`; their defaults are what there was."""
 _SELECTOR_PREFIX = "decision_maker."
 
 
@@ -51,12 +55,20 @@ class Description(BaseModel):
 
 
 @dataclass(frozen=True)
+class ConnectionParts:
+    """The tensors of a connection, float32."""
+
+    selector_state: Mapping[str, Tensor]  # of the selector module, without its prefix
+    transform: TransformMatrix | None
+    statistics: ActivationStatistics | None  # with `connection.normalise` only
+
+
+@dataclass(frozen=True)
 class SavedConnection:
     """The content of a checkpoint beside its base model."""
 
     description: Description
-    selector_state: dict[str, Tensor]  # of the selector module, without its prefix
-    transform: TransformMatrix | None  # float32
+    parts: ConnectionParts
 
 
 def has_connection(directory: Path | str) -> bool:
@@ -64,27 +76,19 @@ def has_connection(directory: Path | str) -> bool:
     return (Path(directory) / DESCRIPTION_FILE).is_file()
 
 
-def write_checkpoint(
-    directory: Path,
-    base: PreTrainedModel,
-    description: Description,
-    selector_state: Mapping[str, Tensor],
-    transform: TransformMatrix | None,
-) -> None:
+def write_checkpoint(directory: Path, base: PreTrainedModel, description: Description, parts: ConnectionParts) -> None:
     """Write the base model, its connection and the description into `directory`, each file whole or absent."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / DESCRIPTION_FILE).unlink(missing_ok=True)
     write_base_model(directory, base, description.stop_token_ids)
-    write_connection(directory, description, selector_state, transform)
+    write_connection(directory, description, parts)
 
 
-def write_connection(
-    directory: Path, description: Description, selector_state: Mapping[str, Tensor], transform: TransformMatrix | None
-) -> None:
+def write_connection(directory: Path, description: Description, parts: ConnectionParts) -> None:
     """Write the connection's two files, the description last."""
-    tensors = {_SELECTOR_PREFIX + name: tensor for name, tensor in selector_state.items()}
-    if transform is not None:
-        tensors |= transform.tensors
+    tensors = {_SELECTOR_PREFIX + name: tensor for name, tensor in parts.selector_state.items()}
+    for part in (parts.transform, parts.statistics):
+        tensors |= {} if part is None else part.tensors
     with written_atomically(directory / CONNECTION_FILE) as temporary:
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, temporary)
     write_json(directory / DESCRIPTION_FILE, description.model_dump(mode="json"))
@@ -126,7 +130,7 @@ def read_connection(directory: Path) -> SavedConnection:
             )
         )
     content = read_json(directory / DESCRIPTION_FILE)
-    if isinstance(content, dict) and content.get("format") not in (_BEFORE_SITES, FORMAT):
+    if isinstance(content, dict) and content.get("format") not in (_BEFORE_SITES, _BEFORE_NORMALISATION, FORMAT):
         raise ConfigError(
             f"{directory / DESCRIPTION_FILE} has format {content.get('format')!r}, this version reads {FORMAT}; "
             "use the version of cc-tuning that wrote it, or train again"
@@ -138,9 +142,9 @@ def read_connection(directory: Path) -> SavedConnection:
     except ValidationError as error:
         raise ArtifactMismatch(f"{directory / DESCRIPTION_FILE} is damaged: {error}; train again") from error
     tensors = read_tensors(directory / CONNECTION_FILE)
-    transform = TransformMatrix.taken_from(tensors)
+    transform, statistics = TransformMatrix.taken_from(tensors), ActivationStatistics.taken_from(tensors)
     state = {name.removeprefix(_SELECTOR_PREFIX): tensor for name, tensor in tensors.items()}
-    return SavedConnection(description, state, transform)
+    return SavedConnection(description, ConnectionParts(state, transform, statistics))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -229,11 +233,11 @@ def load_selector(selector: nn.Module, saved: SavedConnection, config: Pretraine
             f"{directory / DESCRIPTION_FILE} describes (family, layers, hidden size) {described}, the base model "
             f"beside it is {loaded}; restore the checkpoint's own config.json and weights"
         )
-    shapes = {name: tuple(tensor.shape) for name, tensor in saved.selector_state.items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in saved.parts.selector_state.items()}
     expected = {name: tuple(tensor.shape) for name, tensor in selector.state_dict().items()}
     if shapes != expected:
         raise ArtifactMismatch(
             f"{directory / CONNECTION_FILE} holds selector weights {shapes}, expected {expected} for the selector "
             f"{saved.description.connection.selector!r}; restore the file or train again"
         )
-    selector.load_state_dict(saved.selector_state)
+    selector.load_state_dict(saved.parts.selector_state)

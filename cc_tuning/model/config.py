@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 Selector = Literal["decision_maker", "mean", "random"]
 ActivationSource = Literal["ffn", "attention", "block"]
 Site = Literal["contribution", "block_output"]
+Normalisation = Literal["none", "centred", "standardised"]
 ConnectionMode = Literal["off", "transform", "parallel", "constant", "other", "identity"]
 """What is added at t*: nothing; what the Transform Matrix predicts; the English prompt's own activation. And the
 controls: the mean of what `parallel` adds; the activation of another English prompt; the prompt's own activation."""
@@ -35,6 +36,24 @@ class ConnectionConfig(BaseModel):
         description="Where a block's activation is read and `v` is added: at what the block contributes to the "
         "residual, as equation 5 has it, or at the block's own output, before a norm that stands between the two in "
         "Gemma 2, Gemma 3 and OLMo 2. Elsewhere both are one place.",
+    )
+    normalise: Normalisation = Field(
+        "none",
+        description="What is taken out of activations before a layer is chosen and carried over: nothing (the paper's "
+        "method), each layer's mean over training prompts, or its mean and its standard deviation. Ours: at t* nearly "
+        "all of an activation is the same for every prompt.",
+    )
+    statistics_rows: int = Field(
+        1024,
+        ge=2,
+        description="Training rows whose English prompts give mean and standard deviation, drawn by a hash of "
+        "`training.seed` and row id; all of them where there are fewer. Without `normalise` it is not used.",
+    )
+    scale: float | None = Field(
+        None,
+        gt=0,
+        description="Length of `v` as a share of that of `f_1`, to which it is added; unset, `v` is as long as the "
+        "activation that it is (the paper's method).",
     )
     english_gradient: bool = Field(
         False,

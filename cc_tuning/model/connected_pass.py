@@ -19,7 +19,8 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision, build_selector
 from cc_tuning.model.families import Components, find_components
-from cc_tuning.model.hooks import injected_vector, last_ffn_at, recorded_activations
+from cc_tuning.model.hooks import injected, last_ffn_at, recorded_activations
+from cc_tuning.model.normalisation import ActivationNormalisation
 from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
 from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.model.wrapped_model import WrappedModel
@@ -50,6 +51,7 @@ class ConnectedModel(WrappedModel):
         self.connection = connection
         hidden_size, layers = base.config.hidden_size, len(components.layers)
         self.decision_maker = build_selector(connection, hidden_size, layers, base.config.initializer_range)
+        self.normalisation = ActivationNormalisation(connection.normalise, layers, hidden_size)
         self.transform_matrix: Tensor | None
         self.transform_intercept: Tensor | None
         self.register_buffer("transform_matrix", None, persistent=False)
@@ -148,7 +150,7 @@ class ConnectedModel(WrappedModel):
         reading = recorded_activations(components, self.connection.source, connection_positions, keeps_gradient=False)
         with (
             reading if measures_cosine else nullcontext() as own,
-            injected_vector(components.injection_site, connection_positions, decision.vector),
+            injected(components, connection_positions, decision.vector, self.connection.scale),
         ):
             output = self.base(
                 inputs_embeds=embedded,
@@ -158,7 +160,7 @@ class ConnectedModel(WrappedModel):
                 use_cache=False,
                 **loss_kwargs,
             )
-        cosine = None if own is None else decision.cosine_to(own.stack())
+        cosine = None if own is None else decision.cosine_to(self.normalisation(own.stack()))
         weights, probabilities = decision.weights.detach(), decision.probabilities
         return CrossLingualOutput(output.loss, output.logits, weights, probabilities, cosine)
 
@@ -170,6 +172,7 @@ class ConnectedModel(WrappedModel):
     def decide(self, source: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
         """The selector's decision from activations `source [B, L, D]` and the embedding `e [B, D]` at t*.
 
+        They are normalised first, as `connection.normalise` says; with `connection.scale`, `v` has the length 1 here.
         `row_keys [B]` identify the rows for the selector `random`; `noise [B, L]` is for all that choose a layer.
 
         Raises:
@@ -177,8 +180,8 @@ class ConnectedModel(WrappedModel):
         """
         if noise is not None and self.connection.selector == "mean":
             raise ConfigError(f"got gumbel_noise for the selector {self.connection.selector!r}, which has no noise")
-        decision: Decision = self.decision_maker(source, embedding, row_keys, noise)
-        return decision
+        decision: Decision = self.decision_maker(self.normalisation(source), embedding, row_keys, noise)
+        return decision if self.connection.scale is None else decision.with_unit_vector
 
     def set_transform_matrix(self, matrix: Tensor, intercept: Tensor | None = None) -> None:
         """Use `matrix [D, D]` as `W_T`, or `[L, D, D]` as one for each layer, with `intercept [D]` or `[L, D]` if there

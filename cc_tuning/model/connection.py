@@ -51,15 +51,17 @@ class CrossLingualModel(ConnectedModel):
         """
         description = self._description(stop_token_ids, fingerprints)
         state = self.decision_maker.state_dict()
-        checkpoint.write_checkpoint(Path(directory), self.base, description, state, self.transform)
+        parts = checkpoint.ConnectionParts(state, self.transform, self.normalisation.statistics)
+        checkpoint.write_checkpoint(Path(directory), self.base, description, parts)
 
     def save_connection(self, directory: Path | str, selector_state: Mapping[str, Tensor] | None = None) -> None:
         """Write the connection's two files alone, beside an adapter; `selector_state` replaces the selector's own."""
         state = self.decision_maker.state_dict() if selector_state is None else selector_state
-        checkpoint.write_connection(Path(directory), self._description((), None), state, self.transform)
+        parts = checkpoint.ConnectionParts(state, self.transform, self.normalisation.statistics)
+        checkpoint.write_connection(Path(directory), self._description((), None), parts)
 
     def load_connection(self, directory: Path | str) -> None:
-        """Fill the selector with what `save_connection` or `save_pretrained` wrote.
+        """Fill selector and normalisation with what `save_connection` or `save_pretrained` wrote.
 
         Raises:
             ConfigError: the directory has no connection.
@@ -67,6 +69,7 @@ class CrossLingualModel(ConnectedModel):
         """
         saved = checkpoint.read_connection(Path(directory))
         checkpoint.load_selector(self.decision_maker, saved, self.config, Path(directory))
+        self.normalisation.load(saved.parts.statistics, Path(directory) / checkpoint.CONNECTION_FILE)
 
     def _description(
         self, stop_token_ids: Sequence[int], fingerprints: Mapping[str, str] | None
@@ -103,7 +106,8 @@ class CrossLingualModel(ConnectedModel):
         base = checkpoint.read_base_model(directory, dtype, attention)
         model = cls(base, saved.description.connection)
         checkpoint.load_selector(model.decision_maker, saved, base.config, directory)
-        transform = saved.transform
+        model.normalisation.load(saved.parts.statistics, directory / checkpoint.CONNECTION_FILE)
+        transform = saved.parts.transform
         if transform_matrix is not None:
             transform = read_transform_matrix(Path(transform_matrix))
             check_fitted_on(Path(transform_matrix), directory, saved.description)
@@ -158,9 +162,7 @@ class CrossLingualModel(ConnectedModel):
         if english_input_ids is not None and english_attention_mask is not None:
             english = Prompts.found_in(english_input_ids, english_attention_mask, offset, "English")
         choice = self.choice(connection, prompts, english, english_rows, gumbel_noise)
-        output, decision = generate_connected(
-            self.base, self.components, self.connection.source, prompts, choice, arguments
-        )
+        output, decision = generate_connected(self.base, self.components, self.connection, prompts, choice, arguments)
         return Generation(output, None if self.connection.selector == "mean" else decision.selected_layer)
 
     def choice(
@@ -172,7 +174,12 @@ class CrossLingualModel(ConnectedModel):
         gumbel_noise: Tensor | None = None,
     ) -> Choice:
         """How the vector at t* of each prompt is found: from the `english` prompts now, or from the prompts' own
-        activations once they are read, as they are (`identity`) or through the Transform Matrix (`transform`)."""
+        activations once they are read, as they are (`identity`) or through the Transform Matrix (`transform`).
+
+        Raises:
+            ConfigError: `connection.normalise` without statistics.
+        """
+        self.normalisation.check_measured()
 
         def decide(source: Tensor) -> Decision:
             row_keys = key_of_rows(prompts.input_ids, prompts.attention_mask, prompts.positions)

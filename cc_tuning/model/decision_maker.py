@@ -22,7 +22,7 @@ class Decision(NamedTuple):
     looks for tensors in tuples only; so this is one.
     """
 
-    vector: Tensor  # v [B, D]
+    vector: Tensor  # v [B, D]; with `connection.scale` its direction, of length 1
     weights: Tensor  # g [B, L], one-hot for decision_maker and random, 1/L for mean
     logits: Tensor  # H [B, L], before noise; zeros for selectors that have none
     soft_weights: Tensor  # g before it is made one-hot [B, L]
@@ -33,6 +33,11 @@ class Decision(NamedTuple):
         """`vector [D]` carried over to each of `rows` prompts, of which no layer was chosen: all weights are zero."""
         none = vector.new_zeros(rows, layers, dtype=torch.float32)
         return cls(vector.float().expand(rows, -1), none, none, none, none)
+
+    @property
+    def with_unit_vector(self) -> "Decision":
+        """The same decision with `v / ||v||` in the place of `v`; zero where `v` is."""
+        return self._replace(vector=nn.functional.normalize(self.vector, dim=-1))
 
     @property
     def selected_layer(self) -> Tensor:

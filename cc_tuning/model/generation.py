@@ -21,10 +21,10 @@ from transformers import Cache, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from cc_tuning.errors import ConfigError, UnsupportedModel
-from cc_tuning.model.config import ActivationSource
+from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import Components
-from cc_tuning.model.hooks import injected_vector, last_ffn_at, recorded_activations
+from cc_tuning.model.hooks import injected, last_ffn_at, recorded_activations
 from cc_tuning.model.kv_cache import forgetting_last_token
 from cc_tuning.model.positions import Prompts, position_ids_of
 
@@ -54,7 +54,7 @@ def generate(
 def generate_connected(
     base: PreTrainedModel,
     components: Components,
-    source: ActivationSource,
+    connection: ConnectionConfig,
     prompts: Prompts,
     choice: Choice,
     arguments: dict[str, Any],
@@ -72,7 +72,7 @@ def generate_connected(
             f"generate with a connection got {', '.join(refused)}: t* is found in token ids and their mask. Leave the "
             "argument out, or generate with connection='off'"
         )
-    pass_over_prompt = _PassOverPrompt(components, source, prompts, choice)
+    pass_over_prompt = _PassOverPrompt(components, connection, prompts, choice)
     with pass_over_prompt.awaited():
         output = generate(base, prompts.input_ids, prompts.attention_mask, arguments)
     if pass_over_prompt.decision is None:
@@ -87,7 +87,7 @@ def generate_connected(
 def read_connected_prompts(
     base: PreTrainedModel,
     components: Components,
-    source: ActivationSource,
+    connection: ConnectionConfig,
     prompts: Prompts,
     choice: Choice,
     cache: Cache,
@@ -97,7 +97,7 @@ def read_connected_prompts(
     Returns the logits `[B, 1, V]` after each prompt and the decision behind the vector: the state in which
     `generate_connected` begins to decode.
     """
-    pass_over_prompt = _PassOverPrompt(components, source, prompts, choice)
+    pass_over_prompt = _PassOverPrompt(components, connection, prompts, choice)
     with pass_over_prompt.awaited():
         logits = read_prompts(base, prompts, cache)
     assert pass_over_prompt.decision is not None  # `read_prompts` calls the decoder
@@ -120,11 +120,11 @@ def read_prompts(base: PreTrainedModel, prompts: Prompts, cache: Cache) -> Tenso
 class _PassOverPrompt:
     """The forward pass of `generate` that reaches t*: its first, or a later one when the prompt comes in chunks."""
 
-    def __init__(self, components: Components, source: ActivationSource, prompts: Prompts, choice: Choice) -> None:
+    def __init__(self, components: Components, connection: ConnectionConfig, prompts: Prompts, choice: Choice) -> None:
         self.decision: Decision | None = None
         """That of the connection, once it was made."""
         self._components = components
-        self._source = source
+        self._connection = connection
         self._prompts = prompts
         self._choice = choice
         self._hooks = ExitStack()
@@ -160,7 +160,7 @@ class _PassOverPrompt:
             arguments, place = arguments | self._part(arguments, past, place, columns), 0
         vector = self.decision.vector.repeat_interleave(repeats, dim=0) if repeats > 1 else self.decision.vector
         positions = arguments["input_ids"].new_full((rows,), place)
-        self._hooks.enter_context(injected_vector(self._components.injection_site, positions, vector))
+        self._hooks.enter_context(injected(self._components, positions, vector, self._connection.scale))
         self._hooks.callback(decoder.register_forward_hook(self._end).remove)
         return inputs, arguments
 
@@ -171,7 +171,7 @@ class _PassOverPrompt:
         """`F [B, L, D]` at the last of the columns in `arguments`; `cache` takes in the columns before it."""
         rows, columns = arguments["input_ids"].shape
         positions = arguments["input_ids"].new_full((rows,), columns - 1)
-        recorded = recorded_activations(self._components, self._source, positions)
+        recorded = recorded_activations(self._components, self._connection.source, positions)
         with forgetting_last_token(cache), last_ffn_at(self._components, positions), recorded as outputs:
             self._components.decoder(**arguments, past_key_values=cache, use_cache=True)
         return outputs.stack()

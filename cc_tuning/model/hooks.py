@@ -16,7 +16,7 @@ prompt's additional decode step costs.
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -116,6 +116,39 @@ def injected_vector(site: nn.Module, positions: Tensor, vector: Tensor) -> Itera
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def injected_direction(components: Components, positions: Tensor, direction: Tensor, share: float) -> Iterator[None]:
+    """`share * ||f_1|| * direction [B, D]` added at `positions [B]` of the injection site, in the passes of the block.
+
+    `f_1 [B, D]` is what the first layer's feed-forward block puts out there in the same pass, at the components' site.
+    It gives a length and takes no gradient: else a longer `f_1` would be rewarded for the vector added to it.
+    """
+    first = Activations(positions, 1, keeps_gradient=False)
+
+    def inject(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        first.gather(0, module, inputs, output)
+        length = first.stack()[:, 0].float().norm(dim=-1, keepdim=True)
+        return add_at_positions(output, positions, share * length * direction)
+
+    # The block's own hook comes first, also where the block is the injection site.
+    handles = [components.blocks("ffn")[0].register_forward_hook(first.keep)]
+    handles.append(components.injection_site.register_forward_hook(inject))
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def injected(
+    components: Components, positions: Tensor, vector: Tensor, share: float | None
+) -> AbstractContextManager[None]:
+    """`vector [B, D]` added as it is, or with a `share` as the direction of a vector of that share of `||f_1||`."""
+    if share is None:
+        return injected_vector(components.injection_site, positions, vector)
+    return injected_direction(components, positions, vector, share)
 
 
 @contextmanager

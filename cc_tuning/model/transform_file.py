@@ -98,7 +98,7 @@ def fingerprint_of_weights(directory: Path) -> str:
     checkpoint does not count.
     """
     digest = hashlib.sha256()
-    selector = read_connection(directory).selector_state
+    selector = read_connection(directory).parts.selector_state
     for name in sorted(selector):
         digest.update(name.encode() + selector[name].contiguous().view(torch.uint8).numpy().tobytes())
     for path in sorted(directory.glob("*.safetensors")):

@@ -30,6 +30,10 @@ def whole_model(
     unset_hf_deepspeed_config()  # or it would be built in parts again
     whole = build_model(job, tokenizer)
     whole.trained.load_state_dict(state)
+    if whole.connected is not None and trained.connected is not None:
+        statistics = trained.connected.normalisation.statistics  # no part of a state dict
+        if statistics is not None:
+            whole.connected.normalisation.use(statistics)
     return whole
 
 

@@ -6,12 +6,14 @@ torch, transformers, accelerate, safetensors, numpy and pydantic alone.
 """
 
 import logging
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback, TrainingArguments, set_seed
 
+from cc_tuning.model.connection import CrossLingualModel
 from cc_tuning.runtime.subprocesses import tell_progress
 from cc_tuning.text.prompts import load_tokenizer
 from cc_tuning.training.arguments import training_arguments
@@ -27,6 +29,7 @@ from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.models import JobModel, build_model, compile_blocks, trained_share
 from cc_tuning.training.objectives.base import Objective
 from cc_tuning.training.objectives.table import load_objective
+from cc_tuning.training.statistics import MeasuredStatistics, measured_statistics, sampled_indices
 from cc_tuning.training.trainer import LengthGroupedTrainer
 from cc_tuning.training.trainer_checkpoints import step_of
 from cc_tuning.training.validation import Split, Validation, split_rows
@@ -92,7 +95,7 @@ def build_trainer(
     connected = model.connected
     layers = model.base.config.num_hidden_layers
     rate = job.config.training.decision_maker_learning_rate
-    callbacks: list[TrainerCallback] = [TrainingMetrics(job.folder / METRICS, tell_progress), CheckpointManifests()]
+    callbacks: list[TrainerCallback] = [TrainingMetrics(job.folder / METRICS, tell_progress)]
     validation = None
     if split.held_out is not None:
         collate = build_collator(job, objective, tokenizer, None)
@@ -117,9 +120,34 @@ def build_trainer(
 
         trainer = AdapterTrainer(adapter=model.adapter, connected=connected, **named)
     trainer.remove_callback(PrinterCallback)
+    if connected is not None and connected.connection.normalise != "none":
+        trainer.add_callback(measured_statistics_of(job, connected, trainer, split.training, objective, tokenizer))
+    trainer.add_callback(CheckpointManifests())  # last: it completes a checkpoint
     check_running(trainer, job)
     keep_arithmetic(trainer, None if connected is None else connected.decision_maker)
     return trainer
+
+
+def measured_statistics_of(
+    job: TrainingJob,
+    connected: CrossLingualModel,
+    trainer: LengthGroupedTrainer,
+    rows: Rows,
+    objective: Objective,
+    tokenizer: PreTrainedTokenizerBase,
+) -> MeasuredStatistics:
+    """What measures the activations of a sample of `rows`, which the trainer will train."""
+    indices = sampled_indices(rows.row_ids, connected.connection.statistics_rows, job.config.training.seed)
+    sample, collate = rows.subset(indices), build_collator(job, objective, tokenizer, None)
+
+    def over_ranks(tensor: Tensor) -> Tensor:
+        total: Tensor = trainer.accelerator.reduce(tensor, "sum")
+        return total
+
+    measure = partial(
+        measured_statistics, connected.normalisation, partial(trainer.evaluated, sample, collate), over_ranks
+    )
+    return MeasuredStatistics(connected.normalisation, measure, job.resume_from)
 
 
 def build_collator(

@@ -4,7 +4,7 @@ To the Trainer a batch is a whole optimizer step of its rank, so that the number
 to step: its own accumulation has a fixed number. What it sees beside that is its usual loop.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -196,22 +196,30 @@ class LengthGroupedTrainer(Trainer):
 
     def _validation_loss(self, validation: Validation) -> float:
         """The objective's loss over the held-out rows, divided by their count over all ranks."""
-        step, device = self.state.global_step, self.args.device
-        batches = list(self._loader(validation.rows, validation.collate))
-        micro_batches = [micro_batch for batch in batches for micro_batch in batch.micro_batches]
-        count = self._get_num_items_in_batch(batches, device)
+        parts, row_ids = [], []
+        for micro_batch, part in self.evaluated(validation.rows, validation.collate):
+            parts.append(torch.zeros_like(part).double() if micro_batch.is_idle else part.double())
+            row_ids.append([] if micro_batch.is_idle else micro_batch.row_ids)
+        losses = torch.stack(parts)
+        total = float(self.accelerator.reduce(losses.sum(), "sum"))
+        check_finite_validation(total, MeasuredStep(self.state.global_step, row_ids, losses), self.state.max_steps)
+        return total
+
+    def evaluated(self, rows: Rows, collate: Collator) -> Iterator[tuple[MicroBatch, Tensor]]:
+        """Each micro-batch of `rows` on this rank and its part of the loss over all of them, without a gradient.
+
+        The model is in evaluation mode until the last one. Every rank must take them all.
+        """
+        batches = list(self._loader(rows, collate))
+        count = self._get_num_items_in_batch(batches, self.args.device)
         model = self.model_wrapped.eval()
-        losses = torch.zeros(len(micro_batches), dtype=torch.float64, device=device)
-        for number, micro_batch in enumerate(micro_batches):
-            with named_when_out_of_memory(step, micro_batch), torch.no_grad(), self.compute_loss_context_manager():
+        for micro_batch in (micro_batch for batch in batches for micro_batch in batch.micro_batches):
+            named = named_when_out_of_memory(self.state.global_step, micro_batch)
+            with named, torch.no_grad(), self.compute_loss_context_manager():
                 part = self._objective.loss(model, self._prepare_inputs(micro_batch.batch), count).loss
-            losses[number] = 0 if micro_batch.is_idle else part
+            yield micro_batch, part
         reshard(model)
         model.train()
-        total = float(self.accelerator.reduce(losses.sum(), "sum"))
-        row_ids = [[] if micro_batch.is_idle else micro_batch.row_ids for micro_batch in micro_batches]
-        check_finite_validation(total, MeasuredStep(step, row_ids, losses), self.state.max_steps)
-        return total
 
     def restore_best(self) -> int:
         """Take up the weights with the lowest validation loss, if rows are held out; gives the step they are of.

@@ -20,12 +20,14 @@ def run_row(
     source: str = "ffn",
     earlier: Mapping[int, Tensor] = MappingProxyType({}),
     site: str = "contribution",
+    share: float | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logits `[T, V]` of one row of token ids `[T]`, and `F [L, D]` of `source` at `position`.
 
     With `vector [D]`, what the first layer's feed-forward block adds to the residual at `position` is `f_1 + v`
     (eq. 5). At the site `block_output` both are taken before the norm that some families have behind a block.
-    `earlier` are the vectors of earlier turns by their positions.
+    `earlier` are the vectors of earlier turns by their positions. With a `share`, a vector gives the direction alone:
+    what is added is as long as that share of `f_1`, whose length is taken as a number.
     """
     added_at = dict(earlier) if vector is None else {**earlier, position: vector}
     decoder = base.model
@@ -44,16 +46,17 @@ def run_row(
         hidden = hidden + attention_added
         before = "pre_feedforward_layernorm" if normalised else "post_attention_layernorm"
         f = layer.mlp(_norm(layer, before)(hidden))
+        after = _norm(layer, "post_feedforward_layernorm")
+        if site == "contribution":
+            f, attended = after(f), attention_added
         change = torch.zeros_like(f)
         if number == 0:
             for place, added_vector in added_at.items():
                 change[0, place] = added_vector
-        after = _norm(layer, "post_feedforward_layernorm")
-        if site == "contribution":
-            f, attended = after(f), attention_added
-            hidden = hidden + (f + change)
-        else:
-            hidden = hidden + after(f + change)
+                if share is not None:
+                    length = share * f[0, place].detach().square().sum().sqrt()
+                    change[0, place] = length * added_vector / added_vector.square().sum().sqrt()
+        hidden = hidden + (f + change) if site == "contribution" else hidden + after(f + change)
         outputs.append({"ffn": f, "attention": attended, "block": hidden}[source][0, position])
     logits = base.lm_head(decoder.norm(hidden))[0]
     cap = getattr(base.config, "final_logit_softcapping", None)
@@ -92,14 +95,35 @@ def choose_layer(base: PreTrainedModel, weight: Tensor, source: Tensor, token: T
     return int((total / source.shape[0] @ weight).argmax())
 
 
+def normalised(source: Tensor, mean: Tensor | None = None, deviation: Tensor | None = None) -> Tensor:
+    """`(F_l - m_l) / s_l`, layer by layer and dimension by dimension; `source, mean, deviation [L, D]`.
+
+    Without a deviation it is `F_l - m_l`. No dimension is divided by less than a hundredth of its layer's root mean
+    square deviation.
+    """
+    if mean is None:
+        return source
+    layers = []
+    for f, m, s in zip(source, mean, mean if deviation is None else deviation, strict=True):
+        least = 0.01 * float(s.double().pow(2).mean()) ** 0.5
+        divisors = torch.ones_like(s) if deviation is None else torch.tensor([max(float(one), least) for one in s])
+        layers.append((f - m) / divisors)
+    return torch.stack(layers)
+
+
 def answer_row(
-    base: PreTrainedModel, prompt: list[int], offset: int, new_tokens: int, vector: Tensor | None
+    base: PreTrainedModel,
+    prompt: list[int],
+    offset: int,
+    new_tokens: int,
+    vector: Tensor | None,
+    share: float | None = None,
 ) -> list[int]:
     """The greedy continuation of one prompt, by a full forward pass over everything for each token."""
     position = len(prompt) - 1 - offset
     ids = list(prompt)
     for _ in range(new_tokens):
-        logits, _ = run_row(base, torch.tensor(ids), position, vector)
+        logits, _ = run_row(base, torch.tensor(ids), position, vector, share=share)
         ids.append(int(logits[-1].argmax()))
     return ids[len(prompt) :]
 
@@ -141,27 +165,38 @@ def straight_through(logits: Tensor, noise: Tensor, temperature: float) -> Tenso
 
 def training_loss(
     base: PreTrainedModel,
-    weight: Tensor,
+    weight: Tensor | None,
     rows: list[dict[str, Tensor]],
     noise: Tensor,
     temperature: float = 1.0,
     source: str = "ffn",
     english_gradient: bool = False,
     site: str = "contribution",
+    selector: str = "decision_maker",
+    statistics: tuple[Tensor | None, Tensor | None] = (None, None),
+    share: float | None = None,
 ) -> Tensor:
     """Mean negative log-likelihood of the response tokens of a batch, row after row (section 3.2.1).
 
-    A row holds `ids`, `labels` `[T]`, `position`, `english` ids and `english_position`.
+    A row holds `ids`, `labels` `[T]`, `position`, `english` ids and `english_position`; `statistics` are the mean and
+    the deviation that activations are normalised with. `weight` is that of the Decision Maker, if it chooses.
     """
     total, tokens = torch.zeros(()), 0
     for row, row_noise in zip(rows, noise, strict=True):
         with torch.set_grad_enabled(english_gradient):
             _, english = run_row(base, row["english"], int(row["english_position"]), source=source, site=site)
-        embedding = base.model.embed_tokens(row["ids"][row["position"]])
-        logits = (english + embedding).mean(0) @ weight
-        g = straight_through(logits, row_noise, temperature)
+        english = normalised(english, *statistics)
+        if selector == "decision_maker":
+            embedding = base.model.embed_tokens(row["ids"][row["position"]])
+            logits = (english + embedding).mean(0) @ weight
+            g = straight_through(logits, row_noise, temperature)
+        elif selector == "mean":
+            g = torch.full((len(english),), 1 / len(english))
+        else:
+            g = torch.zeros(len(english))
+            g[row_noise.argmax()] = 1.0
         vector = torch.stack([g[layer] * english[layer] for layer in range(len(english))]).sum(0)
-        predictions, _ = run_row(base, row["ids"], int(row["position"]), vector, site=site)
+        predictions, _ = run_row(base, row["ids"], int(row["position"]), vector, site=site, share=share)
         loss, count = token_mean_loss(predictions, row["labels"])
         total, tokens = total + loss, tokens + count
     return total / tokens
