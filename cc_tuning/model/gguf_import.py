@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from cc_tuning.errors import ConfigError, UnsupportedModel
+from cc_tuning.errors import CcTuningError, ConfigError, UnsupportedModel
 from cc_tuning.model.checkpoint import read_base_model
 from cc_tuning.runtime.pretrained import refusing_remote_code
 from cc_tuning.text.prompts import PLACE_OF_LOADING
@@ -102,9 +102,9 @@ def _read_metadata(file: Path) -> Mapping[str, Any]:
             raise ConfigError(f"{file} does not begin with {_MAGIC.decode()}, so it is no GGUF file")
     try:
         reader = import_module("gguf").GGUFReader(file)
+        fields = {name: field.contents() for name, field in reader.fields.items() if name.startswith("general.")}
     except (ValueError, IndexError, KeyError) as error:
         raise ConfigError(f"{file} is damaged, or not whole: {error}; download it again") from error
-    fields = {name: field.contents() for name, field in reader.fields.items() if name.startswith("general.")}
     kinds: dict[str, int] = {}
     for tensor in reader.tensors:
         kinds[tensor.tensor_type.name] = kinds.get(tensor.tensor_type.name, 0) + int(tensor.n_elements)
@@ -121,8 +121,13 @@ def _load(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTo
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 file.parent, dtype=dtype, output_loading_info=True, **arguments
             )
-    except (ValueError, KeyError, NotImplementedError) as error:
-        raise UnsupportedModel(f"transformers cannot read {file}: {error}; take the model's own repository") from error
+    except CcTuningError:
+        raise
+    except Exception as error:  # tokenizers raise nothing narrower where a merge is of no token
+        raise UnsupportedModel(
+            f"transformers cannot read {file}: {error}; the file is damaged, or of a kind that it does "
+            "not know: download it again, or take the model's own repository"
+        ) from error
     read, report = loaded
     if absent := [*report["missing_keys"], *report["mismatched_keys"]]:
         raise UnsupportedModel(
