@@ -55,8 +55,8 @@ def import_gguf(file: Path, directory: Path, dtype: str = "float32") -> Imported
     """Write the model of `file` to `directory` as `dtype` (float32, bfloat16 or float16), whole or not at all.
 
     Raises:
-        ConfigError: the package gguf is not installed, `file` is no GGUF file, `directory` holds something, or there
-            is no such `dtype`.
+        ConfigError: the package gguf is not installed, `file` is no GGUF file, `directory` holds something or cannot
+            be written, or there is no such `dtype`.
         UnsupportedModel: transformers does not read this architecture, or not all of its weights.
         ArtifactMismatch: what was written does not load again as it was.
     """
@@ -68,7 +68,10 @@ def import_gguf(file: Path, directory: Path, dtype: str = "float32") -> Imported
     model, tokenizer = _load(file, getattr(torch, dtype))
     partial = directory.absolute().with_name(f".{directory.absolute().name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"{directory} cannot be written: {error}; name a folder in a place of yours") from error
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     _check_loads_again(partial, model, tokenizer)
