@@ -57,9 +57,23 @@ def read_verified(path: Path) -> pl.DataFrame:
     try:
         # polars trusts that text is UTF-8 and panics, or worse, where it is not.
         table.validate(full=True)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise ArtifactMismatch(f"{path} holds invalid values: {error}; write the file again as UTF-8") from error
-    frame = pl.from_arrow(table)
+    return as_frame(table, path)
+
+
+def as_frame(table: pa.Table, path: Path) -> pl.DataFrame:
+    """The rows of a table that was read from `path`, as polars has them.
+
+    Raises:
+        ArtifactMismatch: the names or types of its columns, which no page checksum covers, are damaged.
+    """
+    try:
+        frame = pl.from_arrow(table)
+    except pl.exceptions.PanicException as error:  # is no Exception, so nothing above would catch it
+        raise ArtifactMismatch(
+            f"{path} has columns that cannot be read ({error}); restore the file, or run the stage that writes it again"
+        ) from error
     assert isinstance(frame, pl.DataFrame)
     return frame
 
@@ -81,7 +95,9 @@ def read_schema(path: Path) -> pa.Schema:
         ArtifactMismatch: the file is missing, damaged or not parquet.
     """
     with _damage_is_named(path):
-        return pq.read_schema(path)
+        schema = pq.read_schema(path)
+        _decoded = schema.names  # read as UTF-8 only when asked for
+        return schema
 
 
 def read_table_batches(path: Path, columns: Collection[str], rows: int) -> Iterator[pa.Table]:
@@ -101,7 +117,7 @@ def _damage_is_named(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise ArtifactMismatch(f"{path} is missing") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ArtifactMismatch(
             f"{path} cannot be read as parquet: {error}; restore the file, or run the stage that writes it again"
         ) from error

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from data_contracts.errors import ArtifactMismatch, ContractViolation
 from data_contracts.files import written_atomically
-from data_contracts.parquet import as_table, conform
+from data_contracts.parquet import as_frame, as_table, conform
 
 BATCH_ROWS = 1_024
 ROW_GROUP_ROWS = 8_192
@@ -69,9 +69,7 @@ def verified_batches(
             raise ArtifactMismatch(f"{path} lacks the columns {absent}; run the stage that writes it again")
         for batch in file.iter_batches(batch_rows, columns=columns):
             batch.validate(full=True)  # polars trusts that text is UTF-8
-            frame = pl.from_arrow(pa.Table.from_batches([batch]))
-            assert isinstance(frame, pl.DataFrame)
-            yield frame
+            yield as_frame(pa.Table.from_batches([batch]), path)
 
 
 @contextmanager
@@ -81,7 +79,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
             yield file
     except FileNotFoundError as error:
         raise ArtifactMismatch(f"{path} is missing") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ArtifactMismatch(
             f"{path} cannot be read as parquet: {error}; restore the file, or run the stage that writes it again"
         ) from error

@@ -223,7 +223,7 @@ class CandidateLikelihood(dy.Schema):
     """The sum over its tokens, in nats; the token that ends the turn is none of them."""
     tokens = dy.Int32(nullable=False, min=1)
     bytes = dy.Int32(nullable=False, min=1)
-    """Of its text in UTF-8."""
+    """Of its text in UTF-8, as the prompt writes it: an option `1` is `١` in an Arabic prompt with such labels."""
     is_greedy = dy.Bool(nullable=False)
     selected_layer = dy.Int32(nullable=True, min=0)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from cc_tuning.errors import ConfigError
 from cc_tuning.report.comparing import Change, ReportComparison, compare_reports
 from cc_tuning.report.names import metric_label
 from cc_tuning.report.sentences import decimals_of
@@ -15,17 +16,28 @@ _NAMED = 5
 
 
 def show_comparison(first: Path, second: Path, metrics: Collection[str], json_file: Path | None) -> ReportComparison:
-    """Compare two reports, print what changed, and write it to a file where one is named."""
+    """Compare two reports, print what changed, and write it to a file where one is named.
+
+    Raises:
+        ConfigError: the file cannot be written; otherwise as `compare_reports`.
+    """
     found = compare_reports(first, second, metrics)
     if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(json_file, found.as_json())
+        _write(json_file, found)
     _show_table(found)
     _show_left_out(found)
     for change in found.significant:
         console.print(escaped(change.sentence), soft_wrap=True)
     console.print(_conclusion(found), soft_wrap=True)
     return found
+
+
+def _write(file: Path, found: ReportComparison) -> None:
+    # A traceback would end with 1, which says that something got worse.
+    try:
+        write_json(file, found.as_json())
+    except OSError as error:
+        raise ConfigError(f"--json {file} cannot be written: {error}; name a file in a folder of yours") from error
 
 
 def _show_table(found: ReportComparison) -> None:

@@ -45,7 +45,7 @@ def read_authors_items(directory: Path) -> Iterator[pl.DataFrame]:
         if prompts is None:
             continue
         english = _prompts_of(prompts / "en.json") if (prompts / "en.json").is_file() else None
-        for file in sorted(prompts.glob("*.json")):
+        for file in _prompt_files(prompts):
             yield _read_language(benchmark, prompts, file, english)
 
 
@@ -80,13 +80,25 @@ def _benchmark_folders(directory: Path) -> dict[str, Path]:
     """By benchmark, whatever the case and the marks in a folder's name (`xnli`, `XL-Sum`)."""
     names = {name.lower(): name for name in BENCHMARKS}
     folders = sorted(path for path in directory.iterdir() if path.is_dir()) if directory.is_dir() else []
-    plain = {path: "".join(filter(str.isalnum, path.name.lower())) for path in folders}
-    return {names[name]: path for path, name in plain.items() if name in names}
+    found: dict[str, Path] = {}
+    for path in folders:
+        if (benchmark := names.get("".join(filter(str.isalnum, path.name.lower())))) is None:
+            continue
+        if benchmark in found and _prompts_folder(path) and _prompts_folder(found[benchmark]):
+            raise ContractViolation(f"{path} and {found[benchmark]} are both {benchmark}; leave one of the two")
+        if benchmark not in found or _prompts_folder(path):
+            found[benchmark] = path
+    return found
 
 
 def _prompts_folder(folder: Path) -> Path | None:
     places = [folder / f"split{ending}" for ending in _ENDINGS]
-    return next((place for place in places if any(place.glob("*.json"))), None)
+    return next((place for place in places if _prompt_files(place)), None)
+
+
+def _prompt_files(folder: Path) -> list[Path]:
+    """Sorted; hidden files, which some systems leave beside others, are none."""
+    return sorted(path for path in folder.glob("[!.]*.json") if path.is_file())
 
 
 def _answers_folder(prompts: Path) -> Path:
@@ -125,8 +137,10 @@ def _values(path: Path) -> Iterator[tuple[int, Any]]:
         # Lines end at line feeds alone; prompts hold other marks that str.splitlines would cut at.
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
         for number, line in enumerate(lines):
-            yield number, json.loads(line)
+            value = json.loads(line)
+            json.dumps(value, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+            yield number, value
     except FileNotFoundError as error:
         raise ContractViolation(f"{path} is absent; prompts and answers lie in folders beside each other") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ContractViolation(f"{path}: not JSON lines in UTF-8 ({error})") from error

@@ -1,5 +1,6 @@
 """Test items: read under their contract, chosen by rule, counted."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from data_contracts.errors import ContractViolation
 from data_contracts.parquet import read_verified
 from data_contracts.quarantine import QUARANTINE, quarantine_rows, split_by_contract
 from data_contracts.schemas import BenchmarkItem
+
+logger = logging.getLogger(__name__)
 
 ITEM_KEY = ("benchmark", "language", "item_id")
 _OPTIONAL = ("choices", "group", "cluster")
@@ -38,7 +41,7 @@ def load_items(directory: Path) -> LoadedItems:
     The columns `choices`, `group` and `cluster` may be absent.
 
     Set aside are rows that break BenchmarkItem, whose `choices_kind` is not their benchmark's, or whose answers no
-    response can meet (not an option, blank).
+    response can meet (not an option, blank), or that have texts of other than all options.
 
     Raises:
         ConfigError: the directory holds neither.
@@ -63,19 +66,26 @@ def select_items(
 ) -> pl.DataFrame:
     """The first `items_per_language` ids of each benchmark and language asked for; no languages means all.
 
-    Ids are taken in their order, so a parallel benchmark gives the same items in every language.
+    Ids are taken in their order, so a parallel benchmark gives the same items in every language. A benchmark without
+    an item is named in the log: the recipe's default has six, and a folder may have fewer.
 
     Raises:
-        ConfigError: nothing is left.
+        ConfigError: nothing is left, or no item of these benchmarks is in one of the languages.
     """
-    chosen = items.filter(pl.col("benchmark").cast(pl.String).is_in(list(benchmarks)))
-    if languages:
-        chosen = chosen.filter(pl.col("language").is_in(list(languages)))
+    of_benchmarks = items.filter(pl.col("benchmark").cast(pl.String).is_in(list(benchmarks)))
+    chosen = of_benchmarks.filter(pl.col("language").is_in(list(languages))) if languages else of_benchmarks
     if not chosen.height:
         raise ConfigError(
             f"no item to evaluate: asked for {', '.join(benchmarks)} in {', '.join(languages) or 'all languages'}; the "
             f"items have {_inventory(items)}"
         )
+    if nowhere := [code for code in languages if code not in chosen["language"]]:
+        raise ConfigError(
+            f"`evaluation.languages` has {', '.join(nowhere)}, in which there is no item of {', '.join(benchmarks)}; "
+            f"the items have {_inventory(of_benchmarks)}. Leave the language out, or give items in it"
+        )
+    if absent := [name for name in benchmarks if name not in chosen["benchmark"].cast(pl.String)]:
+        logger.warning("no items of %s in what was asked for; the items have %s", ", ".join(absent), _inventory(items))
     place = pl.int_range(pl.len()).over("benchmark", "language", order_by="item_id")
     return chosen.filter(place < items_per_language).sort(*ITEM_KEY)
 
@@ -105,8 +115,20 @@ def _as_text(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     frame = frame.with_columns(pl.lit(None).alias(name) for name in _OPTIONAL if name not in frame.columns)
     if missing := [name for name in columns if name not in frame.columns]:
         raise ContractViolation(f"{where}: a benchmark file needs the columns {missing}; got {frame.columns}")
+    if other := [name for name in columns if not _can_be_read(name, frame.schema[name])]:
+        found = ", ".join(f"{name} is {frame.schema[name]}" for name in other)
+        raise ContractViolation(
+            f"{where}: {found}; expected lists of texts in {' and '.join(_LISTS)}, and a text in every other column"
+        )
     plain = {name: pl.List(pl.String) if name in _LISTS else pl.String for name in columns}
     return frame.select(pl.col(name).cast(dtype, strict=False) for name, dtype in plain.items())
+
+
+def _can_be_read(name: str, dtype: pl.DataType) -> bool:
+    """Whether a column's values are what it needs: texts, or what has one form as text."""
+    if name in _LISTS:
+        return dtype == pl.Null or (isinstance(dtype, pl.List) and not dtype.inner.is_nested())
+    return not dtype.is_nested()
 
 
 def _is_of_another_kind(row: dict[str, Any]) -> bool:
@@ -118,7 +140,17 @@ def _cannot_be_met(row: dict[str, Any]) -> bool:
     return answers[0].strip() not in options if options else not any(map(normalised, answers))
 
 
-_RULES = {"choices_kind_of_another_benchmark": _is_of_another_kind, "answers_cannot_be_met": _cannot_be_met}
+def _has_other_choices(row: dict[str, Any]) -> bool:
+    """Texts of options can be told apart only where each option has one."""
+    options = BENCHMARKS[row["benchmark"]].options
+    return bool(options) and row["choices"] is not None and len(row["choices"]) != len(options)
+
+
+_RULES = {
+    "choices_kind_of_another_benchmark": _is_of_another_kind,
+    "answers_cannot_be_met": _cannot_be_met,
+    "choices_are_not_one_for_each_option": _has_other_choices,
+}
 
 
 def _inventory(items: pl.DataFrame) -> str:

@@ -45,14 +45,14 @@ def read_likelihoods(job: InferenceJob, planned: PlannedShard, run: str) -> pl.D
             *ITEM_KEY,
             "gold",
             candidate="candidates",
+            bytes="candidate_bytes",
             tokens=pl.col("continuation_ids").list.eval(pl.element().list.len().cast(pl.Int32)),
         )
         .hstack(
             answers.select(log_likelihood="log_likelihoods", is_greedy="are_greedy", selected_layer="selected_layer")
         )
-        .explode("candidate", "tokens", "log_likelihood", "is_greedy")
+        .explode("candidate", "bytes", "tokens", "log_likelihood", "is_greedy")
         .with_columns(
-            bytes=pl.col("candidate").str.len_bytes().cast(pl.Int32),
             run=pl.lit(run),
             connection=pl.lit(planned.shard.connection),
         )

@@ -25,7 +25,7 @@ LONGER_THAN_CONTEXT = "prompt_longer_than_context"
 ENGLISH = "en"
 _TOKENS = pl.List(pl.Int32)
 _RENDERED = (*ITEM_KEY, "input_ids", "english_input_ids")
-_FOR_LIKELIHOODS = ("other", "gold", "candidates", "continuation_ids")
+_FOR_LIKELIHOODS = ("other", "gold", "candidates", "candidate_bytes", "continuation_ids")
 
 
 @dataclass(frozen=True)

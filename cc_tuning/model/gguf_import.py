@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from cc_tuning.errors import ConfigError, UnsupportedModel
+from cc_tuning.errors import CcTuningError, ConfigError, UnsupportedModel
 from cc_tuning.model.checkpoint import read_base_model
 from cc_tuning.runtime.pretrained import refusing_remote_code
 from cc_tuning.text.prompts import PLACE_OF_LOADING
@@ -55,8 +55,8 @@ def import_gguf(file: Path, directory: Path, dtype: str = "float32") -> Imported
     """Write the model of `file` to `directory` as `dtype` (float32, bfloat16 or float16), whole or not at all.
 
     Raises:
-        ConfigError: the package gguf is not installed, `file` is no GGUF file, `directory` holds something, or there
-            is no such `dtype`.
+        ConfigError: the package gguf is not installed, `file` is no GGUF file, `directory` holds something or cannot
+            be written, or there is no such `dtype`.
         UnsupportedModel: transformers does not read this architecture, or not all of its weights.
         ArtifactMismatch: what was written does not load again as it was.
     """
@@ -68,7 +68,10 @@ def import_gguf(file: Path, directory: Path, dtype: str = "float32") -> Imported
     model, tokenizer = _load(file, getattr(torch, dtype))
     partial = directory.absolute().with_name(f".{directory.absolute().name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"{directory} cannot be written: {error}; name a folder in a place of yours") from error
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
     _check_loads_again(partial, model, tokenizer)
@@ -102,9 +105,9 @@ def _read_metadata(file: Path) -> Mapping[str, Any]:
             raise ConfigError(f"{file} does not begin with {_MAGIC.decode()}, so it is no GGUF file")
     try:
         reader = import_module("gguf").GGUFReader(file)
+        fields = {name: field.contents() for name, field in reader.fields.items() if name.startswith("general.")}
     except (ValueError, IndexError, KeyError) as error:
         raise ConfigError(f"{file} is damaged, or not whole: {error}; download it again") from error
-    fields = {name: field.contents() for name, field in reader.fields.items() if name.startswith("general.")}
     kinds: dict[str, int] = {}
     for tensor in reader.tensors:
         kinds[tensor.tensor_type.name] = kinds.get(tensor.tensor_type.name, 0) + int(tensor.n_elements)
@@ -121,8 +124,13 @@ def _load(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTo
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 file.parent, dtype=dtype, output_loading_info=True, **arguments
             )
-    except (ValueError, KeyError, NotImplementedError) as error:
-        raise UnsupportedModel(f"transformers cannot read {file}: {error}; take the model's own repository") from error
+    except CcTuningError:
+        raise
+    except Exception as error:  # tokenizers raise nothing narrower where a merge is of no token
+        raise UnsupportedModel(
+            f"transformers cannot read {file}: {error}; the file is damaged, or of a kind that it does "
+            "not know: download it again, or take the model's own repository"
+        ) from error
     read, report = loaded
     if absent := [*report["missing_keys"], *report["mismatched_keys"]]:
         raise UnsupportedModel(

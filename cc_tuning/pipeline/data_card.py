@@ -17,7 +17,8 @@ def write_data_card(plan: Plan, store: ArtifactStore, references: Path | None, o
     """Write the card to `output`, and the Markdown beside it; returns both paths.
 
     Raises:
-        ConfigError: no run has data, `select` or `translate` is not finished, or `references` cannot be used.
+        ConfigError: no run has data, `select` or `translate` is not finished, `references` cannot be used, or `output`
+            is a folder.
         ArtifactMismatch: a file of an artifact is missing or damaged.
     """
     recipe, data = plan.recipe, _data_of(plan)
@@ -27,7 +28,10 @@ def write_data_card(plan: Plan, store: ArtifactStore, references: Path | None, o
         ("select", data.select.fingerprint[:12]),
         ("translate", data.translate.fingerprint[:12]),
     ]
-    return card.write_data_card(recipe.name, facts, _finished_inputs(plan, data, store), references, output)
+    inputs = _finished_inputs(plan, data, store)
+    if output.is_dir():
+        raise ConfigError(f"{output} is a folder; name the HTML file that the card becomes, such as card.html")
+    return card.write_data_card(recipe.name, facts, inputs, references, output)
 
 
 def _data_of(plan: Plan) -> DataPlan:

@@ -11,6 +11,7 @@ folder holds beside an untouched export is never removed.
 """
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -101,7 +102,7 @@ def export_dataset(export: DatasetExport, store: ArtifactStore) -> int:
     """Write the data set to `export.folder`, unless it is there already; returns the number of pairs.
 
     Raises:
-        ConfigError: the folder holds what no export wrote.
+        ConfigError: the folder holds what no export wrote, or cannot be written.
         ArtifactMismatch: an artifact is missing or damaged.
     """
     _check_folder(export.folder)
@@ -111,7 +112,10 @@ def export_dataset(export: DatasetExport, store: ArtifactStore) -> int:
     )
     partial = export.folder.with_name(f".{export.folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+    except OSError as error:
+        raise ConfigError(f"{export.folder} cannot be written: {error}; name a folder in a place of yours") from error
     configurations = [
         _write_shards(pairs, _PAIRS_SCHEMA, partial, "pairs", "data", export.shard_rows),
         _write_shards(_as_conversations(pairs), _MESSAGES_SCHEMA, partial, "messages", "messages", export.shard_rows),
@@ -174,10 +178,13 @@ def _check_folder(folder: Path) -> None:
     """Let a folder pass that is not there, is empty, or holds an export as it was written.
 
     Raises:
-        ConfigError: it holds something else, which would be lost.
+        ConfigError: it holds something else, which would be lost, or it cannot be written.
     """
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         raise ConfigError(f"{folder} is not a folder; choose a name that is free")
+    above = next(place for place in folder.absolute().parents if place.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(f"{folder} cannot be written, since {above} is no folder of yours; choose another place")
     there = {path.relative_to(folder).as_posix(): path for path in _files_below(folder)}
     if not there:
         return

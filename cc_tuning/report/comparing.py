@@ -102,6 +102,11 @@ def compare_reports(
     if unknown := sorted(set(metrics) - known):
         raise ConfigError(f"neither report has the metric {', '.join(unknown)}; they have {', '.join(sorted(known))}")
     measured = [set(scores.select(_MEASURED).unique().rows()) for scores in chosen]
+    if not any(measured):
+        raise ConfigError(
+            f"{first} and {second} have neither a headline metric nor {SENSITIVE}; they have "
+            f"{', '.join(sorted(known))}: name what to compare, --metric {min(known)}"
+        )
     if not measured[0] & measured[1]:
         raise ConfigError(
             f"{first} and {second} have no run, connection, benchmark and metric in common: the first has "

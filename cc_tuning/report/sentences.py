@@ -58,9 +58,9 @@ def _why_undecided(comparison: Comparison) -> str:
         return "nothing can be said"
     if comparison.p > level:
         return "the items would tell it from none, but the seeds lie too far apart; nothing can be said"
-    if comparison.p_holm > level:
-        return "alone it would be called a difference, among all that were compared with it it may be chance"
-    return "its interval holds 0; nothing can be said"
+    if sign(comparison.low) != sign(comparison.high):
+        return "its interval holds 0; nothing can be said"
+    return "alone it would be called a difference, among all that were compared with it it may be chance"
 
 
 def _items(comparison: Comparison) -> str:

@@ -52,7 +52,7 @@ TRANSFORM = Stage(
     tags=("training", "gpu"), retries=1,
 )  # fmt: skip
 EVALUATE = Stage(
-    "evaluate", 3, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
+    "evaluate", 4, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
     tags=("evaluation", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 REPORT = Stage(

@@ -3,14 +3,16 @@
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 from data_contracts.errors import ArtifactMismatch, ContractViolation
 from data_contracts.files import sha256_of_file
-from data_contracts.parquet import read_parquet
+from data_contracts.parquet import read_parquet, read_schema, read_verified
 from data_contracts.parquet_stream import ROW_GROUP_ROWS, read_batches, row_count, verified_batches, written_in_batches
 from data_contracts.schemas import TrainingRow
 
@@ -97,6 +99,18 @@ def test_no_flipped_bit_gives_wrong_rows(tmp_path: Path) -> None:
             assert "rows.parquet" in str(error)
             detected += 1
     assert detected > 40
+
+
+@pytest.mark.parametrize(
+    "read",
+    [lambda path: list(verified_batches(path)), read_verified, lambda path: read_schema(path).names],
+    ids=["batches", "at once", "columns"],
+)
+def test_damaged_names_of_columns_are_an_error_that_names_the_file(tmp_path: Path, read: Callable[[Path], Any]) -> None:
+    path = write(tmp_path / "rows.parquet", training_rows(0, 4))
+    path.write_bytes(path.read_bytes().replace(b"english_prompt", b"english\xffprompt"))
+    with pytest.raises(ArtifactMismatch, match=r"rows\.parquet"):
+        read(path)
 
 
 def test_missing_file_and_missing_column_are_named(tmp_path: Path) -> None:

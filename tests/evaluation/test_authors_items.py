@@ -87,6 +87,29 @@ def test_prompts_and_answers_that_do_not_belong_together_are_named(
         load_items(tmp_path)
 
 
+@pytest.mark.parametrize("line", ['{"instruction": "\\ud800"}', "[" * 100_000], ids=["half a pair", "deep"])
+def test_a_prompt_that_is_no_text_names_its_file(tmp_path: Path, line: str) -> None:
+    write_language(tmp_path / "xnli", "", "en", ["a"], ["1"])
+    (tmp_path / "xnli" / "split" / "en.json").write_text(line, encoding="utf-8")
+    with pytest.raises(ContractViolation, match=r"xnli/split/en\.json: not JSON lines"):
+        load_items(tmp_path)
+
+
+def test_two_folders_of_one_benchmark_are_refused_by_name(tmp_path: Path) -> None:
+    for name in ("XL-Sum", "xlsum"):
+        write_language(tmp_path / name, "", "en", [name], ["a summary"])
+    with pytest.raises(ContractViolation, match=r"xlsum and .*XL-Sum are both XLSum"):
+        load_items(tmp_path)
+
+
+def test_what_lies_beside_the_prompts_is_none_of_them(tmp_path: Path) -> None:
+    write_language(tmp_path / "xnli", "", "en", ["a"], ["1"])
+    (tmp_path / "xnli" / "split" / "._en.json").write_bytes(b"\x00\x05")
+    (tmp_path / "xnli" / "split" / "sw.json").mkdir()
+    (tmp_path / "XNLI" / "notes").mkdir(parents=True)
+    assert load_items(tmp_path).items["language"].to_list() == ["en"]
+
+
 def test_a_folder_with_neither_layout_says_what_is_expected(tmp_path: Path) -> None:
     (tmp_path / "xnli" / "other").mkdir(parents=True)
     with pytest.raises(ConfigError, match=r"holds no parquet file, nor BENCHMARK/split\*/LANGUAGE\.json"):

@@ -139,7 +139,18 @@ def test_an_answer_that_is_no_option_is_set_aside(tmp_path: Path) -> None:
     assert "E" in result.quarantined["row_json"][0], "the row itself is kept"
 
 
-def test_a_row_of_another_shape_names_file_and_row(tmp_path: Path) -> None:
-    rows = [{"example_id": 1, "query": "q", "queries": {"en": "q"}, "answers": {"en": [{"text": "no type"}]}}]
+@pytest.mark.parametrize(
+    ("query", "answer"),
+    [
+        ("q", {"text": "no type"}),
+        ("q", {"type": "entity", "text": "a text", "aliases": "for the list of them"}),
+        ("q", {"type": "entity", "text": "a text", "aliases": [5]}),
+        (["a list"], {"type": "entity", "text": "a text"}),
+        ({"a": "b"}, {"type": "entity", "text": "a text"}),
+    ],
+    ids=["no type", "aliases", "alias", "list", "object"],
+)
+def test_a_row_of_another_shape_names_file_and_row(tmp_path: Path, query: Any, answer: dict[str, Any]) -> None:
+    rows = [{"example_id": 1, "query": "q", "queries": {"en": query}, "answers": {"en": [answer]}}]
     with pytest.raises(ContractViolation, match=r"MKQA, en, row 0 of apple/ml-mkqa/dataset/mkqa.jsonl.gz"):
         made(tmp_path, "MKQA", {"en": rows})

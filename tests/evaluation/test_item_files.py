@@ -171,8 +171,23 @@ def test_another_checksum_is_refused_with_both_checksums(tmp_path: Path) -> None
         ("jsonl", b'{"a": 1}\n'),
         ("jsonl", b'{"a": 1,\n'),
         ("jsonl.gz", gzip.compress(b"[]\n")),
+        ("jsonl", b"null\n"),
+        ("jsonl", b'{"a": 1, "b": "\\ud800"}\n'),
+        ("jsonl", b"[" * 100_000),
     ],
-    ids=["column", "short row", "long row", "open quote", "cells", "key", "not JSON", "no object"],
+    ids=[
+        "column",
+        "short row",
+        "long row",
+        "open quote",
+        "cells",
+        "key",
+        "not JSON",
+        "a list",
+        "null",
+        "half a pair",
+        "deep",
+    ],
 )
 def test_a_file_of_another_shape_is_refused_by_name(tmp_path: Path, format: str, content: bytes) -> None:
     path = tmp_path / f"x.{format}"

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.items import load_items, select_items
 from cc_tuning.evaluation.scoring import score_response
@@ -63,6 +64,43 @@ def test_values_of_another_type_are_set_aside_not_guessed(tmp_path: Path) -> Non
     pl.DataFrame([_row(prompt=None), _row(item_id="x", answers=[None])]).write_parquet(tmp_path / "a.parquet")
     loaded = load_items(tmp_path)
     assert (loaded.items.height, loaded.quarantined.height) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "type"),
+    [
+        ("answers", "me", "String"),
+        ("answers", [{"text": "me"}], r"List\(Struct"),
+        ("prompt", ["Who?"], r"List\(String"),
+    ],
+)
+def test_column_of_another_type_names_the_file_and_what_it_holds(
+    tmp_path: Path, column: str, value: object, type: str
+) -> None:
+    pl.DataFrame([_row(**{column: value})]).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(ContractViolation, match=rf"a\.parquet: {column} is {type}"):
+        load_items(tmp_path)
+
+
+def test_texts_of_other_than_all_options_are_set_aside(tmp_path: Path) -> None:
+    kind = {"benchmark": "XStoryCloze", "choices_kind": BENCHMARKS["XStoryCloze"].choices_kind, "answers": ["1"]}
+    endings = {"two": ["a", "b"], "one": ["a"], "three": ["a", "b", "c"], "untold": None}
+    rows = [_row(item_id=name, choices=choices, **kind) for name, choices in endings.items()]
+    pl.DataFrame(rows).write_parquet(tmp_path / "a.parquet")
+    loaded = load_items(tmp_path)
+    assert loaded.items["item_id"].to_list() == ["two", "untold"]
+    assert set(loaded.quarantined["rule"]) == {"choices_are_not_one_for_each_option"}
+
+
+def test_a_language_without_an_item_is_refused_and_a_benchmark_without_one_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pl.DataFrame([_row(), _row(language="sw")]).write_parquet(tmp_path / "a.parquet")
+    items = load_items(tmp_path).items
+    with pytest.raises(ConfigError, match=r"has th, in which there is no item of MKQA; the items have MKQA: en sw"):
+        select_items(items, ("MKQA",), ("en", "th"), 5)
+    assert select_items(items, ("MKQA", "XQuAD"), ("sw",), 5).height == 1
+    assert "no items of XQuAD" in caplog.text
 
 
 def test_damaged_file_is_named(tmp_path: Path) -> None:

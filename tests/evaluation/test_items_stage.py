@@ -254,6 +254,7 @@ def test_the_command_shows_items_that_are_the_users_own(tmp_path: Path) -> None:
     row = {"benchmark": "MKQA", "language": "en", "item_id": "1", "prompt": "Who [b]wrote[/b] it?", "prompt_en": None}
     pl.DataFrame([{**row, "answers": ["me"], "choices_kind": "answer_aliases"}]).write_parquet(tmp_path / "a.parquet")
     options = ["--set", f"evaluation.items={tmp_path}", "--set", "evaluation.benchmarks=[MKQA]"]
+    options += ["--set", "evaluation.languages=[en]"]
     result = CliRunner().invoke(app, ["items", str(SMALLEST), *options, "--show", "1"])
     assert result.exit_code == 0, result.output
     assert "Who [b]wrote[/b] it?" in result.output and '["me"]' in result.output

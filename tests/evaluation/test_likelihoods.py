@@ -15,6 +15,7 @@ from cc_tuning.evaluation.candidates import gold_answer, with_candidates
 from cc_tuning.evaluation.config import EvaluationConfig
 from cc_tuning.evaluation.likelihood_scores import score_likelihoods
 from cc_tuning.evaluation.likelihoods import plan_likelihoods, read_likelihoods
+from cc_tuning.evaluation.prompts import languages_of, option_labels, render
 from cc_tuning.evaluation.requests import grouped, render_requests
 from cc_tuning.inference.job_files import write_scored
 from cc_tuning.inference.jobs import InferenceJob
@@ -52,6 +53,28 @@ def test_candidates_are_the_options_or_the_gold_answer_without_the_end_of_the_tu
         for text, ids in zip(row["candidates"], row["continuation_ids"], strict=True):
             example = prompts.encode_example(row["prompt"], text)
             assert [*ids, prompts.end_of_turn_id] == example.input_ids[example.prompt_length :]
+
+
+@pytest.mark.parametrize("language", languages_of("XStoryCloze"))
+def test_an_option_is_asked_for_as_its_prompt_labels_it_and_named_as_the_data_do(
+    tiny_tokenizer: PreTrainedTokenizerBase, language: str
+) -> None:
+    prompts = ChatPrompts(tiny_tokenizer)
+    fields = {"sentences": ("a", "b", "c", "d"), "endings": ("e", "f")}
+    rendered = item("XStoryCloze", "ours", language=language, prompt=render("XStoryCloze", language, fields))
+    plain = item("XStoryCloze", "authors", language=language, prompt="a b c d\n1. e\n2. f\n")
+    rows = with_candidates(frame(rendered, plain), prompts)
+    assert rows["candidates"].to_list() == [["1", "2"], ["1", "2"]]
+    for row, labels in zip(
+        rows.iter_rows(named=True), (option_labels("XStoryCloze", language), ("1", "2")), strict=True
+    ):
+        assert row["candidate_bytes"] == [len(label.encode()) for label in labels]
+        for label, ids in zip(labels, row["continuation_ids"], strict=True):
+            example = prompts.encode_example(row["prompt"], label)
+            assert [*ids, prompts.end_of_turn_id] == example.input_ids[example.prompt_length :]
+    if language == "ar":
+        assert "\n(١) e\n(٢) f\n" in str(rendered["prompt"])
+        assert rows["candidate_bytes"].to_list() == [[2, 2], [1, 1]]
 
 
 def test_an_item_whose_gold_answer_is_longer_than_the_context_is_set_aside_for_all_that_is_asked(

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from typer.testing import CliRunner
 
-from cc_tuning.errors import ConfigError
+from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.gguf_import import import_gguf
 from flows.cli import app
 from tests.conftest import LINES
@@ -125,6 +125,35 @@ def test_quantised_weights_are_within_half_a_step(
             assert ((found - blocks).abs() <= step * (0.5 + 127 * 2**-10)).all(), name
             assert not torch.equal(found, blocks)
     assert not hasattr(AutoModelForCausalLM.from_pretrained(tmp_path / "model").config, "quantization_config")
+
+
+def damaged(whole: bytes, what: str) -> bytes:
+    """The file with another byte in the name of the model, in its first merged token, or in its hidden size."""
+    before = {"name": b"general.name", "token": b"tokenizer.ggml.tokens", "size": b"llama.embedding_length"}[what]
+    place = whole.index(before) + len(before)
+    if what == "name":
+        place = whole.index(b"tiny", place)
+    elif what == "size":
+        place += 4  # behind the type of the value
+    else:
+        merges = whole.index(b"tokenizer.ggml.merges") + len(b"tokenizer.ggml.merges") + 4 + 4 + 8  # types, number
+        length = int.from_bytes(whole[merges : merges + 8], "little")
+        place = whole.index(whole[merges + 8 : merges + 8 + length].replace(b" ", b""), place)
+    return whole[:place] + (b"\x40" if what == "size" else b"\xff") + whole[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [("name", ConfigError), ("token", UnsupportedModel), ("size", UnsupportedModel)],
+)
+def test_a_flipped_byte_is_an_error_that_names_the_file(
+    tmp_path: Path, model: PreTrainedModel, tiny_llama_directory: Path, what: str, error: type[Exception]
+) -> None:
+    file = write_gguf(tmp_path / "tiny.gguf", model, tiny_llama_directory, quantised=False)
+    file.write_bytes(damaged(file.read_bytes(), what))
+    with pytest.raises(error, match=r"(?s)tiny\.gguf.*damaged"):
+        import_gguf(file, tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.gguf"]
 
 
 def test_the_command_says_what_it_made_and_refuses_what_it_cannot_use(

@@ -165,6 +165,9 @@ def test_the_command_refuses_before_it_runs_anything(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, arguments)
     assert isinstance(result.exception, ConfigError)
     assert not store.exists()
+    below_a_file = [*arguments[:2], str(tmp_path / "out" / "mine" / "below"), *arguments[3:]]
+    assert "mine is no folder of yours" in str(CliRunner().invoke(app, below_a_file).exception)
+    assert not store.exists()
     untrained = [*arguments[:2], str(tmp_path / "other"), *arguments[3:], "--set", "runs=[base]"]
     assert "trained on pairs" in str(CliRunner().invoke(app, untrained).exception)
 

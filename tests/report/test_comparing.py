@@ -176,6 +176,7 @@ def test_mistakes_are_one_line_and_exit_code_2(
     empty = report("empty", rows(values).head(0))
     damaged = report("damaged", rows(values))
     (damaged / "item_scores.parquet").write_bytes(b"PAR1")
+    unusual = report("unusual", rows(right_answers(0.7, 1), metric="accuracy_extracted"))
     for arguments, words in (
         ((good, tmp_path / "nowhere"), "nowhere is no report: it has no index.html"),
         ((good, old), "old has no item_scores.parquet"),
@@ -184,6 +185,9 @@ def test_mistakes_are_one_line_and_exit_code_2(
         ((good, other_items), "share no item"),
         ((good, other_run), "no run, connection, benchmark and metric in common"),
         ((good, good, "--metric", "blue"), "neither report has the metric blue; they have accuracy"),
+        ((unusual, unusual), "neither a headline metric nor gold_nll; they have accuracy_extracted"),
+        ((good, good, "--json", tmp_path), "--json"),
+        ((good, good, "--json", good / "index.html" / "x.json"), "cannot be written"),
     ):
         assert run_main(monkeypatch, *arguments) == 2, words
         printed = capsys.readouterr()

@@ -194,6 +194,10 @@ def test_adjusting_for_several_takes_back_what_one_alone_would_have_been() -> No
             LEAD + "its interval holds 0; nothing can be said.",
         ),
         (
+            replace(UNDECIDED, low=-3.9, high=0.1, p=0.04, p_items=0.04, p_holm=0.24),
+            LEAD + "its interval holds 0; nothing can be said.",
+        ),
+        (
             replace(FOUND, measure=NLL, value=-0.0123, low=-0.02, high=-0.0046, verdict="better"),
             "cc-tuning (transform) is 0.0123 nats per token below ml-sft on XNLI gold NLL, which is better; these 200 "
             "items a language show this as a difference of 0.0046 to 0.0200 nats per token (p = 0.0300).",
@@ -210,7 +214,8 @@ def test_adjusting_for_several_takes_back_what_one_alone_would_have_been() -> No
         ),
     ],
     ids=[
-        "undecided", "worse", "better", "equal", "seeds", "several", "interval", "lower is better",
+        "undecided", "worse", "better", "equal", "seeds", "several", "interval", "several and interval",
+        "lower is better",
         "worse where lower is better", "one item",
     ],
 )  # fmt: skip

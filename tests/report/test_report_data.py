@@ -228,6 +228,8 @@ def test_command_reads_what_is_finished_and_computes_nothing(tmp_path: Path) -> 
         (tmp_path / "runs" / "smallest" / "data-card.md").read_text(encoding="utf-8").startswith("# Data card: small")
     )
     assert sorted(store.root.rglob("*")) == before
+    result = CliRunner().invoke(app, ["data-card", str(SMALLEST), *options, "--output", str(tmp_path)])
+    assert isinstance(result.exception, ConfigError) and "is a folder" in str(result.exception)
 
 
 def test_command_says_which_command_makes_what_is_missing(tmp_path: Path) -> None:

@@ -29,7 +29,11 @@ from cc_tuning.evaluation.scorers import folded, normalised, with_ascii_digits
 
 Reason = Literal["boxed", "stated", "label", "mentioned", "text", "several", "nothing"]
 
-_MARKUP = regex.compile(r"[*`$#]+|\\(?:text|textbf|mathbf|mathrm|boxed)\b|\\[()\[\]]|(?<!\w)_+|_+(?!\w)")
+_MARKUP = regex.compile(
+    r"[*`$#]+|\\(?:text|textbf|mathbf|mathrm|boxed)\b|\\[()\[\]]|(?<!\w)_+|_+(?!\w)"
+    r"|[\uFE0E\uFE0F\u20E3]"  # a key around a digit: 2\uFE0F\u20E3
+    r"|№|\b[Nn]\.?[º°]\.?(?=\s?\d)"  # NFKC would make a denial of a sign for "number"
+)
 _BOXED = regex.compile(r"\\boxed\s*\{((?:[^{}]|\{[^{}]*\})*)\}")
 _REASONING = regex.compile(r".*</think>", regex.DOTALL)
 _INNER = regex.compile(r"[^\W_](?:.*[^\W_])?", regex.DOTALL)
@@ -96,9 +100,10 @@ class _OptionTexts:
     """The texts of an item's options, as far as they can be told apart."""
 
     def __init__(self, options: Sequence[str], texts: Sequence[str]) -> None:
-        keys = [_key(text) for text in texts]
+        keys, labels = [_key(text) for text in texts], set(map(folded, options))
         pairs = zip(options, keys, strict=False)
-        self._options = {key: option for option, key in pairs if key and keys.count(key) == 1}
+        # A text that reads as a label (blood group B as option C) is taken for the label, which was asked for.
+        self._options = {key: option for option, key in pairs if key and keys.count(key) == 1 and key not in labels}
 
     def equal(self, text: str) -> list[str]:
         """The option whose text is `text`."""

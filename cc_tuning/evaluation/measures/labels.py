@@ -170,6 +170,7 @@ def _delimited(plain: str, other: str) -> str:
             rf"{_LINE_START}{label}\s?{point}",
             rf"{_LINE_START}{label}{_LINE_END}",
             rf"{before}(?P<label>{plain})(?<=\d)\s?[번番号]",
+            rf"第\s?(?P<label>{plain})(?<=\d)(?!\s?[\d.,])",
         )
     )
 
@@ -177,7 +178,9 @@ def _delimited(plain: str, other: str) -> str:
 def _free(plain: str, are_letters: bool) -> str:
     """A plain label in a sentence."""
     before = rf"(?<![{_CASED}\p{{M}}\p{{N}}_]|[{_CASED}\p{{N}}][\-–/&'’.]|\d[.,:٫٬])"
-    ends = "" if are_letters else rf"(?=\s*(?:[.,;!?)。،।]|$)|['’]\p{{Ll}}|{_joined(plain).replace('?P<label>', '?:')})"
+    ends = (
+        "" if are_letters else rf"(?=\s*(?:[.,:;!?)。،।]|$)|['’]\p{{Ll}}|{_joined(plain).replace('?P<label>', '?:')})"
+    )
     return rf"{before}(?P<label>{plain}){_NO_WORD}{_NO_ARTICLE}{ends}"
 
 
@@ -188,5 +191,5 @@ def _joined(label: str) -> str:
     )
 
 
-_DENIED_BEFORE = _pattern(rf"{_words(NOT_BEFORE)}\s*{_OPEN}?$")
-_DENIED_AFTER = _pattern(rf"{_CLOSE}?\s*{_words(NOT_AFTER)}")
+_DENIED_BEFORE = _pattern(rf"{_words(NOT_BEFORE)}[^\S\n]*{_OPEN}?\Z")
+_DENIED_AFTER = _pattern(rf"{_CLOSE}?[^\S\n]*{_words(NOT_AFTER)}")

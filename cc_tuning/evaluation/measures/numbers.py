@@ -18,13 +18,15 @@ _COMMA_LANGUAGES = frozenset(
     | {"uk", "vi"}
 )
 """Languages whose decimal sign is a comma."""
-_SEPARATED = r"\d+(?:[.,']\d+)*"
+_SEPARATED = r"(?:(?<![\w.,)])\.)?\d+(?:[.,']\d+)*"
 _GROUPED_BY_BLANKS = r"\d{1,3}(?: \d{3})+(?:,\d+)?(?!\d)"
 _NEGATIVE = r"(?<![\p{L}\d_.,)])-"
 _NUMBER = regex.compile(rf"(?:{_NEGATIVE})?{_SEPARATED}")
 _NUMBER_WITH_BLANKS = regex.compile(rf"(?:{_NEGATIVE})?(?:(?<!\d){_GROUPED_BY_BLANKS}|{_SEPARATED})")
 _ARABIC = str.maketrans({"٫": ".", "٬": ",", "−": "-", "’": "'"})
 _DECIMAL_SIGNS_IN_TEX = regex.compile(r"\{,\}|\\,|\\!")
+_EXPONENTS = regex.compile(r"(?<=\w)(?:\^\{?-?\d+\}?|[⁰¹²³⁴-⁹₀-₉]+)")
+"""Behind a unit or a number (`35 m²`, `35 m^2`); NFKC would make ordinary digits of the raised ones."""
 
 
 def extract_number(response: str, language: str) -> Decimal | None:
@@ -44,7 +46,7 @@ def gold_numbers(answers: Sequence[str]) -> set[Decimal]:
 
 
 def _numbers(text: str, language: str) -> list[Decimal]:
-    plain = with_ascii_digits(normalised(_DECIMAL_SIGNS_IN_TEX.sub("", text))).translate(_ARABIC)
+    plain = with_ascii_digits(normalised(_EXPONENTS.sub("", _DECIMAL_SIGNS_IN_TEX.sub("", text)))).translate(_ARABIC)
     pattern = _NUMBER_WITH_BLANKS if language in _COMMA_LANGUAGES else _NUMBER
     values = (_value(match, language) for match in pattern.findall(plain))
     return [value for value in values if value is not None]

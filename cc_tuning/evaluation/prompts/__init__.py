@@ -5,6 +5,6 @@ order of lines follows the prompts of Ye et al. 2025 where the paper has the ben
 """
 
 from cc_tuning.evaluation.prompts.layouts import layout_of
-from cc_tuning.evaluation.prompts.rendering import languages_of, option_labels, relation_words, render
+from cc_tuning.evaluation.prompts.rendering import labels_in, languages_of, option_labels, relation_words, render
 
-__all__ = ["languages_of", "layout_of", "option_labels", "relation_words", "render"]
+__all__ = ["labels_in", "languages_of", "layout_of", "option_labels", "relation_words", "render"]

@@ -5,6 +5,7 @@ Texts of items are put in as they are: nothing in them is read as a slot, stripp
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from cc_tuning.errors import ConfigError
@@ -56,6 +57,23 @@ def option_labels(benchmark: str, language: str) -> tuple[str, ...]:
     """
     layout = layout_of(benchmark)
     return _vocabulary(benchmark, language).labels(layout.options)
+
+
+def labels_in(prompt: str, language: str, options: tuple[str, ...]) -> tuple[str, ...]:
+    """`options` as `prompt` labels them: in the numerals of its language where a line for each begins so, else as they
+    are."""
+    labels, openings = _labelled_lines(language, options)
+    return labels if all(opening in prompt for opening in openings) else options
+
+
+@cache
+def _labelled_lines(language: str, options: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The labels of the options, and how the lines begin that hold them; as they are in a language without words."""
+    if language not in languages():
+        return options, ()
+    vocabulary = vocabulary_of(language)
+    lines = vocabulary.numbered(options, ("",) * len(options)).split("\n")
+    return vocabulary.labels(options), tuple(f"\n{line}" for line in lines)
 
 
 def relation_words(language: str) -> tuple[str, ...]:

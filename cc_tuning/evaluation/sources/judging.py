@@ -112,6 +112,8 @@ def _item_of(
         return Fault("blank_text", ", ".join(blank))
     try:
         found = source.read(row, number, language)
+        if isinstance(found, SourceItem):
+            _check_texts(found)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         raise ContractViolation(
             f"{source.benchmark}, {language}, row {number} of {file}: not as expected ({type(error).__name__}: "
@@ -124,6 +126,14 @@ def _item_of(
     if not BENCHMARKS[source.benchmark].options and not any(map(normalised, found.answers)):
         return Fault("answers_cannot_be_met", f"{found.answers!r}")
     return found
+
+
+def _check_texts(item: SourceItem) -> None:
+    """Raise a TypeError where a field or an answer is neither a text nor, in a field, several texts or none."""
+    fields = (text for value in item.fields.values() for text in (value if isinstance(value, tuple) else (value,)))
+    for text in (*fields, *item.answers):
+        if not (text is None or isinstance(text, str)):
+            raise TypeError(f"{text!r} is no text")
 
 
 def _is_blank(value: Any) -> bool:

@@ -30,7 +30,7 @@ def read_item(row: Row, number: int, language: str) -> SourceItem | Fault | Left
     for reason in LEFT_OUT:
         if reason in types:
             return LeftOut(reason)
-    texts = [text for answer in given for text in (answer.get("text"), *(answer.get("aliases") or ()))]
+    texts = [text for answer in given for text in [answer.get("text"), *_aliases(answer)]]
     answers = tuple(dict.fromkeys(text.strip() for text in texts if text and text.strip()))
     if not answers:
         return Fault("no_answer", f"answers of the types {types} without a text")
@@ -41,6 +41,14 @@ def read_item(row: Row, number: int, language: str) -> SourceItem | Fault | Left
         answers=answers,
         group=types[0],
     )
+
+
+def _aliases(answer: dict[str, Any]) -> list[str]:
+    """The other texts of an answer; a text in their place would be taken for a list of its characters."""
+    aliases = answer.get("aliases") or []
+    if not isinstance(aliases, list):
+        raise TypeError(f"aliases {aliases!r}, expected a list")
+    return aliases
 
 
 MKQA = ItemSource(

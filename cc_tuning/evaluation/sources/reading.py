@@ -115,7 +115,10 @@ def _json_rows(file: RemoteFile, path: Path, lines: Iterable[str]) -> Iterator[R
     for number, line in enumerate(lines):
         try:
             row = json.loads(line)
-        except ValueError as error:
+            if not isinstance(row, dict):
+                raise TypeError(f"{type(row).__name__}, expected an object")
+            json.dumps(row, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+        except (ValueError, TypeError, RecursionError) as error:
             raise ContractViolation(f"{path}, line {number + 1}: not JSON ({error}); fetch the file again") from error
         _check_columns(file, path, list(row))
         yield row
