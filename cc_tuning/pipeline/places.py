@@ -9,6 +9,7 @@ from cc_tuning.pipeline.recipe import HUB, MINIATURE, Recipe, is_hub_id
 from cc_tuning.runtime.sources import HubSource, LocalSource, Source
 from cc_tuning.runtime.stage_table import BASE_MODEL, ITEMS, TRANSLATOR, WORLD
 from cc_tuning.runtime.step import Step
+from cc_tuning.selection.columns import SourceColumns
 from data_contracts.layout import WORLD_ITEMS, WORLD_ROWS
 
 MISSING = "missing"
@@ -114,9 +115,13 @@ class Places:
 
     @cached_property
     def _texts(self) -> dict[str, Source]:
-        """Tiny models are made for the text they will meet, so real rows and items are inputs of their tokenizers."""
+        """Tiny models are made for the text they will meet, so real rows and items are inputs of their tokenizers.
+
+        Rows with columns of their own are none: what is read of them is the stage select's to say.
+        """
         texts: dict[str, Source] = {}
-        if self._recipe.data.source != MINIATURE and not is_hub_id(self._recipe.data.source):
+        data = self._recipe.data
+        if data.source != MINIATURE and not is_hub_id(data.source) and data.columns == SourceColumns():
             texts["rows"] = self.rows
         if self._recipe.evaluation.items != MINIATURE:
             texts["items"] = self.items

@@ -24,7 +24,7 @@ ITEMS = Stage(
     tags=("data",), retries=2,
 )  # fmt: skip
 SELECT = Stage(
-    "select", 2, "Choose the rows to learn from.", "cc_tuning.stages.select:build_selection",
+    "select", 3, "Choose the rows to learn from.", "cc_tuning.stages.select:build_selection",
     tags=("data",), retries=2,
 )  # fmt: skip
 TRANSLATE = Stage(
