@@ -32,11 +32,11 @@ TRANSLATE = Stage(
     tags=("data", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 DISTILL = Stage(
-    "distill", 1, "Make the rows of +SDRRL from the base model's own English answers.",
+    "distill", 2, "Make the rows of +SDRRL from the base model's own English answers.",
     "cc_tuning.stages.distill:build_distillation", tags=("data", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 MATERIALIZE = Stage(
-    "materialize", 4, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
+    "materialize", 5, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
     tags=("data",),
 )  # fmt: skip
 TRAIN = Stage(
@@ -48,7 +48,7 @@ TRANSFORM = Stage(
     tags=("training", "gpu"), retries=1,
 )  # fmt: skip
 EVALUATE = Stage(
-    "evaluate", 3, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
+    "evaluate", 4, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
     tags=("evaluation", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 REPORT = Stage(
