@@ -10,9 +10,19 @@ import typer
 from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.stage_table import ITEMS, PIPELINE
 from cc_tuning.runtime.step import Stage
-from flows.terminal import console, exit_code_of, in_own_session, log_to_terminal
+from flows.terminal import (
+    MISTAKE,
+    console,
+    exit_code_of,
+    in_own_session,
+    log_to_terminal,
+    replace_unknown_characters,
+    say,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cc_tuning.pipeline.plan import Plan
     from cc_tuning.runtime.step import Step
     from data_contracts.store import ArtifactStore
@@ -56,6 +66,11 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 
     def reproduce_and_show() -> None:
         planned, store = _plan(recipe, overrides)  # a mistake in the recipe shows before anything starts
+        _check_before(planned, planned, store)
+        from flows.prefect_server import check_prefect_server, reach_loopback_directly
+
+        reach_loopback_directly()
+        check_prefect_server()
         from flows.reproduce import reproduce
         from flows.tables import show_scores
         from flows.terminal import shorten_prefect_errors
@@ -65,7 +80,7 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
         reproduce(str(recipe), tuple(overrides))
         show_scores(planned, store)
         folder = planned.recipe.execution.output / planned.recipe.name
-        console.print(f"\nReport:      {folder / 'report' / 'index.html'}\nCheckpoints: {folder / 'checkpoints'}")
+        say(f"\nReport:      {folder / 'report' / 'index.html'}\nCheckpoints: {folder / 'checkpoints'}")
 
     raise typer.Exit(in_own_session(lambda: exit_code_of(reproduce_and_show)))
 
@@ -81,6 +96,22 @@ def plan(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 
 
 @app.command()
+def check(recipe: RecipeArgument, overrides: SetOption = []) -> None:
+    """Say all at once what would stop a recipe or spoil its results; translates and trains nothing."""
+    from cc_tuning.pipeline.loading import load_recipe
+    from cc_tuning.pipeline.plan import plan_recipe
+    from cc_tuning.pipeline.preflight import find_faults
+
+    planned = plan_recipe(load_recipe(recipe, overrides), sources_may_be_missing=True, hash_sources=False)
+    found = find_faults(planned, planned.recipe.execution)
+    for finding in found:
+        say(f"- {finding}")
+    if found:
+        raise typer.Exit(MISTAKE)
+    say("Nothing found: files, models and settings are such that every stage can start.")
+
+
+@app.command()
 def status(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     """Show what the store holds for the recipe: whole, damaged, started or missing."""
     from flows.tables import show_status
@@ -88,17 +119,27 @@ def status(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     show_status(*_plan(recipe, overrides, sources_may_be_missing=True))
 
 
+def _check_before(steps: "Iterable[Step]", plan: "Plan", store: "ArtifactStore", again: str = "") -> None:
+    """Refuse to start where something is known that would stop one of the steps that are to be made."""
+    to_make = [step for step in steps if step.stage.name == again or not store.folder(step.ref).is_dir()]
+    if to_make:
+        from cc_tuning.pipeline.preflight import require_sound
+
+        require_sound(to_make, plan.recipe.execution)
+
+
 def _run_steps(steps: "tuple[Step, ...]", plan: "Plan", store: "ArtifactStore", again: str = "") -> None:
     """Run steps in their order and say of each where it is; those of the stage `again` even when the store has them."""
     from cc_tuning.runtime.progress import logged_progress
     from cc_tuning.runtime.step import run_step
 
+    _check_before(steps, plan, store, again)
     for step in steps:
         if step.stage.name == again:
             store.discard(step.ref)
         outcome = run_step(step, store, plan.recipe.execution, logged_progress(step.label))
         how = "cached" if outcome.was_cached else f"{outcome.manifest.seconds:,.1f} s"
-        console.print(f"{step.label}: {how}; {outcome.manifest.rows}\n  {store.folder(step.ref)}")
+        say(f"{step.label}: {how}; {outcome.manifest.rows}\n  {store.folder(step.ref)}")
 
 
 @app.command(name=ITEMS.name, help=f"{ITEMS.sentence} With --show, print the items of any recipe as prompts.")
@@ -129,7 +170,7 @@ def _add_stage_command(stage: Stage) -> None:
         planned, store = _plan(recipe, overrides)
         _run_steps(planned.up_to(stage.name, run), planned, store, again=stage.name if again else "")
         if stage.name == "report":
-            console.print(f"Report: {publish(planned, planned.recipe.execution)}")
+            say(f"Report: {publish(planned, planned.recipe.execution)}")
 
     app.command(name=stage.name, help=f"{stage.sentence} Runs what it needs first, without a Prefect server.")(command)
 
@@ -159,6 +200,7 @@ def train_job(
     if len(seeds := planned.of_run(run)) > 1:
         names = ", ".join(one.name for one in seeds)
         raise ConfigError(f"run {run!r} is trained once for each of its seeds, and a job is one training: {names}")
+    _check_before(steps, planned, store)
     *before, train = steps
     for step in before:
         run_step(step, store, planned.recipe.execution, logged_progress(step.label))
@@ -185,7 +227,7 @@ def data_card(
     planned, store = _plan(recipe, overrides)
     default = planned.recipe.execution.output / planned.recipe.name / "data-card.html"
     page, markdown = write_data_card(planned, store, references, output or default)
-    console.print(f"Data card: {page}\nMarkdown:  {markdown}", soft_wrap=True)
+    say(f"Data card: {page}\nMarkdown:  {markdown}")
 
 
 @app.command(name="export-dataset")
@@ -207,7 +249,7 @@ def export_dataset(
     for step in export.needed:
         run_step(step, store, planned.recipe.execution, logged_progress(step.label))
     pairs = exporting.export_dataset(export, store)
-    console.print(f"{pairs:,} pairs: {directory}", soft_wrap=True)
+    say(f"{pairs:,} pairs: {directory}")
 
 
 @app.command()
@@ -268,10 +310,9 @@ def import_gguf(
 
     model = write_model(file, directory, dtype)
     template = "with a chat template" if model.has_chat_template else "without a chat template"
-    console.print(
+    say(
         f"{model.name}: {model.family}, {model.parameters:,} weights, {template}\n"
-        f"Licence: {model.licence}; read it before you publish anything made from it\nModel: {directory}",
-        soft_wrap=True,
+        f"Licence: {model.licence}; read it before you publish anything made from it\nModel: {directory}"
     )
 
 
@@ -300,6 +341,7 @@ def doctor() -> None:
 def main() -> None:
     """The entry point: a user's mistake is one red line and exit code 2, a traceback only with --debug."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    replace_unknown_characters()
     sys.exit(exit_code_of(app))
 
 

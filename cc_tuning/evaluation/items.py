@@ -81,8 +81,10 @@ def select_items(
 
 
 def item_files(directory: Path) -> list[Path]:
-    """The benchmark files in `directory`, sorted; what the stage `items` set aside is none of them."""
-    return sorted(path for path in directory.glob("*.parquet") if path.name != QUARANTINE)
+    """The benchmark files in `directory`, sorted; hidden ones and what the stage `items` set aside are none."""
+    return sorted(
+        path for path in directory.glob("*.parquet") if path.name != QUARANTINE and not path.name.startswith(".")
+    )
 
 
 def _frames(directory: Path) -> Iterator[tuple[pl.DataFrame, str]]:
@@ -105,8 +107,23 @@ def _as_text(frame: pl.DataFrame, where: str) -> pl.DataFrame:
     frame = frame.with_columns(pl.lit(None).alias(name) for name in _OPTIONAL if name not in frame.columns)
     if missing := [name for name in columns if name not in frame.columns]:
         raise ContractViolation(f"{where}: a benchmark file needs the columns {missing}; got {frame.columns}")
+    for name in columns:
+        if not _can_be_text(frame.schema[name], name in _LISTS):
+            wanted = "a list of texts" if name in _LISTS else "text"
+            raise ContractViolation(f"{where}: column {name} holds {frame.schema[name]}, expected {wanted}; convert it")
     plain = {name: pl.List(pl.String) if name in _LISTS else pl.String for name in columns}
-    return frame.select(pl.col(name).cast(dtype, strict=False) for name, dtype in plain.items())
+    texts = frame.select(pl.col(name).cast(dtype, strict=False) for name, dtype in plain.items())
+    # As in rows: a blank English prompt is none, and neither is the `nan` of a table of numbers.
+    is_none = pl.col("prompt_en").str.contains(r"^(?:[\s\p{Z}\p{Cc}\p{Cf}]*|nan|NaN)$")
+    return texts.with_columns(pl.when(~is_none).then("prompt_en").alias("prompt_en"))
+
+
+def _can_be_text(held: pl.DataType, is_list: bool) -> bool:
+    """Whether a cast to text, or to a list of it, says what the values are, and not how they are written."""
+    if held == pl.Null:
+        return True
+    inner = held.inner if isinstance(held, pl.List | pl.Array) else None
+    return inner is not None and not inner.is_nested() if is_list else not held.is_nested()
 
 
 def _is_of_another_kind(row: dict[str, Any]) -> bool:

@@ -132,7 +132,7 @@ def _uncompressed(path: Path) -> Iterator[io.BufferedReader]:
         file.seek(0)
         codec = next((codec for magic, codec in _MAGIC.items() if signature.startswith(magic)), None)
         stream = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), codec) if codec else file
-        yield io.BufferedReader(stream) if codec else file  # type: ignore[arg-type]
+        yield io.BufferedReader(stream) if codec else file
 
 
 def _encoding(signature: bytes) -> str:
