@@ -15,6 +15,7 @@ from flows.terminal import (
     console,
     exit_code_of,
     in_own_session,
+    leave_when_interrupted_twice,
     log_to_terminal,
     replace_unknown_characters,
     say,
@@ -342,6 +343,7 @@ def main() -> None:
     """The entry point: a user's mistake is one red line and exit code 2, a traceback only with --debug."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     replace_unknown_characters()
+    leave_when_interrupted_twice()
     sys.exit(exit_code_of(app))
 
 

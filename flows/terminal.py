@@ -82,6 +82,8 @@ def exit_code_of(work: Callable[[], object]) -> int:
     try:
         work()
     except SystemExit as stop:
+        if _was_interrupted(stop):
+            return _say_stopped()
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except (CcTuningError, DataContractError) as error:
         if "--debug" in sys.argv:
@@ -92,10 +94,39 @@ def exit_code_of(work: Callable[[], object]) -> int:
         _forget_output()
         return UNREAD
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left takes a moment; a second one would cut it short
-        _show_error("stopped; finished stages and shards are kept, run the same command to go on")
-        return STOPPED
+        return _say_stopped()
     return 0
+
+
+def leave_when_interrupted_twice() -> None:
+    """Let the first Ctrl-C stop the work, and a second one end the process at once, workers with it.
+
+    Nothing is lost by it that the first would have kept: files take their names when they are whole.
+    """
+
+    def stop(_signal: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, leave)
+        raise KeyboardInterrupt
+
+    def leave(_signal: int, _frame: object) -> None:
+        _say_stopped()
+        os._exit(STOPPED)
+
+    signal.signal(signal.SIGINT, stop)
+
+
+def _was_interrupted(stop: SystemExit) -> bool:
+    """Whether Typer made an exit of Ctrl-C, which it does without a word."""
+    cause: BaseException | None = stop
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+def _say_stopped() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left takes a moment
+    _show_error("stopped; finished stages and shards are kept, run the same command to go on")
+    return STOPPED
 
 
 def escaped(text: str) -> str:
@@ -132,6 +163,7 @@ def in_own_session(work: Callable[[], int]) -> int:
 
 
 def _wait(child: int) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     passed_on = iter((signal.SIGINT, signal.SIGTERM))
     while True:
         try:

@@ -250,7 +250,13 @@ def _of_items(source: Source, choose: Callable[[pl.DataFrame], object] = lambda 
     if place is not None and place.is_local:
         loaded, failures = _tried("evaluation.items", lambda: load_items(place.path))
         yield from failures
-        if loaded is not None:
+        if loaded is not None and loaded.items.is_empty():
+            rules = loaded.quarantined["rule"].value_counts(sort=True).rows()
+            broken = ", ".join(f"{count} {rule}" for rule, count in rules)
+            yield Finding(
+                "evaluation.items", f"none of {loaded.read} items of {place.name} is sound: {broken}; mend them"
+            )
+        elif loaded is not None:
             yield from _failing("evaluation.items", lambda: choose(loaded.items))
 
 

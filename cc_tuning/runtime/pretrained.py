@@ -54,8 +54,11 @@ def load_config(location: Location) -> PretrainedConfig:
             return AutoConfig.from_pretrained(
                 location.name, revision=location.revision or "main", trust_remote_code=False
             )
-    except (OSError, ValueError) as error:
-        raise UnsupportedModel(f"the config.json of {location.name} cannot be used: {error}") from error
+    except CcTuningError:
+        raise
+    except Exception as error:  # of a file that somebody wrote by hand, transformers raises any
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnsupportedModel(f"the config.json of {location.name} cannot be used: {reason}") from error
 
 
 def savable_generation_settings(settings: GenerationConfig) -> GenerationConfig:

@@ -17,7 +17,6 @@ from datetime import datetime
 from itertools import product
 from typing import Any
 
-from jinja2 import TemplateError
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
@@ -155,6 +154,7 @@ def find_pieces(tokenizer: PreTrainedTokenizerBase, turns: Turns, name: str) -> 
     Raises:
         UnsupportedModel: an answer ends without a control token, or no way to encode a text by itself gives these ids.
     """
+    inside, marked = _plain_tokenizers(tokenizer, name)
     control_ids = frozenset(tokenizer.added_tokens_decoder)
     after_answer = _literal(tokenizer, turns.after_answer)
     if not after_answer or after_answer[0] not in control_ids:
@@ -165,7 +165,6 @@ def find_pieces(tokenizer: PreTrainedTokenizerBase, turns: Turns, name: str) -> 
     head = turns.before_text.rstrip(" ")
     before_text, blanks = _literal(tokenizer, head), turns.before_text[len(head) :]
     _check_beginning(tokenizer, before_text, name)
-    inside, marked = _plain_tokenizers(tokenizer, name)
     plain, literal = _split_at_control_token(tokenizer, turns.before_answer)
     between = TextEncoder(inside).encode([plain])[0] + _literal(tokenizer, literal)
     differences = []
@@ -197,7 +196,7 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, name: str, text: str, answer: 
             enable_thinking=False,
             date_string=_FIXED_DATE.strftime("%d %b %Y"),
         )
-    except (TemplateError, ValueError, TypeError, LookupError) as error:
+    except Exception as error:  # a template is a program, and can fail in every way
         raise UnsupportedModel(
             f"the chat template of {name} cannot be rendered for a question: {error}; mend it, or choose another"
         ) from error
@@ -247,7 +246,7 @@ def _check_beginning(tokenizer: PreTrainedTokenizerBase, before_text: list[int],
 
 def _literal(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """The ids of a piece of the template: its control tokens are tokens, and nothing is added."""
-    return list(tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+    return list(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids) if text else []
 
 
 def _split_at_control_token(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[str, str]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from cc_tuning.errors import ConfigError, PromptNotFound, UnsupportedModel
+from cc_tuning.errors import CcTuningError, ConfigError, PromptNotFound, UnsupportedModel
 from cc_tuning.runtime.pretrained import refusing_remote_code
 from cc_tuning.runtime.sources import Location
 from cc_tuning.text.chat_pieces import TextEncoder, find_pieces, read_template, require_template
@@ -125,7 +125,9 @@ def load_tokenizer(
             tokenizer = AutoTokenizer.from_pretrained(
                 place.name, revision=place.revision or "main", trust_remote_code=False
             )
-    except (OSError, ValueError) as error:
+    except CcTuningError:
+        raise
+    except Exception as error:  # of a file that somebody wrote by hand, tokenizers and transformers raise any
         reason = " ".join(str(error).split()).rstrip(".")  # transformers spreads it over lines
         raise UnsupportedModel(
             f"no tokenizer could be loaded from {place.name}: {reason}; expected tokenizer.json beside the model"
