@@ -11,7 +11,6 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.stage_table import ITEMS, PIPELINE
 from cc_tuning.runtime.step import Stage
 from flows.terminal import (
-    MISTAKE,
     console,
     exit_code_of,
     in_own_session,
@@ -22,8 +21,6 @@ from flows.terminal import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from cc_tuning.pipeline.plan import Plan
     from cc_tuning.runtime.step import Step
     from data_contracts.store import ArtifactStore
@@ -67,7 +64,9 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 
     def reproduce_and_show() -> None:
         planned, store = _plan(recipe, overrides)  # a mistake in the recipe shows before anything starts
-        _check_before(planned, planned, store)
+        from flows.checking import check_before
+
+        check_before(planned, store, planned.recipe.execution)
         from flows.prefect_server import check_prefect_server, reach_loopback_directly
 
         reach_loopback_directly()
@@ -99,17 +98,9 @@ def plan(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 @app.command()
 def check(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     """Say all at once what would stop a recipe or spoil its results; translates and trains nothing."""
-    from cc_tuning.pipeline.loading import load_recipe
-    from cc_tuning.pipeline.plan import plan_recipe
-    from cc_tuning.pipeline.preflight import find_faults
+    from flows.checking import show_findings
 
-    planned = plan_recipe(load_recipe(recipe, overrides), sources_may_be_missing=True, hash_sources=False)
-    found = find_faults(planned, planned.recipe.execution)
-    for finding in found:
-        say(f"- {finding}")
-    if found:
-        raise typer.Exit(MISTAKE)
-    say("Nothing found: files, models and settings are such that every stage can start.")
+    raise typer.Exit(show_findings(recipe, overrides))
 
 
 @app.command()
@@ -120,21 +111,13 @@ def status(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     show_status(*_plan(recipe, overrides, sources_may_be_missing=True))
 
 
-def _check_before(steps: "Iterable[Step]", plan: "Plan", store: "ArtifactStore", again: str = "") -> None:
-    """Refuse to start where something is known that would stop one of the steps that are to be made."""
-    to_make = [step for step in steps if step.stage.name == again or not store.folder(step.ref).is_dir()]
-    if to_make:
-        from cc_tuning.pipeline.preflight import require_sound
-
-        require_sound(to_make, plan.recipe.execution)
-
-
 def _run_steps(steps: "tuple[Step, ...]", plan: "Plan", store: "ArtifactStore", again: str = "") -> None:
     """Run steps in their order and say of each where it is; those of the stage `again` even when the store has them."""
     from cc_tuning.runtime.progress import logged_progress
     from cc_tuning.runtime.step import run_step
+    from flows.checking import check_before
 
-    _check_before(steps, plan, store, again)
+    check_before(steps, store, plan.recipe.execution, again)
     for step in steps:
         if step.stage.name == again:
             store.discard(step.ref)
@@ -195,13 +178,14 @@ def train_job(
     from cc_tuning.runtime.progress import logged_progress
     from cc_tuning.runtime.step import run_step
     from cc_tuning.stages.train import write_training_job
+    from flows.checking import check_before
 
     planned, store = _plan(recipe, overrides)
     steps = planned.up_to("train", run)
     if len(seeds := planned.of_run(run)) > 1:
         names = ", ".join(one.name for one in seeds)
         raise ConfigError(f"run {run!r} is trained once for each of its seeds, and a job is one training: {names}")
-    _check_before(steps, planned, store)
+    check_before(steps, store, planned.recipe.execution)
     *before, train = steps
     for step in before:
         run_step(step, store, planned.recipe.execution, logged_progress(step.label))
