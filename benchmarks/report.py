@@ -190,7 +190,7 @@ def _peak_mib() -> float:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    known = [name for name in KNOWN_RUNS if name != "base"]
+    known = [run.name for run in KNOWN_RUNS.values() if run.is_trained and run.data != "preference"]
     options.add_argument("--runs", nargs="+", default=known, choices=list(KNOWN_RUNS), help="runs of the report")
     options.add_argument("--size", type=float, default=1.0, help="share of the paper's items")
     options.add_argument("--samples", type=int, default=10_000, help="resamples of the bootstrap")

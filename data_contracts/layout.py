@@ -34,6 +34,12 @@ DISTILLATION_SUMMARY = "summary.json"
 TRAINING_ROWS = "training_rows.parquet"
 TOKENIZER = "tokenizer"
 TRAINING_ROWS_SUMMARY = "summary.json"
+PREFERENCE_ROWS = "preference_rows.parquet"
+"""In the place of the training rows, for the data setting `preference`."""
+
+# reference
+REFERENCE_VALUES = "reference.parquet"
+REFERENCE_SUMMARY = "summary.json"
 
 # train
 CHECKPOINT = "checkpoint"

@@ -123,6 +123,58 @@ class TrainingRow(dy.Schema):
         return pl.col("prompt_length") < pl.col("input_ids").list.len()
 
 
+class PreferenceRow(dy.Schema):
+    """A prompt and its response in two languages, each prompt with the response it should have and with the other one.
+
+    Each list of ids is a rendered prompt, a response and the end-of-turn token: `chosen_ids` (x, y), `rejected_ids`
+    (x, y_en), `english_chosen_ids` (x_en, y_en), `english_rejected_ids` (x_en, y). The first `prompt_length` ids of the
+    first two and the first `english_prompt_length` of the others are the prompt. `english_input_ids` is the rendered
+    English prompt alone. Nothing is cut.
+    """
+
+    row_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    pair_id = dy.String(nullable=False, min_length=1)
+    language_code = dy.String(nullable=False, min_length=2)
+    prompt = dy.String(nullable=False, min_length=1)
+    response = dy.String(nullable=False, min_length=1)
+    english_prompt = dy.String(nullable=False, min_length=1)
+    english_response = dy.String(nullable=False, min_length=1)
+    chosen_ids = dy.List(dy.Int32(nullable=False), nullable=False, min_length=2)
+    rejected_ids = dy.List(dy.Int32(nullable=False), nullable=False, min_length=2)
+    english_chosen_ids = dy.List(dy.Int32(nullable=False), nullable=False, min_length=2)
+    english_rejected_ids = dy.List(dy.Int32(nullable=False), nullable=False, min_length=2)
+    prompt_length = dy.Int32(nullable=False, min=1)
+    english_prompt_length = dy.Int32(nullable=False, min=1)
+    english_input_ids = dy.List(dy.Int32(nullable=False), nullable=False, min_length=1)
+
+    @dy.rule()
+    def sides_differ(cls) -> pl.Expr:
+        return (pl.col("prompt") != pl.col("english_prompt")) & (pl.col("response") != pl.col("english_response"))
+
+    @dy.rule()
+    def responses_follow_their_prompts(cls) -> pl.Expr:
+        ends = [pl.col(f"{name}_ids").list.len() for name in ("chosen", "rejected")]
+        english_ends = [pl.col(f"english_{name}_ids").list.len() for name in ("chosen", "rejected")]
+        return (pl.col("prompt_length") < pl.min_horizontal(ends)) & (
+            pl.col("english_prompt_length") < pl.min_horizontal(english_ends)
+        )
+
+    @dy.rule()
+    def english_prompt_is_that_of_its_sequences(cls) -> pl.Expr:
+        head = pl.col("english_chosen_ids").list.head(pl.col("english_prompt_length"))
+        return head == pl.col("english_input_ids")
+
+
+class ReferenceRow(dy.Schema):
+    """How likely a reference model finds the four responses of a preference row: sums over their tokens, in nats."""
+
+    row_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    chosen = dy.Float32(nullable=False, max=0.0)
+    rejected = dy.Float32(nullable=False, max=0.0)
+    english_chosen = dy.Float32(nullable=False, max=0.0)
+    english_rejected = dy.Float32(nullable=False, max=0.0)
+
+
 class BenchmarkItem(dy.Schema):
     """One test prompt with its gold answers; equal `item_id` is the same item in every language (XLSum excepted)."""
 

@@ -38,7 +38,11 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
             make(data.distill, execution)
     for run in plan.runs:
         if run.materialize and run.train:  # not of the base model as it is
+            for step in run.start:  # of the run whose checkpoint it starts from
+                make(step, execution)
             make(run.materialize, execution)
+            if run.reference:  # of CLO and DPO: what the model says before it is trained
+                make(run.reference, execution)
             make(run.train, execution)  # English pass, Decision Maker, connection
         if run.transform:
             make(run.transform, execution)  # W_T stands in for the English prompt

@@ -33,6 +33,7 @@ _NAMES = {
     "translate": "translate rows",
     "distill": "distill answers",
     "materialize": "materialize rows",
+    "reference": "ask reference model",
     "train": "train model",
     "transform": "fit transform matrix",
     "evaluate": "evaluate run",

@@ -110,6 +110,10 @@ def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
             answers, answers * recipe.evaluation.max_new_tokens, answers * _BYTES_PER_ANSWER
         ),
     }
+    if run.spec.data == "preference":  # four sequences a row
+        tokens, sequence, materialized = 4 * tokens, 4 * sequence, 4 * materialized
+    if run.reference:
+        estimates[run.reference.fingerprint] = Estimate(examples, examples * sequence, examples * _BYTES_PER_ANSWER)
     if run.materialize:
         estimates[run.materialize.fingerprint] = Estimate(examples, examples * sequence, materialized)
     if run.train:
@@ -125,7 +129,7 @@ def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
 def _added_rows(run: RunPlan, recipe: Recipe, rows: int) -> int:
     if run.spec.data == "sdrrl":
         return sum(round(share * rows) for share in recipe.distillation.shares.values())
-    return 0 if run.spec.data == "plain" else rows  # +EN and +MT add up to one row for each
+    return 0 if run.spec.data in ("plain", "preference") else rows  # +EN and +MT add up to one row for each
 
 
 def _estimate_distillation(recipe: Recipe, rows: int) -> Estimate:

@@ -18,6 +18,8 @@ from cc_tuning.pipeline.runs import RunSpec, baseline_of
 from cc_tuning.report.config import ReportConfig, ReportedRun
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.training.config import TrainConfig
+from cc_tuning.training.objectives.config import PreferenceConfig, ReferenceConfig
+from cc_tuning.training.objectives.table import OBJECTIVES
 from cc_tuning.training.rows.config import MaterializationConfig
 from cc_tuning.transform.config import TransformConfig
 from cc_tuning.translation.config import TranslationConfig
@@ -73,15 +75,22 @@ def materialize(recipe: Recipe, run: RunSpec) -> MaterializationConfig:
 
 
 def train(recipe: Recipe, run: RunSpec) -> TrainConfig:
-    """How a run is trained. A rate of a Decision Maker that it does not have is no part of it."""
+    """How a run is trained. What it does not read is no part of it: a Decision Maker's rate, a key of `preference`."""
     has_decision_maker = run.connected and recipe.connection.selector == "decision_maker"
     without = {} if has_decision_maker else {"decision_maker_learning_rate": None}
     assert run.objective is not None
+    reads = OBJECTIVES[run.objective].reads
     return TrainConfig(
         objective=run.objective,
         training=recipe.training.model_copy(update=without),
         connection=recipe.connection if run.connected else None,
+        preference=PreferenceConfig(**{key: getattr(recipe.preference, key) for key in reads}) if reads else None,
     )
+
+
+def reference() -> ReferenceConfig:
+    """How a reference model is asked, the same for every recipe."""
+    return ReferenceConfig()
 
 
 def transform(recipe: Recipe) -> TransformConfig:

@@ -10,6 +10,8 @@ from pydantic_core import ErrorDetails
 from cc_tuning.errors import ConfigError
 from cc_tuning.pipeline.recipe import Recipe
 from cc_tuning.pipeline.runs import RunSpec
+from cc_tuning.training.objectives.config import PreferenceConfig
+from cc_tuning.training.objectives.table import OBJECTIVES
 
 _SELECTOR_OF = {
     "training.decision_maker_learning_rate": "decision_maker",
@@ -19,6 +21,7 @@ _SELECTOR_OF = {
     "connection.seed": "random",
 }
 """Keys that one selector alone reads."""
+_PREFERENCE_KEYS = {f"preference.{name}" for name in PreferenceConfig.model_fields}
 _OF_THE_WHOLE = {"name", "runs", "seeds"}
 
 
@@ -112,6 +115,11 @@ def _unread(run: RunSpec, key: str, recipe: Recipe) -> str:
         return "it has no connection; make it like cc-tuning, or set `connected: true`"
     if key == "evaluation.controls" and not run.connected:
         return "it has no connection to control"
+    reads = OBJECTIVES[run.objective].reads if run.objective else ()
+    if section == "preference" and key.partition(".")[2] not in reads and key in _PREFERENCE_KEYS:
+        return (
+            f"objective {run.objective!r} reads {', '.join(f'preference.{name}' for name in reads) or 'none of them'}"
+        )
     if section == "distillation" and run.data != "sdrrl":
         return f"its rows are those of {run.data!r}; only `sdrrl` has distilled ones"
     selector = run.set.get("connection.selector", recipe.connection.selector) if run.connected else "none"

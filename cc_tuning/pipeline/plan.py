@@ -14,10 +14,21 @@ from cc_tuning.pipeline import identities
 from cc_tuning.pipeline.overrides import names_of, recipe_of_run
 from cc_tuning.pipeline.places import LocalSources, Places
 from cc_tuning.pipeline.recipe import Recipe
-from cc_tuning.pipeline.runs import RunSpec
+from cc_tuning.pipeline.runs import KNOWN_RUNS, RunSpec
 from cc_tuning.runtime.sources import Source
-from cc_tuning.runtime.stage_table import DISTILL, EVALUATE, MATERIALIZE, REPORT, SELECT, TRAIN, TRANSFORM, TRANSLATE
+from cc_tuning.runtime.stage_table import (
+    DISTILL,
+    EVALUATE,
+    MATERIALIZE,
+    REFERENCE,
+    REPORT,
+    SELECT,
+    TRAIN,
+    TRANSFORM,
+    TRANSLATE,
+)
 from cc_tuning.runtime.step import Step
+from cc_tuning.training.objectives.table import OBJECTIVES
 from data_contracts.layout import CHECKPOINT, PAIRS, TRANSFORM_MATRIX
 from data_contracts.store import ArtifactRef
 
@@ -53,7 +64,10 @@ class RunPlan:
     embedded: tuple[Step, ...]
     """What the embedded default has to make first; empty for real models and data."""
     data: DataPlan | None
+    start: tuple[Step, ...]
+    """What makes the checkpoint that it starts from, inputs first; empty where that is the base model."""
     materialize: Step | None
+    reference: Step | None
     train: Step | None
     transform: Step | None
     evaluate: Step
@@ -61,13 +75,14 @@ class RunPlan:
     @property
     def own_steps(self) -> tuple[Step, ...]:
         """From its training rows on, in the order they run."""
-        return tuple(step for step in (self.materialize, self.train, self.transform, self.evaluate) if step)
+        steps = (self.materialize, self.reference, self.train, self.transform, self.evaluate)
+        return tuple(step for step in steps if step)
 
     @property
     def steps(self) -> tuple[Step, ...]:
         """All of them, inputs first."""
         items = (self.items,) if self.items else ()
-        return (*items, *self.embedded, *(self.data.steps if self.data else ()), *self.own_steps)
+        return (*items, *self.embedded, *(self.data.steps if self.data else ()), *self.start, *self.own_steps)
 
 
 @dataclass(frozen=True)
@@ -93,7 +108,7 @@ class Plan:
     def __iter__(self) -> Iterator[Step]:
         """Every step once, in an order in which inputs come first."""
         data = [step for plan in self.data for step in plan.steps]
-        own = [step for run in self.runs for step in run.own_steps]
+        own = [step for run in self.runs for step in (*run.start, *run.own_steps)]
         yield from _distinct((*self.items, *self.embedded, *data, *own, self.report))
 
     def up_to(self, stage: str, run: str | None = None) -> tuple[Step, ...]:
@@ -140,7 +155,7 @@ def plan_recipe(recipe: Recipe, *, sources_may_be_missing: bool = False, hash_so
     """
     local = LocalSources(sources_may_be_missing, hash_sources)
     runs = tuple(
-        _plan_run(spec, name, seed, recipe_of_run(recipe, spec, seed), local)
+        _plan_run(spec, name, seed, recipe, local)
         for spec in recipe.runs
         for name, seed in names_of(spec, recipe.seeds).items()
     )
@@ -149,26 +164,20 @@ def plan_recipe(recipe: Recipe, *, sources_may_be_missing: bool = False, hash_so
     return Plan(recipe, runs, _plan_report(recipe, runs, places), items)
 
 
-def _plan_run(spec: RunSpec, name: str, seed: int | None, recipe: Recipe, local: LocalSources) -> RunPlan:
+def _plan_run(spec: RunSpec, name: str, seed: int | None, whole: Recipe, local: LocalSources) -> RunPlan:
+    recipe = recipe_of_run(whole, spec, seed)
     places = Places(recipe, local)
-    data = materialize = train = transform = None
+    training, transform = _Training(), None
     checkpoint = places.checkpoint(spec.checkpoint, spec.revision) if spec.checkpoint else places.base
     if spec.is_trained:
-        data = _plan_data(recipe, spec, places)
-        materialize = MATERIALIZE.step(
-            identities.materialize(recipe, spec),
-            spec.data,
-            pairs=data.translate.ref,
-            tokenizer=places.base,
-            distilled=data.distill.ref if data.distill else None,
-        )
-        train = TRAIN.step(identities.train(recipe, spec), name, training_rows=materialize.ref, base=places.base)
-        checkpoint = train.ref.at(CHECKPOINT)
+        training = _plan_training(spec, name, seed, whole, local, places)
+        assert training.data and training.train
+        checkpoint = training.train.ref.at(CHECKPOINT)
         if spec.connected:
             transform = TRANSFORM.step(
                 identities.transform(recipe),
                 name,
-                pairs=data.translate.ref.at(PAIRS),
+                pairs=training.data.translate.ref.at(PAIRS),
                 checkpoint=checkpoint,
                 base=places.base,
             )
@@ -180,8 +189,69 @@ def _plan_run(spec: RunSpec, name: str, seed: int | None, recipe: Recipe, local:
         transform=transform.ref.at(TRANSFORM_MATRIX) if transform else None,
     )
     return RunPlan(
-        spec, name, seed, recipe, places.items_step, places.embedded, data, materialize, train, transform, evaluate
+        spec=spec,
+        name=name,
+        seed=seed,
+        recipe=recipe,
+        items=places.items_step,
+        embedded=places.embedded,
+        transform=transform,
+        evaluate=evaluate,
+        **vars(training),
     )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """The steps of a run up to its checkpoint."""
+
+    data: DataPlan | None = None
+    start: tuple[Step, ...] = ()
+    materialize: Step | None = None
+    reference: Step | None = None
+    train: Step | None = None
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        own = (*(self.data.steps if self.data else ()), *self.start, self.materialize, self.reference, self.train)
+        return tuple(step for step in own if step)
+
+
+def _plan_training(
+    spec: RunSpec, name: str, seed: int | None, whole: Recipe, local: LocalSources, places: Places
+) -> _Training:
+    recipe = recipe_of_run(whole, spec, seed)
+    data = _plan_data(recipe, spec, places)
+    materialize = MATERIALIZE.step(
+        identities.materialize(recipe, spec),
+        spec.data,
+        pairs=data.translate.ref,
+        tokenizer=places.base,
+        distilled=data.distill.ref if data.distill else None,
+    )
+    base, start = _plan_start(spec.start, seed, whole, local) if spec.start else (places.base, ())
+    reference = None
+    assert spec.objective is not None
+    if OBJECTIVES[spec.objective].needs_reference:
+        reference = REFERENCE.step(identities.reference(), name, rows=materialize.ref, base=base)
+    train = TRAIN.step(
+        identities.train(recipe, spec),
+        name,
+        training_rows=materialize.ref,
+        base=base,
+        reference=reference.ref if reference else None,
+    )
+    return _Training(data, start, materialize, reference, train)
+
+
+def _plan_start(name: str, seed: int | None, whole: Recipe, local: LocalSources) -> tuple[Source, tuple[Step, ...]]:
+    """The checkpoint of the run `name` with the same seed, and the steps that make it."""
+    spec = {**KNOWN_RUNS, **{run.name: run for run in whole.runs}}[name]
+    places = Places(recipe_of_run(whole, spec, seed), local)
+    label = name if seed is None else f"{name}-seed{seed}"
+    training = _plan_training(spec, label, seed, whole, local, places)
+    assert training.train
+    return training.train.ref.at(CHECKPOINT), (*places.embedded, *training.steps)
 
 
 def _plan_data(recipe: Recipe, spec: RunSpec, places: Places) -> DataPlan:
@@ -207,7 +277,8 @@ def _plan_report(recipe: Recipe, runs: tuple[RunPlan, ...], places: Places) -> S
         inputs |= {step.stage.name: step.ref for step in data.steps}
     inputs["items"] = places.items
     for run in runs:
-        shared = [step for step in run.steps if step not in run.own_steps and step.ref not in inputs.values()]
+        of_others = (*run.start, *run.own_steps)
+        shared = [step for step in run.steps if step not in of_others and step.ref not in inputs.values()]
         inputs |= {f"{step.stage.name}/{run.name}": step.ref for step in (*shared, *run.own_steps)}
     return REPORT.step(identities.report(recipe, ((run.spec, run.name, run.seed) for run in runs)), **inputs)
 

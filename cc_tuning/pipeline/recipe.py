@@ -19,6 +19,7 @@ from cc_tuning.pipeline.runs import KNOWN_RUNS, RunSpec, as_written, read_runs
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.training.config import TrainingConfig
+from cc_tuning.training.objectives.config import PreferenceConfig
 from cc_tuning.training.rows.config import MaterializationConfig, RenderingConfig
 from cc_tuning.transform.config import FitConfig
 from cc_tuning.translation.config import TranslationConfig
@@ -119,6 +120,7 @@ class Recipe(Section):
     distillation: DistillationConfig = Field(default_factory=DistillationConfig)
     connection: ConnectionConfig = Field(default_factory=ConnectionConfig)
     training: TrainingConfig = Field(default_factory=TrainingConfig)
+    preference: PreferenceConfig = Field(default_factory=PreferenceConfig)
     transform: TransformSection = Field(default_factory=TransformSection)
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
     miniature: MiniatureSection = Field(default_factory=MiniatureSection)

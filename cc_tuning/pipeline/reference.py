@@ -55,8 +55,9 @@ share).
 
 ## Runs
 
-`runs` names rows of the paper's Table 1 (`ml-sft`, `cc-tuning`, each also with `+en`, `+mt` or `+sdrrl`), `base` (the
-base model as it is, only evaluated), or spells runs of your own:
+`runs` names rows of the paper's Table 1 (`ml-sft`, `cc-tuning`, each also with `+en`, `+mt` or `+sdrrl`), runs of Lee
+et al. 2025 on both languages of each pair (`sft`, `sft-eng`, `sft-tgt`, `sft+dpo`, `clo`, and `clo+cc` with the
+connection), `base` (the base model as it is, only evaluated), or spells runs of your own:
 
 ```yaml
 runs:
@@ -72,6 +73,10 @@ seeds: [0, 1, 2]                                                     # each trai
 `like` starts from another run, `set` changes keys of the recipe for this run alone. Runs share every stage that their
 keys do not touch. With `seeds`, a run `cc-tuning` becomes `cc-tuning-seed0` and so on; commands take either name, and
 the report shows one row for all seeds, with their spread.
+
+A run with `start: sft` begins with the checkpoint of the run `sft` (of the same seed), which is its reference model
+too; the steps of `sft` are made whether the recipe names it or not. `clo` and `sft+dpo` keep the checkpoint with the
+lowest validation loss, so they need held-out rows (`training.validation_fraction`).
 
 <!-- The rest is made by `make docs` from the code. -->
 """

@@ -1,6 +1,7 @@
 """Runs as values: what is trained on what, against which baseline it is held, and which keys of the recipe it changes.
 
-The eight rows of the paper's Table 1 (Ye et al. 2025), and the base model they start from, are a table of such values.
+The eight rows of the paper's Table 1 (Ye et al. 2025), the base model they start from, and the runs of Lee et al. 2025
+(CLO and what it is compared with) are a table of such values.
 A recipe names them, or spells runs of its own: `{name: cc-mean, like: cc-tuning, set: {connection.selector: mean}}`.
 Nothing is ever read out of a run's name.
 """
@@ -11,7 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
-from cc_tuning.training.objectives.table import ObjectiveName
+from cc_tuning.training.objectives.table import OBJECTIVES, ObjectiveName
 from cc_tuning.training.rows.config import Setting
 
 
@@ -29,6 +30,10 @@ class RunSpec(BaseModel):
     )
     data: Setting = Field(default="plain", description="Its training rows: the pairs, and what is added to them.")
     connected: bool = Field(default=False, description="Whether it is trained with the cross-lingual connection.")
+    start: str = Field(
+        default="",
+        description="The run whose checkpoint it starts from, and its reference model; none: the base model.",
+    )
     baseline: str = Field(default="", description="The run that it is held against in the report; none: none.")
     set: dict[str, Any] = Field(default_factory=dict, description="Keys of the recipe that differ in this run.")
     checkpoint: str = Field(default="", description="Directory or hub id of a model that was trained elsewhere.")
@@ -47,6 +52,22 @@ class RunSpec(BaseModel):
             )
         if self.revision and not self.checkpoint:
             raise ValueError(f"run {self.name} has a revision, but no checkpoint that it could be of")
+        if self.start and not self.is_trained:
+            raise ValueError(
+                f"run {self.name} starts from run {self.start!r}, but it is not trained; leave out `start`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_are_those_of_the_objective(self) -> "RunSpec":
+        is_of_pairs = self.objective is not None and OBJECTIVES[self.objective].is_of_pairs
+        if is_of_pairs != (self.data == "preference"):
+            fitting = [name for name, row in OBJECTIVES.items() if row.is_of_pairs == (self.data == "preference")]
+            raise ValueError(
+                f"run {self.name}: objective {self.objective!r} cannot read the rows of `data: {self.data}`; "
+                f"give {'`data: preference`' if is_of_pairs else 'other data'}, or one of the objectives "
+                f"{', '.join(fitting)}"
+            )
         return self
 
     @property
@@ -76,6 +97,10 @@ def _row(method: tuple[str, str], data: Setting, baseline: str) -> RunSpec:
     )
 
 
+def _of_pairs(name: str, label: str, objective: ObjectiveName, baseline: str, **fields: Any) -> RunSpec:
+    return RunSpec(name=name, label=label, objective=objective, data="preference", baseline=baseline, **fields)
+
+
 KNOWN_RUNS: Mapping[str, RunSpec] = {
     run.name: run
     for run in (
@@ -88,9 +113,16 @@ KNOWN_RUNS: Mapping[str, RunSpec] = {
         _row(_CC, "en", baseline="ml-sft+en"),
         _row(_CC, "mt", baseline="ml-sft+mt"),
         _row(_CC, "sdrrl", baseline="ml-sft+sdrrl"),
+        _of_pairs("sft", "SFT", "sft-both", baseline="base"),
+        _of_pairs("sft-eng", "SFT-eng", "sft-eng", baseline="sft"),
+        _of_pairs("sft-tgt", "SFT-tgt", "sft-tgt", baseline="sft"),
+        _of_pairs("sft+dpo", "SFT+DPO", "dpo", baseline="sft", start="sft"),
+        _of_pairs("clo", "CLO", "clo", baseline="sft"),
+        _of_pairs("clo+cc", "CLO with the connection", "clo", baseline="clo", connected=True),
     )
 }
-"""The base model, not tuned, and the paper's Table 1: CC-Tuning is held against ML-SFT on the same data."""
+"""The base model, not tuned; the paper's Table 1, where CC-Tuning is held against ML-SFT on the same data; and CLO
+beside what Lee et al. 2025 compare it with, all on the same pairs. CLO with the connection is in neither paper."""
 
 
 def read_runs(written: object) -> tuple[RunSpec, ...]:
@@ -124,7 +156,24 @@ def read_runs(written: object) -> tuple[RunSpec, ...]:
             raise ValueError(f"run {run.name} is held against itself; leave out `baseline`, or name another run")
         if run.baseline and run.baseline not in {**KNOWN_RUNS, **runs}:
             raise ValueError(f"run {run.name} is held against {run.baseline!r}, which is no run; {_known(runs)}")
+        _check_start(run, {**KNOWN_RUNS, **runs})
     return tuple(runs.values())
+
+
+def _check_start(run: RunSpec, known: Mapping[str, RunSpec]) -> None:
+    seen = {run.name}
+    while run.start:
+        if run.start not in known:
+            raise ValueError(f"run {run.name} starts from {run.start!r}, which is no run; {_known(known)}")
+        start = known[run.start]
+        if start.name in seen:
+            raise ValueError(f"run {run.name} starts from {start.name!r}, which starts from it; leave out one `start`")
+        if not start.is_trained or start.connected:
+            raise ValueError(
+                f"run {run.name} starts from {start.name!r}; expected a run that is trained here, without a connection"
+            )
+        seen.add(start.name)
+        run = start
 
 
 def _read_run(written: object, known: Mapping[str, RunSpec]) -> RunSpec:

@@ -103,11 +103,16 @@ class Execution(BaseModel):
     distillation_shard_rows: int = Field(
         default=64, ge=1, description="Rows per shard of answers and their translations in +SDRRL; a kill loses one."
     )
+    reference_shard_rows: int = Field(
+        default=64, ge=1, description="Preference rows per shard of a reference model's values; a kill loses one."
+    )
     transform_batch_size: int = Field(default=16, ge=1, description="Prompts per batch when activations are sampled.")
     inference_workers: WorkerCount = Field(
         default="one_per_gpu",
-        description="Processes that answer prompts at the same time in evaluation and for +SDRRL, each with the model "
-        "in its memory; `one_per_gpu` is one for each GPU, and one where there is none. On a CPU set `threads` to its "
-        "cores divided by the workers. Changes no byte on a CPU.",
+        description="Processes that answer prompts at the same time in evaluation, for +SDRRL and for reference "
+        "values, each with the model in its memory; `one_per_gpu` is one for each GPU, and one where there is none. On "
+        "a CPU set `threads` to its cores divided by the workers. Changes no byte on a CPU.",
     )
-    evaluation_batch_size: int = Field(default=16, ge=1, description="Prompts per batch in evaluation, and of +SDRRL.")
+    evaluation_batch_size: int = Field(
+        default=16, ge=1, description="Prompts per batch in evaluation, of +SDRRL and of reference values."
+    )

@@ -39,6 +39,10 @@ MATERIALIZE = Stage(
     "materialize", 5, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
     tags=("data",),
 )  # fmt: skip
+REFERENCE = Stage(
+    "reference", 1, "Ask the model that training starts from about preference rows.",
+    "cc_tuning.stages.reference:build_reference", tags=("training", "gpu"), retries=2, resumable=True,
+)  # fmt: skip
 TRAIN = Stage(
     "train", 5, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
     tags=("training", "gpu"), retries=2, resumable=True,
@@ -57,6 +61,6 @@ REPORT = Stage(
 
 EMBEDDED = (WORLD, BASE_MODEL, TRANSLATOR)
 """What the embedded default makes first; they have no command of their own."""
-PIPELINE = (ITEMS, SELECT, TRANSLATE, DISTILL, MATERIALIZE, TRAIN, TRANSFORM, EVALUATE, REPORT)
+PIPELINE = (ITEMS, SELECT, TRANSLATE, DISTILL, MATERIALIZE, REFERENCE, TRAIN, TRANSFORM, EVALUATE, REPORT)
 """In the order of the pipeline."""
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (*EMBEDDED, *PIPELINE)}

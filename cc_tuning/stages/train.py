@@ -1,5 +1,8 @@
 """The stage `train`: a base model and training rows become the checkpoint of one run.
 
+An objective that is held against a reference model gets what that model says of the rows as a further input, and it is
+checked that both are of these rows and this base model.
+
 A killed run goes on from its newest complete checkpoint and ends with the same weights; a run that was killed after its
 end is not trained again.
 """
@@ -14,11 +17,13 @@ from cc_tuning.runtime.step import Build, Step, find_cached, open_step
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.job import TRAINER, TrainingJob, device_type
 from cc_tuning.training.launch import run_job, write_job
+from cc_tuning.training.objectives.table import OBJECTIVES, REFERENCE
+from cc_tuning.training.reference_values import check_reference
 from cc_tuning.training.trainer_checkpoints import newest_complete_checkpoint
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
 from data_contracts.fingerprint import digest_of_files
-from data_contracts.layout import CHECKPOINT, TOKENIZER, TRAINING_ROWS, TRAINING_SUMMARY
+from data_contracts.layout import CHECKPOINT, PREFERENCE_ROWS, TOKENIZER, TRAINING_ROWS, TRAINING_SUMMARY
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet_stream import row_count
 from data_contracts.store import ArtifactStore
@@ -31,14 +36,17 @@ def build_training(build: Build[TrainConfig]) -> RowCounts:
     that are held out for validation too.
 
     Raises:
-        ConfigError: the device is not there.
+        ConfigError: the device is not there, or the reference values are of another model or other rows.
         TrainingFailed: a training process stopped before the last step.
     """
     device_type(build.execution)
     if not is_finished(build.folder):
-        run_job(training_job(build), build.progress)
+        job = training_job(build)
+        if REFERENCE in job.inputs:
+            check_reference(job.inputs[REFERENCE], job.rows, build.inputs["base"])
+        run_job(job, build.progress)
     shutil.rmtree(build.folder / TRAINER, ignore_errors=True)
-    rows = row_count(build.inputs["training_rows"].path / TRAINING_ROWS)
+    rows = row_count(_rows_file(build))
     return RowCounts(read=rows, kept=rows)
 
 
@@ -48,7 +56,7 @@ def training_job(build: Build[TrainConfig]) -> TrainingJob:
     return TrainingJob(
         config=build.config,
         folder=build.folder.absolute(),
-        rows=materialized / TRAINING_ROWS,
+        rows=_rows_file(build),
         tokenizer=materialized / TOKENIZER,
         base=base.name,
         base_revision=base.revision,
@@ -56,6 +64,11 @@ def training_job(build: Build[TrainConfig]) -> TrainingJob:
         execution=build.execution,
         resume_from=newest_complete_checkpoint((build.folder / TRAINER).absolute()),
     )
+
+
+def _rows_file(build: Build[TrainConfig]) -> Path:
+    is_of_pairs = OBJECTIVES[build.config.objective].is_of_pairs
+    return build.inputs["training_rows"].path / (PREFERENCE_ROWS if is_of_pairs else TRAINING_ROWS)
 
 
 def write_training_job(step: Step, store: ArtifactStore, execution: Execution) -> Path | None:

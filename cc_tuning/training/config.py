@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.model.config import ConnectionConfig
+from cc_tuning.training.objectives.config import PreferenceConfig
 from cc_tuning.training.objectives.table import OBJECTIVES, ObjectiveName
 
 
@@ -89,7 +90,8 @@ class TrainConfig(BaseModel):
 
     Raises:
         ConfigError: adapters beside an objective that chooses what trains, no held-out rows for an objective that needs
-            some, or a rate of a Decision Maker that is not there.
+            some, settings of a preference that the objective does not have, or a rate of a Decision Maker that is not
+            there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -101,6 +103,9 @@ class TrainConfig(BaseModel):
     connection: ConnectionConfig | None = Field(
         default=None, description="The cross-lingual connection of the model (CC-Tuning); none trains it as it is."
     )
+    preference: PreferenceConfig | None = Field(
+        default=None, description="Of an objective that prefers one response to another; none of the others."
+    )
 
     @model_validator(mode="after")
     def _one_thing_chooses_what_trains(self) -> Self:
@@ -108,8 +113,8 @@ class TrainConfig(BaseModel):
         if trained != "all weights" and rank:
             raise ConfigError(
                 f"objective {self.objective!r} with training.lora.rank {rank}: the objective trains {trained}, the "
-                "adapters train in the place of the model's weights; take `sft` with "
-                "training.lora.target_modules, or set training.lora.rank to 0"
+                "adapters train in the place of the model's weights; take an objective of all weights (`sft`, "
+                "`clo-all`) with training.lora.target_modules, or set training.lora.rank to 0"
             )
         return self
 
@@ -119,6 +124,17 @@ class TrainConfig(BaseModel):
             raise ConfigError(
                 f"objective {self.objective!r} with training.validation_fraction 0: it keeps the checkpoint with the "
                 "lowest validation loss, so it needs held-out rows; set training.validation_fraction, as in 0.05"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _preference_is_of_an_objective_that_reads_it(self) -> Self:
+        is_read = OBJECTIVES[self.objective].needs_reference
+        if is_read != (self.preference is not None):
+            wanted = "needs the settings of a preference" if is_read else "has no preference"
+            raise ConfigError(
+                f"objective {self.objective!r} {wanted}, got {self.preference!r}; "
+                f"{'give `preference`' if is_read else 'leave `preference` out'}"
             )
         return self
 

@@ -38,8 +38,9 @@ class RowContract:
 
     @property
     def columns(self) -> list[str]:
-        """What is read of a row."""
-        return ["row_id", *(column for sequence in self.sequences for column in sequence), ENGLISH_PROMPT]
+        """What is read of a row; sequences with one prompt share the column of its length."""
+        of_sequences = (column for sequence in self.sequences for column in sequence)
+        return list(dict.fromkeys(["row_id", *of_sequences, ENGLISH_PROMPT]))
 
 
 class MicroBatchRows(NamedTuple):

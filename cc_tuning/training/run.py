@@ -88,7 +88,8 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerBase,
 ) -> LengthGroupedTrainer:
     """The Trainer of a job, with our callbacks and no others that speak."""
-    objective, connected = load_objective(job.config.objective), model.connected
+    objective = load_objective(job.config.objective, job.config.preference)
+    connected = model.connected
     layers = model.base.config.num_hidden_layers
     rate = job.config.training.decision_maker_learning_rate
     callbacks: list[TrainerCallback] = [TrainingMetrics(job.folder / METRICS, tell_progress), CheckpointManifests()]

@@ -17,6 +17,7 @@ from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.connection import CrossLingualModel, load_checkpoint
 from cc_tuning.training.config import LoraConfig, TrainConfig, TrainingConfig
 from cc_tuning.training.models import train_attention_alone
+from cc_tuning.training.objectives.config import PreferenceConfig
 from cc_tuning.training.objectives.sft import SupervisedFineTuning
 from cc_tuning.training.objectives.table import OBJECTIVES, ObjectiveName, load_objective
 from cc_tuning.training.worker import train
@@ -117,8 +118,24 @@ def test_adapters_and_an_objective_that_chooses_weights_exclude_each_other() -> 
 
 
 def test_an_unknown_objective_is_named_with_those_there_are() -> None:
-    with pytest.raises(ValidationError, match="Input should be 'sft' or 'sft-attention'"):
-        TrainConfig(objective="dpo")
+    with pytest.raises(ValidationError, match=r"Input should be 'sft', 'sft-attention', 'sft-eng', .* or 'dpo'"):
+        TrainConfig(objective="sorting")
+
+
+@pytest.mark.parametrize(("name", "preference"), [("sft", PreferenceConfig()), ("sft-eng", PreferenceConfig())])
+def test_a_preference_without_an_objective_that_reads_it_is_refused(
+    name: ObjectiveName, preference: PreferenceConfig
+) -> None:
+    with pytest.raises(ConfigError, match=f"objective '{name}' has no preference, got PreferenceConfig"):
+        TrainConfig(objective=name, preference=preference)
+
+
+def test_an_objective_that_prefers_needs_its_settings_and_held_out_rows() -> None:
+    training = TrainingConfig(validation_fraction=0.1)
+    with pytest.raises(ConfigError, match="objective 'clo' needs the settings of a preference, got None"):
+        TrainConfig(objective="clo", training=training)
+    with pytest.raises(ConfigError, match=r"objective 'clo' with training\.validation_fraction 0"):
+        TrainConfig(objective="clo", preference=PreferenceConfig())
 
 
 @pytest.mark.parametrize("name", get_args(ObjectiveName))

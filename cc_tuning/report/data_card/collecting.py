@@ -2,7 +2,7 @@
 
 Inputs are named as in the report: `select`, `translate`, `distill` and `materialize/<run>`. Any may be missing. Of
 several `materialize` artifacts the rows of the first are read, because those of the task `native` are the same for all
-runs on the same pairs.
+runs on the same pairs. Preference rows are of another kind and are not counted here.
 """
 
 import json
@@ -17,7 +17,14 @@ from cc_tuning.runtime.sources import Location
 from cc_tuning.text.languages import UnknownLanguage, by_flores_code, find_language
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
-from data_contracts.layout import PAIRS, SELECTED_ROWS, SELECTION_SUMMARY, TRAINING_ROWS, TRAINING_ROWS_SUMMARY
+from data_contracts.layout import (
+    PAIRS,
+    PREFERENCE_ROWS,
+    SELECTED_ROWS,
+    SELECTION_SUMMARY,
+    TRAINING_ROWS,
+    TRAINING_ROWS_SUMMARY,
+)
 from data_contracts.parquet_stream import verified_batches
 from data_contracts.quarantine import QUARANTINE
 from data_contracts.store import MANIFEST
@@ -34,6 +41,7 @@ def collect_counts(inputs: Mapping[str, Location]) -> DataCounts:
     Raises:
         ArtifactMismatch: a file of an artifact is missing or damaged, or a manifest does not name the setting.
     """
+    inputs = {name: location for name, location in inputs.items() if not _has_preference_rows(name, location)}
     select, translate = inputs.get("select"), inputs.get("translate")
     materialize = next((inputs[name] for name in inputs if name.startswith(_MATERIALIZE)), None)
     chosen = _read(select.path / SELECTED_ROWS, ["language_code"]) if select else None
@@ -64,6 +72,10 @@ def _rows_by_task(inputs: Mapping[str, Location]) -> dict[tuple[str, str], int]:
             summary = read_json(location.path / TRAINING_ROWS_SUMMARY)
             counted.setdefault(_setting(location.path / MANIFEST), summary["rows_by_task"])
     return {(setting, task): rows for setting, by_task in counted.items() for task, rows in by_task.items()}
+
+
+def _has_preference_rows(name: str, location: Location) -> bool:
+    return name.startswith(_MATERIALIZE) and (location.path / PREFERENCE_ROWS).is_file()
 
 
 def _setting(path: Path) -> str:

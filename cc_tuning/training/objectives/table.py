@@ -8,11 +8,15 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from cc_tuning.training.objectives.config import PreferenceConfig
+
 if TYPE_CHECKING:
     from cc_tuning.training.objectives.base import Objective
 
-ObjectiveName = Literal["sft", "sft-attention"]
+ObjectiveName = Literal["sft", "sft-attention", "sft-eng", "sft-tgt", "sft-both", "clo", "clo-all", "dpo"]
 Trained = Literal["all weights", "attention"]
+REFERENCE = "reference"
+"""The name of the input with what a reference model says of the rows."""
 
 
 class ObjectiveEntry(NamedTuple):
@@ -24,7 +28,20 @@ class ObjectiveEntry(NamedTuple):
     """The base model's weights that have a gradient. A connection's Decision Maker always trains."""
     needs_validation: bool = False
     """Its method keeps the checkpoint with the lowest validation loss; a recipe that holds out no rows is refused."""
+    is_of_pairs: bool = False
+    """Its rows are those of the data setting `preference`: a prompt and its response in two languages."""
+    reads: tuple[str, ...] = ()
+    """Keys of the section `preference`. An objective that reads some is held against a reference model."""
 
+    @property
+    def needs_reference(self) -> bool:
+        """Whether it is given what a reference model says of its rows."""
+        return bool(self.reads)
+
+
+_PAIR_SFT = "cc_tuning.training.objectives.pair_sft"
+_CLO = "cc_tuning.training.objectives.clo:CrossLingualOptimization"
+_CLO_KEYS = ("beta", "sft_weight", "sft_on")
 
 OBJECTIVES: Mapping[ObjectiveName, ObjectiveEntry] = MappingProxyType(
     {
@@ -37,12 +54,40 @@ OBJECTIVES: Mapping[ObjectiveName, ObjectiveEntry] = MappingProxyType(
             "cc_tuning.training.objectives.sft:SupervisedFineTuning",
             trained="attention",
         ),
+        "sft-eng": ObjectiveEntry(
+            "as `sft`, on the English sides of preference rows", f"{_PAIR_SFT}:EnglishFineTuning", is_of_pairs=True
+        ),
+        "sft-tgt": ObjectiveEntry(
+            "as `sft`, on their sides in the target language", f"{_PAIR_SFT}:TargetFineTuning", is_of_pairs=True
+        ),
+        "sft-both": ObjectiveEntry("as `sft`, on both sides", f"{_PAIR_SFT}:BothFineTuning", is_of_pairs=True),
+        "clo": ObjectiveEntry(
+            "fine-tuning on the target language beside a preference for the prompt's language, of which the attention "
+            "blocks alone learn (Lee et al. 2025, eq. 3 to 7)",
+            _CLO,
+            trained="attention",
+            needs_validation=True,
+            is_of_pairs=True,
+            reads=_CLO_KEYS,
+        ),
+        "clo-all": ObjectiveEntry(
+            "the same, all weights", _CLO, needs_validation=True, is_of_pairs=True, reads=_CLO_KEYS
+        ),
+        "dpo": ObjectiveEntry(
+            "the same preference alone, each language by itself (Rafailov et al. 2023, eq. 7)",
+            "cc_tuning.training.objectives.dpo:DirectPreferenceOptimization",
+            needs_validation=True,
+            is_of_pairs=True,
+            reads=("beta",),
+        ),
     }
 )
 
 
-def load_objective(name: ObjectiveName) -> "Objective":
-    """The objective of a name in the table."""
-    module, _, kind = OBJECTIVES[name].place.partition(":")
-    objective: Objective = getattr(import_module(module), kind)()
+def load_objective(name: ObjectiveName, preference: PreferenceConfig | None = None) -> "Objective":
+    """The objective of a name in the table; `preference` are the settings of one that reads some."""
+    entry = OBJECTIVES[name]
+    module, _, kind = entry.place.partition(":")
+    settings = (preference or PreferenceConfig(),) if entry.reads else ()
+    objective: Objective = getattr(import_module(module), kind)(*settings)
     return objective

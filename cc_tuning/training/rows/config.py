@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cc_tuning.text.chat_templates import ChatTemplate
 
-Setting = Literal["plain", "en", "mt", "sdrrl"]
+Setting = Literal["plain", "en", "mt", "sdrrl", "preference"]
 
 
 class RenderingConfig(BaseModel):
@@ -32,7 +32,7 @@ class MaterializationConfig(RenderingConfig):
     setting: Setting = Field(
         default="plain",
         description="Rows beside the pairs themselves: none, the English versions, translation tasks, or those of "
-        "self-distillation.",
+        "self-distillation; `preference` makes rows of another kind, both languages of a pair in one.",
     )
     min_quality: float = Field(
         default=0.0, ge=0, le=1, description="Quality that a translated pair needs to be used; 0 keeps all."

@@ -66,7 +66,7 @@ def split_by_quality(judged: pl.DataFrame, min_quality: float) -> tuple[pl.DataF
     is_below = pl.col("quality") < min_quality
     detail = f"the translation's quality must be at least {min_quality}"
     below = quarantine_rows(judged.filter(is_below), "row_id", BELOW_MIN_QUALITY, detail)
-    return judged.filter(~is_below).select(TEXT_COLUMNS), below
+    return judged.filter(~is_below), below
 
 
 def split_by_length(encoded: pl.DataFrame, config: MaterializationConfig) -> tuple[pl.DataFrame, pl.DataFrame]:

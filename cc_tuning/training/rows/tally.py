@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from cc_tuning.training.rows.preference import SEQUENCES
+
 
 @dataclass
 class RowTally:
@@ -46,3 +48,28 @@ class RowTally:
             "responses_cut": self.responses_cut,
             **{name: self.tokens[name] for name in ("tokens", "prompt_tokens", "english_tokens")},
         }
+
+
+@dataclass
+class PreferenceTally:
+    """The counts of preference rows so far; tokens are those of all four sequences, without padding."""
+
+    pairs: int = 0
+    rows: int = 0
+    tokens: int = 0
+    quarantined: Counter[str] = field(default_factory=Counter)
+    """Pairs by rule."""
+    best_quality: float = 0.0
+    """The best quality of a pair's translation."""
+
+    def add(self, pairs: pl.DataFrame, rows: pl.DataFrame, set_aside: pl.DataFrame) -> None:
+        """Count one batch of pairs, the rows made of them, and the others."""
+        self.pairs += pairs.height
+        self.rows += rows.height
+        self.best_quality = max(self.best_quality, *pairs["quality"])
+        self.quarantined.update(set_aside["rule"].to_list())
+        self.tokens += sum(int(rows[name].list.len().sum()) for name in SEQUENCES)
+
+    def summary(self) -> dict[str, object]:
+        """The contents of `summary.json`."""
+        return {"pairs": self.pairs, "rows": self.rows, "tokens": self.tokens}
