@@ -18,4 +18,8 @@ class NotFingerprintable(DataContractError):
 
 
 class StoreUnavailable(DataContractError):
-    """The store cannot be written: read-only, full, or not a directory."""
+    """The store cannot be written (read-only, full, not a directory), or a file of it may not be read."""
+
+
+class MadeByLaterVersion(DataContractError):
+    """An artifact whose manifest says more than this version knows; it is left as it is."""

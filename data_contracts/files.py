@@ -22,6 +22,30 @@ def sha256_of_file(path: Path) -> str:
     return digest.hexdigest()
 
 
+def visible_files(folder: Path) -> list[Path]:
+    """Every file below `folder`, sorted; hidden ones, and those of hidden folders, are passed over.
+
+    They are what other programs keep beside data (`.git`, `.cache`, `._name`), and change when the data does not.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def ordinary_mode() -> int:
+    """The mode that a new file has by this process's umask; what goes through a temporary file has a narrower one."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # asking by os.umask would change it for other threads for a moment
+        for line in status.read_text(encoding="ascii", errors="replace").splitlines():
+            if line.startswith("Umask:"):
+                return 0o666 & ~int(line.split()[1], 8)
+    umask = os.umask(0o077)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
 def sync_directory(folder: Path) -> None:
     """Make the names in `folder` survive a power cut, not only a killed process."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -41,6 +65,7 @@ def written_atomically(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
+        temporary.chmod(ordinary_mode())  # safetensors and tempfile write for the owner alone
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

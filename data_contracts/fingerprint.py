@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from data_contracts.errors import NotFingerprintable
-from data_contracts.files import sha256_of_file
+from data_contracts.files import sha256_of_file, visible_files
 
 
 def fingerprint(stage: str, version: int, config: BaseModel, inputs: Mapping[str, str]) -> str:
@@ -37,14 +37,10 @@ def canonical_json(value: Any) -> str:
 
 
 def digest_of_files(path: Path) -> str:
-    """The identity of a file, or of every file below a directory: relative names and contents, not times or owners."""
+    """The identity of a file, or of every visible file below a directory: relative names and contents, nothing else."""
     if path.is_file():
         return sha256_of_file(path)
-    listing = {
-        file.relative_to(path).as_posix(): sha256_of_file(file)
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and not file.name.startswith(".")
-    }
+    listing = {file.relative_to(path).as_posix(): sha256_of_file(file) for file in visible_files(path)}
     return hashlib.sha256(canonical_json(listing).encode("utf-8")).hexdigest()
 
 

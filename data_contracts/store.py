@@ -21,8 +21,8 @@ from pathlib import Path, PurePosixPath
 
 from pydantic import ValidationError
 
-from data_contracts.errors import ArtifactMismatch, StoreUnavailable
-from data_contracts.files import read_json, sha256_of_file, sync_directory, write_json
+from data_contracts.errors import ArtifactMismatch, MadeByLaterVersion, StoreUnavailable
+from data_contracts.files import ordinary_mode, read_json, sha256_of_file, sync_directory, write_json
 from data_contracts.manifest import FileRecord, Manifest
 
 logger = logging.getLogger(__name__)
@@ -66,11 +66,21 @@ class ArtifactStore:
         """The manifest of a finished artifact, read without checking its files.
 
         Raises:
-            ArtifactMismatch: there is none, or it cannot be read.
+            ArtifactMismatch: there is none, or it is damaged.
+            MadeByLaterVersion: it has every key that this version knows, and others.
+            StoreUnavailable: this user may not read it.
         """
         path = self.folder(ref) / MANIFEST
+        with _permitted():
+            content = read_json(path)
+        known = Manifest.model_fields.keys()
+        if isinstance(content, dict) and content.keys() > known:
+            raise MadeByLaterVersion(
+                f"{path} was written by a later version: this one does not know {sorted(content.keys() - known)}. It "
+                "is left as it is; use that version, or another `execution.store`"
+            )
         try:
-            return Manifest.model_validate(read_json(path))
+            return Manifest.model_validate(content)
         except ValidationError as error:
             raise ArtifactMismatch(f"{path} is not a manifest this version reads: {error}") from error
 
@@ -83,11 +93,13 @@ class ArtifactStore:
 
         Raises:
             ArtifactMismatch: names the first file or input that does not agree.
+            MadeByLaterVersion, StoreUnavailable: as of `manifest`, the latter for any of its files.
         """
         manifest = self.manifest(ref)
         folder = self.folder(ref)
-        for record in manifest.files:
-            _verify_file(folder, record)
+        with _permitted():
+            for record in manifest.files:
+                _verify_file(folder, record)
         for name, recorded in manifest.inputs.items():
             if "manifest_sha256" in recorded:
                 self._verify_input(ref, name, recorded)
@@ -181,16 +193,19 @@ class ArtifactStore:
 
 
 def file_records(folder: Path) -> list[FileRecord]:
-    """A record of every file below `folder`, sorted by path.
+    """A record of every file below `folder`, sorted by path; each gets the mode that the umask gives a new file.
 
     Raises:
         ArtifactMismatch: a symbolic link: what it points to could change without the artifact changing.
     """
     records = []
+    mode = ordinary_mode()
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
             raise ArtifactMismatch(f"{path} is a symbolic link; an artifact holds its own files only")
         if path.is_file():
+            if path.stat().st_mode & 0o777 != mode:
+                path.chmod(mode)  # some libraries write for the owner alone, through a temporary file
             with path.open("rb") as file:
                 os.fsync(file.fileno())
             records.append(
@@ -213,6 +228,18 @@ def unavailable(error: OSError, path: Path) -> StoreUnavailable:
         errno.EEXIST: "a part of the path is a file: point `execution.store` to a folder",
     }.get(error.errno or 0, "check the disk and the path")
     return StoreUnavailable(f"cannot write {path}: {error.strerror or error}; {advice}")
+
+
+@contextmanager
+def _permitted() -> Iterator[None]:
+    """A file that this user may not read is neither damaged nor missing, so nothing is made again for it."""
+    try:
+        yield
+    except PermissionError as error:
+        raise StoreUnavailable(
+            f"{error.filename} may not be read by this user: its owner has to allow it (chmod a+r), or set "
+            "`execution.store` to a folder of your own"
+        ) from error
 
 
 def _verify_file(folder: Path, record: FileRecord) -> None:

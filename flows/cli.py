@@ -10,7 +10,15 @@ import typer
 from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.stage_table import ITEMS, PIPELINE
 from cc_tuning.runtime.step import Stage
-from flows.terminal import console, exit_code_of, in_own_session, log_to_terminal
+from flows.terminal import (
+    console,
+    exit_code_of,
+    in_own_session,
+    leave_when_interrupted_twice,
+    log_to_terminal,
+    replace_unknown_characters,
+    say,
+)
 
 if TYPE_CHECKING:
     from cc_tuning.pipeline.plan import Plan
@@ -56,6 +64,13 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 
     def reproduce_and_show() -> None:
         planned, store = _plan(recipe, overrides)  # a mistake in the recipe shows before anything starts
+        from flows.checking import check_before
+
+        check_before(planned, store, planned.recipe.execution)
+        from flows.prefect_server import check_prefect_server, reach_loopback_directly
+
+        reach_loopback_directly()
+        check_prefect_server()
         from flows.reproduce import reproduce
         from flows.tables import show_scores
         from flows.terminal import shorten_prefect_errors
@@ -65,7 +80,7 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
         reproduce(str(recipe), tuple(overrides))
         show_scores(planned, store)
         folder = planned.recipe.execution.output / planned.recipe.name
-        console.print(f"\nReport:      {folder / 'report' / 'index.html'}\nCheckpoints: {folder / 'checkpoints'}")
+        say(f"\nReport:      {folder / 'report' / 'index.html'}\nCheckpoints: {folder / 'checkpoints'}")
 
     raise typer.Exit(in_own_session(lambda: exit_code_of(reproduce_and_show)))
 
@@ -81,6 +96,14 @@ def plan(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 
 
 @app.command()
+def check(recipe: RecipeArgument, overrides: SetOption = []) -> None:
+    """Say all at once what would stop a recipe or spoil its results; translates and trains nothing."""
+    from flows.checking import show_findings
+
+    raise typer.Exit(show_findings(recipe, overrides))
+
+
+@app.command()
 def status(recipe: RecipeArgument, overrides: SetOption = []) -> None:
     """Show what the store holds for the recipe: whole, damaged, started or missing."""
     from flows.tables import show_status
@@ -92,13 +115,15 @@ def _run_steps(steps: "tuple[Step, ...]", plan: "Plan", store: "ArtifactStore", 
     """Run steps in their order and say of each where it is; those of the stage `again` even when the store has them."""
     from cc_tuning.runtime.progress import logged_progress
     from cc_tuning.runtime.step import run_step
+    from flows.checking import check_before
 
+    check_before(steps, store, plan.recipe.execution, again)
     for step in steps:
         if step.stage.name == again:
             store.discard(step.ref)
         outcome = run_step(step, store, plan.recipe.execution, logged_progress(step.label))
         how = "cached" if outcome.was_cached else f"{outcome.manifest.seconds:,.1f} s"
-        console.print(f"{step.label}: {how}; {outcome.manifest.rows}\n  {store.folder(step.ref)}")
+        say(f"{step.label}: {how}; {outcome.manifest.rows}\n  {store.folder(step.ref)}")
 
 
 @app.command(name=ITEMS.name, help=f"{ITEMS.sentence} With --show, print the items of any recipe as prompts.")
@@ -129,7 +154,7 @@ def _add_stage_command(stage: Stage) -> None:
         planned, store = _plan(recipe, overrides)
         _run_steps(planned.up_to(stage.name, run), planned, store, again=stage.name if again else "")
         if stage.name == "report":
-            console.print(f"Report: {publish(planned, planned.recipe.execution)}")
+            say(f"Report: {publish(planned, planned.recipe.execution)}")
 
     app.command(name=stage.name, help=f"{stage.sentence} Runs what it needs first, without a Prefect server.")(command)
 
@@ -153,12 +178,14 @@ def train_job(
     from cc_tuning.runtime.progress import logged_progress
     from cc_tuning.runtime.step import run_step
     from cc_tuning.stages.train import write_training_job
+    from flows.checking import check_before
 
     planned, store = _plan(recipe, overrides)
     steps = planned.up_to("train", run)
     if len(seeds := planned.of_run(run)) > 1:
         names = ", ".join(one.name for one in seeds)
         raise ConfigError(f"run {run!r} is trained once for each of its seeds, and a job is one training: {names}")
+    check_before(steps, store, planned.recipe.execution)
     *before, train = steps
     for step in before:
         run_step(step, store, planned.recipe.execution, logged_progress(step.label))
@@ -185,7 +212,7 @@ def data_card(
     planned, store = _plan(recipe, overrides)
     default = planned.recipe.execution.output / planned.recipe.name / "data-card.html"
     page, markdown = write_data_card(planned, store, references, output or default)
-    console.print(f"Data card: {page}\nMarkdown:  {markdown}", soft_wrap=True)
+    say(f"Data card: {page}\nMarkdown:  {markdown}")
 
 
 @app.command(name="export-dataset")
@@ -207,7 +234,7 @@ def export_dataset(
     for step in export.needed:
         run_step(step, store, planned.recipe.execution, logged_progress(step.label))
     pairs = exporting.export_dataset(export, store)
-    console.print(f"{pairs:,} pairs: {directory}", soft_wrap=True)
+    say(f"{pairs:,} pairs: {directory}")
 
 
 @app.command()
@@ -268,10 +295,9 @@ def import_gguf(
 
     model = write_model(file, directory, dtype)
     template = "with a chat template" if model.has_chat_template else "without a chat template"
-    console.print(
+    say(
         f"{model.name}: {model.family}, {model.parameters:,} weights, {template}\n"
-        f"Licence: {model.licence}; read it before you publish anything made from it\nModel: {directory}",
-        soft_wrap=True,
+        f"Licence: {model.licence}; read it before you publish anything made from it\nModel: {directory}"
     )
 
 
@@ -300,6 +326,8 @@ def doctor() -> None:
 def main() -> None:
     """The entry point: a user's mistake is one red line and exit code 2, a traceback only with --debug."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
+    replace_unknown_characters()
+    leave_when_interrupted_twice()
     sys.exit(exit_code_of(app))
 
 

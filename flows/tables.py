@@ -13,7 +13,7 @@ from cc_tuning.pipeline.plan import Plan
 from cc_tuning.runtime.provenance import readable_bytes
 from cc_tuning.runtime.sources import LocalSource, Source
 from cc_tuning.runtime.step import find_cached
-from data_contracts.errors import ArtifactMismatch
+from data_contracts.errors import ArtifactMismatch, MadeByLaterVersion, StoreUnavailable
 from data_contracts.layout import SCORES
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import Score
@@ -34,9 +34,13 @@ def show_plan(plan: Plan, store: ArtifactStore, estimates: dict[str, Estimate]) 
     disk = [estimate.disk_bytes for estimate in estimates.values()]
     known = readable_bytes(sum(size for size in disk if size is not None))
     unknown = sum(size is None for size in disk)
-    console.print(f"\nAbout {known} of disk in {store.root}" + (f", and {unknown} stages unknown." if unknown else "."))
+    ending = f", and {unknown} stages unknown." if unknown else "."
+    console.print(f"\nAbout {known} of disk in {escaped(str(store.root))}{ending}", soft_wrap=True)
     for source in sorted({_missing_path(source) for step in plan for source in step.inputs.values()} - {""}):
-        console.print(f"[yellow]{source} is not there yet;[/] fingerprints that depend on it will change.")
+        console.print(
+            f"[yellow]{escaped(source)} is not there yet;[/] fingerprints that depend on it will change.",
+            soft_wrap=True,
+        )
     console.print("Rows, tokens and disk are estimates (cc_tuning/pipeline/estimates.py says how); ~ marks them.")
 
 
@@ -54,6 +58,10 @@ def show_status(plan: Plan, store: ArtifactStore) -> None:
         except ArtifactMismatch as mismatch:
             table.add_row(step.label, step.fingerprint[:12], "[red]damaged", "", "", "")
             damages.append(f"{step.label}: {mismatch}")
+            continue
+        except (MadeByLaterVersion, StoreUnavailable) as unreadable:
+            table.add_row(step.label, step.fingerprint[:12], "[red]unreadable", "", "", "")
+            damages.append(f"{step.label}: {unreadable}")
             continue
         seconds = f"{manifest.seconds:,.1f}"
         table.add_row(step.label, step.fingerprint[:12], "whole", manifest.finished_at, seconds, str(manifest.rows))

@@ -5,6 +5,7 @@ flow, and the flow would wait a minute for a server that is gone. The flow there
 gets Ctrl-C from here alone: it stops its workers, reports its state, and the server ends last.
 """
 
+import io
 import logging
 import os
 import signal
@@ -13,20 +14,42 @@ import time
 from collections.abc import Callable
 
 from rich.console import Console
+from rich.markup import escape
 
 from cc_tuning.errors import CcTuningError
 from cc_tuning.runtime.subprocesses import die_with_parent
 from data_contracts.errors import DataContractError
 
-MISTAKE, STOPPED = 2, 130
-"""Exit codes: of a user's mistake, and of Ctrl-C."""
+MISTAKE, STOPPED, UNREAD = 2, 130, 141
+"""Exit codes: of a user's mistake, of Ctrl-C, and of output that nobody reads on (as of SIGPIPE in a shell)."""
 
 _PLAIN_WIDTH = 110  # columns in a file or a pipe, where rich would assume 80
 _POLL_SECONDS = 0.1
 _PREFECT_LOGGERS = ("flow_runs", "task_runs", "engine", "task_engine", "flow_engine")
 
-console = Console(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
+
+class _PipedConsole(Console):
+    """A console whose reader may go away, as `head` does: that ends the command, quietly."""
+
+    def on_broken_pipe(self) -> None:
+        _forget_output()
+        raise SystemExit(UNREAD)
+
+
+console = _PipedConsole(highlight=False, width=None if sys.stdout.isatty() else _PLAIN_WIDTH)
 _error_console = Console(stderr=True, highlight=False)
+
+
+def replace_unknown_characters() -> None:
+    """Let a terminal or file in another encoding than UTF-8 show `?` where it lacks a character."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def say(text: str) -> None:
+    """Print `text` as it is: no part of a path is markup, and no line is broken."""
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def log_to_terminal(debug: bool) -> None:
@@ -59,21 +82,63 @@ def exit_code_of(work: Callable[[], object]) -> int:
     try:
         work()
     except SystemExit as stop:
+        if _was_interrupted(stop):
+            return _say_stopped()
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except (CcTuningError, DataContractError) as error:
         if "--debug" in sys.argv:
             raise
         _show_error(str(error))
         return MISTAKE
+    except BrokenPipeError:
+        _forget_output()
+        return UNREAD
     except KeyboardInterrupt:
-        _show_error("stopped; finished stages and shards are kept, run the same command to go on")
-        return STOPPED
+        return _say_stopped()
     return 0
+
+
+def leave_when_interrupted_twice() -> None:
+    """Let the first Ctrl-C stop the work, and a second one end the process at once, workers with it.
+
+    Nothing is lost by it that the first would have kept: files take their names when they are whole.
+    """
+
+    def stop(_signal: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, leave)
+        raise KeyboardInterrupt
+
+    def leave(_signal: int, _frame: object) -> None:
+        _say_stopped()
+        os._exit(STOPPED)
+
+    signal.signal(signal.SIGINT, stop)
+
+
+def _was_interrupted(stop: SystemExit) -> bool:
+    """Whether Typer made an exit of Ctrl-C, which it does without a word."""
+    cause: BaseException | None = stop
+    while cause is not None and not isinstance(cause, KeyboardInterrupt):
+        cause = cause.__cause__ or cause.__context__
+    return cause is not None
+
+
+def _say_stopped() -> int:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is left takes a moment
+    _show_error("stopped; finished stages and shards are kept, run the same command to go on")
+    return STOPPED
 
 
 def escaped(text: str) -> str:
     """`text` as rich shows it literally."""
-    return text.replace("[", r"\[")
+    return escape(text)
+
+
+def _forget_output() -> None:
+    """Let what is still buffered for a reader that is gone go nowhere, also at the interpreter's end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def _show_error(message: str) -> None:
@@ -98,6 +163,7 @@ def in_own_session(work: Callable[[], int]) -> int:
 
 
 def _wait(child: int) -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     passed_on = iter((signal.SIGINT, signal.SIGTERM))
     while True:
         try:

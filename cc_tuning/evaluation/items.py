@@ -91,8 +91,10 @@ def select_items(
 
 
 def item_files(directory: Path) -> list[Path]:
-    """The benchmark files in `directory`, sorted; what the stage `items` set aside is none of them."""
-    return sorted(path for path in directory.glob("*.parquet") if path.name != QUARANTINE)
+    """The benchmark files in `directory`, sorted; hidden ones and what the stage `items` set aside are none."""
+    return sorted(
+        path for path in directory.glob("*.parquet") if path.name != QUARANTINE and not path.name.startswith(".")
+    )
 
 
 def _frames(directory: Path) -> Iterator[tuple[pl.DataFrame, str]]:
@@ -121,13 +123,16 @@ def _as_text(frame: pl.DataFrame, where: str) -> pl.DataFrame:
             f"{where}: {found}; expected lists of texts in {' and '.join(_LISTS)}, and a text in every other column"
         )
     plain = {name: pl.List(pl.String) if name in _LISTS else pl.String for name in columns}
-    return frame.select(pl.col(name).cast(dtype, strict=False) for name, dtype in plain.items())
+    texts = frame.select(pl.col(name).cast(dtype, strict=False) for name, dtype in plain.items())
+    # As in rows: a blank English prompt is none, and neither is the `nan` of a table of numbers.
+    is_none = pl.col("prompt_en").str.contains(r"^(?:[\s\p{Z}\p{Cc}\p{Cf}]*|nan|NaN)$")
+    return texts.with_columns(pl.when(~is_none).then("prompt_en").alias("prompt_en"))
 
 
 def _can_be_read(name: str, dtype: pl.DataType) -> bool:
     """Whether a column's values are what it needs: texts, or what has one form as text."""
     if name in _LISTS:
-        return dtype == pl.Null or (isinstance(dtype, pl.List) and not dtype.inner.is_nested())
+        return dtype == pl.Null or (isinstance(dtype, pl.List | pl.Array) and not dtype.inner.is_nested())
     return not dtype.is_nested()
 
 

@@ -25,7 +25,7 @@ from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.normalisation import ActivationStatistics
 from cc_tuning.model.transform_matrix import TransformMatrix
-from cc_tuning.runtime.pretrained import refusing_remote_code
+from cc_tuning.runtime.pretrained import refusing_remote_code, savable_generation_settings
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json, written_atomically
 
@@ -217,6 +217,7 @@ def read_base_model(directory: Path, dtype: torch.dtype | str, attention: str = 
             f"the weights in {directory} do not fill the model of its config.json: {len(absent)} absent or of "
             f"another shape, the first {absent[0]!r}. Run the stage that writes it again"
         )
+    model.generation_config = savable_generation_settings(model.generation_config)
     return model.eval()
 
 

@@ -9,23 +9,26 @@ from cc_tuning.pipeline.recipe import HUB, MINIATURE, Recipe, is_hub_id
 from cc_tuning.runtime.sources import HubSource, LocalSource, Source
 from cc_tuning.runtime.stage_table import BASE_MODEL, ITEMS, TRANSLATOR, WORLD
 from cc_tuning.runtime.step import Step
+from cc_tuning.selection.columns import SourceColumns
 from data_contracts.layout import WORLD_ITEMS, WORLD_ROWS
 
 MISSING = "missing"
 """Stands for the sha256 of a local source that is not there yet."""
+UNREAD = "unread"
+"""Stands for the sha256 of a local source that is only looked at."""
 
 
 class LocalSources:
     """Files and folders of the user's, each hashed once.
 
-    `may_be_missing` gives a stand-in for one that is not there yet.
+    `may_be_missing` gives a stand-in for one that is not there yet; without `hashed` every one has a stand-in's hash.
 
     Raises:
         ConfigError: a source does not exist or cannot be read.
     """
 
-    def __init__(self, may_be_missing: bool) -> None:
-        self._may_be_missing = may_be_missing
+    def __init__(self, may_be_missing: bool, hashed: bool = True) -> None:
+        self._may_be_missing, self._hashed = may_be_missing, hashed
         self._known: dict[Path, LocalSource] = {}
 
     def at(self, place: str) -> LocalSource:
@@ -33,7 +36,10 @@ class LocalSources:
         path = Path(place).expanduser()
         if path not in self._known:
             is_missing = self._may_be_missing and not path.exists()
-            self._known[path] = LocalSource(path.absolute(), MISSING) if is_missing else LocalSource.of(path)
+            if is_missing or not self._hashed:
+                self._known[path] = LocalSource(path.absolute(), MISSING if is_missing else UNREAD)
+            else:
+                self._known[path] = LocalSource.of(path)
         return self._known[path]
 
 
@@ -114,9 +120,13 @@ class Places:
 
     @cached_property
     def _texts(self) -> dict[str, Source]:
-        """Tiny models are made for the text they will meet, so real rows and items are inputs of their tokenizers."""
+        """Tiny models are made for the text they will meet, so real rows and items are inputs of their tokenizers.
+
+        Rows with columns of their own are none: what is read of them is the stage select's to say.
+        """
         texts: dict[str, Source] = {}
-        if self._recipe.data.source != MINIATURE and not is_hub_id(self._recipe.data.source):
+        data = self._recipe.data
+        if data.source != MINIATURE and not is_hub_id(data.source) and data.columns == SourceColumns():
             texts["rows"] = self.rows
         if self._recipe.evaluation.items != MINIATURE:
             texts["items"] = self.items

@@ -143,16 +143,17 @@ class Plan:
         return found
 
 
-def plan_recipe(recipe: Recipe, *, sources_may_be_missing: bool = False) -> Plan:
+def plan_recipe(recipe: Recipe, *, sources_may_be_missing: bool = False, hash_sources: bool = True) -> Plan:
     """The recipe's steps.
 
     `sources_may_be_missing` plans with a stand-in for a local source that is not there yet; such a plan can be shown,
-    but its fingerprints change once the source is there, and its steps cannot run.
+    but its fingerprints change once the source is there, and its steps cannot run. Nor can those of a plan without
+    `hash_sources`, which is made at once, however large a model is.
 
     Raises:
         ConfigError: a local source does not exist or cannot be read, or a run cannot be planned.
     """
-    local = LocalSources(sources_may_be_missing)
+    local = LocalSources(sources_may_be_missing, hash_sources)
     runs = tuple(
         _plan_run(spec, name, seed, recipe, local)
         for spec in recipe.runs

@@ -2,12 +2,14 @@
 
 The store keeps artifacts by fingerprint; this copies the finished ones to names. A published checkpoint holds the base
 weights, the Decision Maker and the fitted Transform Matrix together, so it can be served as it is. Large weights are
-hard-linked to the store where the file system allows it.
+hard-linked to the store where the file system allows it. Files that somebody put beside them stay.
 """
 
+import logging
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save_file
 
@@ -19,6 +21,8 @@ from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json, written_atomically
 from data_contracts.layout import CHECKPOINT, TRANSFORM_MATRIX
 from data_contracts.store import MANIFEST, ArtifactRef, ArtifactStore
+
+logger = logging.getLogger(__name__)
 
 _RECORD = "published.json"
 _LINK_FROM_BYTES = 16 << 20  # smaller files are copied, so that editing one cannot touch the store
@@ -52,10 +56,16 @@ def _publish_checkpoint(store: ArtifactStore, run: RunPlan, target: Path) -> Non
 def _publish_folder(
     store: ArtifactStore, refs: list[ArtifactRef], source: Path, target: Path, matrix: Path | None = None
 ) -> None:
-    """Make `target` a copy of `source`, whole or not at all, with the matrix added to the connection file."""
-    record = {ref.identity: store.manifest_digest(ref) for ref in refs}
-    if _recorded(target) == record:
+    """Make `target` a copy of `source`, whole or not at all, with the matrix added to the connection file.
+
+    `published.json` says of which artifacts it is and which files are ours; another file in `target` is taken along.
+    """
+    artifacts = {ref.identity: store.manifest_digest(ref) for ref in refs}
+    before = _recorded(target)
+    if before.get("artifacts") == artifacts:
         return
+    if before:
+        logger.info("%s is replaced: the recipe of this name has other results now", target)
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     for path in sorted(source.rglob("*")):
@@ -65,16 +75,29 @@ def _publish_folder(
         tensors = read_tensors(source / CONNECTION_FILE) | dict(read_transform_matrix(matrix).tensors)
         with written_atomically(partial / CONNECTION_FILE) as temporary:
             save_file(tensors, temporary)
-    write_json(partial / _RECORD, record)
+    ours = sorted(path.relative_to(partial).as_posix() for path in partial.rglob("*") if path.is_file())
+    if before or not (target / _RECORD).exists():  # an earlier version's record does not say which files are ours
+        _take_along(target, partial, {*before.get("files", ours), _RECORD})
+    write_json(partial / _RECORD, {"artifacts": artifacts, "files": ours})
     shutil.rmtree(target, ignore_errors=True)
     partial.replace(target)
 
 
-def _recorded(target: Path) -> object:
+def _recorded(target: Path) -> dict[str, Any]:
+    """What the folder's record says; nothing where it has none of this form."""
     try:
-        return read_json(target / _RECORD)
+        content = read_json(target / _RECORD)
     except ArtifactMismatch:
-        return None
+        return {}
+    return content if isinstance(content, dict) and content.keys() == {"artifacts", "files"} else {}
+
+
+def _take_along(target: Path, partial: Path, ours: set[str]) -> None:
+    """Link or copy the files of `target` that are not `ours` into `partial`, unless one of their names is taken."""
+    for path in sorted(target.rglob("*")):
+        name = path.relative_to(target).as_posix()
+        if path.is_file() and name not in ours and not (partial / name).exists():
+            _link_or_copy(path, partial / name)
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -40,7 +40,8 @@ class DataSection(SelectionConfig):
 
     source: str = Field(
         default="CohereLabs/aya_dataset",
-        description="The Aya dataset's hub id, or a parquet, JSON Lines or CSV file with its columns, or `miniature`.",
+        description="The Aya dataset's hub id, or a file or folder of rows (parquet, Arrow, JSON Lines, a JSON array, "
+        "CSV, text also compressed by gzip, zstd or bzip2), or `miniature`. Other columns than Aya's: `data.columns`.",
     )
     revision: str = Field(default="", description="Commit of the hub dataset; needed for a hub id.")
     min_quality: float = Field(
@@ -172,7 +173,12 @@ class Recipe(Section):
         return self
 
 
+_FILE_ENDINGS = {
+    ".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".gz", ".zst", ".bz2", ".safetensors", ".gguf",
+}  # fmt: skip
+
+
 def is_hub_id(place: str) -> bool:
     """Whether a place is `owner/name` on the hub rather than a path or the embedded default."""
-    looks_like_path = place.startswith((".", "/", "~")) or place.endswith((".parquet", ".jsonl", ".json", ".csv"))
+    looks_like_path = place.startswith((".", "/", "~")) or Path(place).suffix in _FILE_ENDINGS
     return place.count("/") == 1 and not looks_like_path and not Path(place).exists()

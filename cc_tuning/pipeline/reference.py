@@ -23,9 +23,29 @@ revision, or `miniature`, the embedded default. Paths are relative to the folder
 
 ## Files
 
-**Rows** (`data.source`): parquet, JSON Lines or CSV with Aya's columns `inputs`, `targets`, `language`,
+**Rows** (`data.source`): a file or a folder of shards with Aya's columns `inputs`, `targets`, `language`,
 `language_code`, `annotation_type`, `user_id`; or with `inputs`, `targets`, `language_code`, `inputs_en`, `targets_en`,
 and then the translator is not called for those rows.
+
+| kind | how it is read |
+|---|---|
+| parquet, Arrow (also of `datasets.save_to_disk`) | batch by batch, page checksums verified |
+| JSON Lines, or a JSON array | by what the file begins with, whatever it is called; an array is read as a whole |
+| CSV | comma, semicolon, tab or bar, by its header |
+| a folder, such as a hub snapshot | its shards by name; where names tell splits, the training split |
+
+Text may be compressed (gzip, zstd, bzip2) and in UTF-8, UTF-16 or UTF-32, with a byte order mark or without. Hidden
+files are neither read nor part of the source's identity. A text that is null, NaN, blank or the word `nan` is missing;
+numbers, lists and objects are no text. Columns of other names, and the layouts of Alpaca, ShareGPT and lists of
+messages, are told by `data.columns`:
+
+```yaml
+data:
+  source: my/dump.json.gz
+  columns: {layout: alpaca, language_code: swh}
+  # columns: {names: {inputs: question, targets: answer, language_code: lang}}
+  # columns: {layout: messages, names: {language_code: lang}}
+```
 
 **Items** (`evaluation.items`): `hub` makes them of the published data sets ([benchmarks.md](benchmarks.md)). Otherwise
 a folder in the layout of the authors' release, or a folder of parquet files with the columns `benchmark`, `language`

@@ -1,16 +1,27 @@
-"""Loading from a repository that may bring Python code of its own: the code never runs, and nobody is asked.
+"""Models as other people publish them: what of one can be used here is said from its headers, before it is loaded.
 
-transformers asks on the terminal whether to run what `auto_map` in config.json or tokenizer_config.json names, and runs
-it on `y`. With `trust_remote_code=False` it raises instead, and every loader here says so.
+A repository may bring Python code of its own. transformers asks on the terminal whether to run what `auto_map` in
+config.json or tokenizer_config.json names, and runs it on `y`. With `trust_remote_code=False` it raises instead, and
+every loader here says so: the code never runs, and nobody is asked.
 """
 
+import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from transformers import AutoConfig, PretrainedConfig
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 
 from cc_tuning.errors import CcTuningError, UnsupportedModel
 from cc_tuning.runtime.sources import Location
+
+logger = logging.getLogger(__name__)
+
+_TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 @contextmanager
@@ -43,5 +54,89 @@ def load_config(location: Location) -> PretrainedConfig:
             return AutoConfig.from_pretrained(
                 location.name, revision=location.revision or "main", trust_remote_code=False
             )
-    except (OSError, ValueError) as error:
-        raise UnsupportedModel(f"the config.json of {location.name} cannot be used: {error}") from error
+    except CcTuningError:
+        raise
+    except Exception as error:  # of a file that somebody wrote by hand, transformers raises any
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UnsupportedModel(f"the config.json of {location.name} cannot be used: {reason}") from error
+
+
+def savable_generation_settings(settings: GenerationConfig) -> GenerationConfig:
+    """`settings`, or what of them can be saved: transformers loads sampling without `do_sample`, but does not save it.
+
+    Nothing here decodes by a model's own settings, so what is left out changes no answer.
+    """
+    try:
+        settings.validate(strict=True)
+    except ValueError as error:
+        first = str(error).strip().splitlines()[0]
+        logger.warning("generation_config.json of the base model cannot be saved (%s); its token ids alone are", first)
+        return GenerationConfig(**{name: getattr(settings, name, None) for name in _TOKEN_IDS})
+    return settings
+
+
+def faults_of_model(directory: Path) -> Iterator[str]:
+    """Why a directory is no causal language model that can be trained here, each with what to do; none are good.
+
+    Only JSON files and the headers of weights are read.
+    """
+    adapter = _json(directory / "adapter_config.json")
+    if isinstance(adapter, dict) and not (directory / "config.json").is_file():
+        yield (
+            f"is an adapter ({adapter.get('peft_type')}), not a model; give the model it was trained on, "
+            f"{adapter.get('base_model_name_or_path')!r}, or merge the two and give the folder of the result"
+        )
+        return
+    config = _json(directory / "config.json")
+    if not isinstance(config, dict):
+        kind = "is no JSON object" if (directory / "config.json").is_file() else "is missing"
+        yield f"config.json {kind}; expected the folder of a model, as `save_pretrained` writes it"
+    else:
+        yield from _faults_of_config(config)
+    yield from _faults_of_weights(directory)
+
+
+def _faults_of_config(config: dict[str, Any]) -> Iterator[str]:
+    kind = config.get("model_type")
+    quantisation = config.get("quantization_config")
+    if isinstance(quantisation, dict):
+        yield (
+            f"its weights are quantised ({quantisation.get('quant_method', 'by an unnamed method')}); take the "
+            "original weights that they were made of"
+        )
+    if isinstance(inner := config.get("text_config"), dict):
+        yield (
+            f"is a model of several parts (type {kind!r}) around a language model of type "
+            f"{inner.get('model_type')!r}; take the language model alone, saved as a causal one"
+        )
+    if config.get("is_encoder_decoder"):
+        yield f"is an encoder with a decoder (type {kind!r}); expected a causal language model"
+
+
+def _faults_of_weights(directory: Path) -> Iterator[str]:
+    files = {path.name: path for path in sorted(directory.glob("*.safetensors"))}
+    if not files:
+        if any(any(directory.glob(pattern)) for pattern in _PICKLES):
+            yield "its weights are pickles, which are never read; save them again as safetensors"
+        elif any(directory.glob("*.gguf")):
+            yield "its weights are GGUF; make a model directory of them with `cc-tuning import-gguf`"
+        else:
+            yield "has no *.safetensors; expected weights beside config.json"
+        return
+    index = _json(directory / "model.safetensors.index.json")
+    shards = index.get("weight_map", {}) if isinstance(index, dict) else {}
+    if absent := sorted(set(shards.values()) - files.keys()):
+        yield f"its index lists {len(absent)} files of weights that are missing, the first {absent[0]}; fetch them"
+    for name, path in files.items():
+        try:
+            with safe_open(path, framework="numpy") as opened:
+                opened.keys()
+        except (SafetensorError, OSError) as error:
+            yield f"{name} ({path.stat().st_size} bytes) is truncated or not safetensors ({error}); fetch it again"
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

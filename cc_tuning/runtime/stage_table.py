@@ -24,7 +24,7 @@ ITEMS = Stage(
     tags=("data",), retries=2,
 )  # fmt: skip
 SELECT = Stage(
-    "select", 2, "Choose the rows to learn from.", "cc_tuning.stages.select:build_selection",
+    "select", 3, "Choose the rows to learn from.", "cc_tuning.stages.select:build_selection",
     tags=("data",), retries=2,
 )  # fmt: skip
 TRANSLATE = Stage(
@@ -32,11 +32,11 @@ TRANSLATE = Stage(
     tags=("data", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 DISTILL = Stage(
-    "distill", 1, "Make the rows of +SDRRL from the base model's own English answers.",
+    "distill", 2, "Make the rows of +SDRRL from the base model's own English answers.",
     "cc_tuning.stages.distill:build_distillation", tags=("data", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 MATERIALIZE = Stage(
-    "materialize", 4, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
+    "materialize", 5, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
     tags=("data",),
 )  # fmt: skip
 REFERENCE = Stage(

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from cc_tuning.selection import contamination
+from cc_tuning.selection.columns import LABEL_COLUMNS, NOT_A_CONVERSATION
 from cc_tuning.selection.contamination import ContaminationIndex
 from cc_tuning.selection.sources import PROBLEM
 from cc_tuning.text.languages import UnknownLanguage, find_language
@@ -14,9 +15,10 @@ from cc_tuning.text.languages import UnknownLanguage, find_language
 DUPLICATE = "duplicate_row"
 RULES = {
     "malformed_line": "the line is not a JSON object, or has not one CSV field per column",
-    "not_text": "inputs, targets or language_code is not text",
+    NOT_A_CONVERSATION: "the turns do not begin with a question and its answer",
+    "not_text": "inputs, targets, their English or language_code is a number, a list or an object",
     "invalid_unicode": "the row holds a lone surrogate or bytes that are not UTF-8",
-    "null_text": "inputs or targets is null",
+    "null_text": "inputs or targets is null, or is the `nan` that a table of numbers makes of it",
     "empty_text": "inputs or targets has no visible character",
     "unknown_language": "language_code is not in cc_tuning/text/languages.csv",
     "english_incomplete": "only one of inputs_en and targets_en is there",
@@ -25,6 +27,8 @@ RULES = {
 }
 """Faults of a row by their names, in the order in which rules are tried."""
 
+# What a column of floats writes where a text is missing; numpy and pandas write it in two ways.
+NOT_A_NUMBER = r"^(?:nan|NaN)$"
 # Texts of white space of every kind, control characters, and format characters such as U+200F or U+FEFF.
 INVISIBLE = r"^[\s\p{Z}\p{Cc}\p{Cf}]*$"
 
@@ -32,13 +36,15 @@ _ROW_ID_DIGITS = 32
 
 
 def identify_rows(rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows of a source with `row_id` and `flores_code` (null where the language is not known); no blank English."""
-    english = [
-        pl.when(~pl.col(name).str.contains(INVISIBLE)).then(pl.col(name)).alias(name)
-        for name in ("inputs_en", "targets_en")
-    ]
+    """The rows of a source with `row_id` and `flores_code` (null where the language is not known).
+
+    Labels and English texts that are blank or `nan` are null.
+    """
+    rows = rows.with_columns(
+        pl.when(~_is_missing(pl.col(name))).then(pl.col(name)).alias(name)
+        for name in ("inputs_en", "targets_en", *LABEL_COLUMNS)
+    )
     return rows.with_columns(
-        *english,
         pl.Series("row_id", _row_ids(rows), pl.String),
         pl.Series("flores_code", _flores_codes(rows), pl.String),
     )
@@ -75,10 +81,14 @@ def _flores_code(code: str | None, name: str, text: str) -> str | None:
         return None
 
 
+def _is_missing(column: pl.Expr) -> pl.Expr:
+    return column.str.contains(INVISIBLE) | column.str.contains(NOT_A_NUMBER)
+
+
 def _first_broken_rule() -> pl.Expr:
     text = [pl.col("inputs"), pl.col("targets")]
     broken = {
-        "null_text": pl.any_horizontal(column.is_null() for column in text),
+        "null_text": pl.any_horizontal(column.is_null() | column.str.contains(NOT_A_NUMBER) for column in text),
         "empty_text": pl.any_horizontal(column.str.contains(INVISIBLE) for column in text),
         "unknown_language": pl.col("flores_code").is_null(),
         "english_incomplete": pl.col("inputs_en").is_null() != pl.col("targets_en").is_null(),

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from cc_tuning.selection.columns import SourceColumns
 from cc_tuning.text.languages import UnknownLanguage, find_language
 
 Decontamination = Literal["none", "exact", "ngram"]
@@ -47,6 +48,7 @@ class SelectionConfig(BaseModel):
     decontamination_ngram: int = Field(
         default=13, ge=1, description="Words in a run; in scripts without blanks, characters (Brown et al. 2020: 13)."
     )
+    columns: SourceColumns = Field(default_factory=SourceColumns)
     seed: int = Field(default=0, ge=0, description="Another seed chooses other rows.")
 
     @field_validator("languages")

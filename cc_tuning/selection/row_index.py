@@ -12,10 +12,11 @@ import polars as pl
 
 from cc_tuning.runtime.sources import Location
 from cc_tuning.selection.checks import DUPLICATE, RULES, identify_rows, judge_rows
+from cc_tuning.selection.columns import SourceColumns
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.contamination import ContaminationIndex
 from cc_tuning.selection.normalisation import normalise
-from cc_tuning.selection.sources import COLUMNS, read_batches, read_rows_at
+from cc_tuning.selection.sources import COLUMNS, FURTHER_TURNS, read_batches, read_rows_at
 from cc_tuning.text.draws import draw_places
 from cc_tuning.text.languages import all_languages
 from data_contracts.errors import ArtifactMismatch
@@ -30,6 +31,7 @@ _SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "row_id": pl.String,
     "flores_code": pl.String,
     "rule": pl.String,  # the rule that the row breaks
+    FURTHER_TURNS: pl.Int64,
     "reason": pl.String,  # why the recipe does not ask for the row
     "place": pl.UInt64,  # in the draw
     "wording": pl.UInt64,  # hash of the normalised prompt and response; null when one of them has no word
@@ -51,7 +53,7 @@ def read_row_index(source: Location, config: SelectionConfig, contamination: Con
     lines = [pl.DataFrame(schema=_SCHEMA)]
     quarantined: list[pl.DataFrame] = []
     start = 0
-    for batch in read_batches(source):
+    for batch in read_batches(source, config.columns):
         identified = identify_rows(batch)
         normalised = pl.DataFrame([normalise(identified[name]) for name in _TEXTS])
         judged = identified.with_columns(judge_rows(identified, normalised, contamination))
@@ -61,6 +63,7 @@ def read_row_index(source: Location, config: SelectionConfig, contamination: Con
                 "row_id",
                 "flores_code",
                 "rule",
+                FURTHER_TURNS,
                 reason=_first_reason(config),
                 place=draw_places(identified["row_id"].to_list(), config.seed),
                 wording=_wording(normalised),
@@ -68,17 +71,17 @@ def read_row_index(source: Location, config: SelectionConfig, contamination: Con
         )
         quarantined.append(_set_aside(judged.filter(pl.col("rule").is_not_null())))
         start += batch.height
-    return _without_duplicates(source, RowIndex(pl.concat(lines, rechunk=True), tuple(quarantined)))
+    return _without_duplicates(source, config.columns, RowIndex(pl.concat(lines, rechunk=True), tuple(quarantined)))
 
 
-def fetch_rows(source: Location, lines: pl.DataFrame) -> pl.DataFrame:
+def fetch_rows(source: Location, lines: pl.DataFrame, source_columns: SourceColumns) -> pl.DataFrame:
     """The rows of some lines, with `row_id`, `flores_code` and `position`, in the source's order.
 
     Raises:
         ArtifactMismatch: a row is not the one that its line was written for.
     """
     lines = lines.sort("position")
-    rows = identify_rows(read_rows_at(source, lines["position"])).with_columns(lines["position"])
+    rows = identify_rows(read_rows_at(source, lines["position"], source_columns)).with_columns(lines["position"])
     changed = lines["position"].filter(rows["row_id"] != lines["row_id"])
     if changed.len():
         raise ArtifactMismatch(
@@ -88,13 +91,13 @@ def fetch_rows(source: Location, lines: pl.DataFrame) -> pl.DataFrame:
     return rows
 
 
-def _without_duplicates(source: Location, index: RowIndex) -> RowIndex:
+def _without_duplicates(source: Location, source_columns: SourceColumns, index: RowIndex) -> RowIndex:
     repeated = index.lines.filter(pl.col("rule").is_null()).filter(pl.col("row_id").is_duplicated())
     if repeated.is_empty():
         return index
     columns = ("row_id", *COLUMNS)
     # Sorted by everything, so that among duplicates the same one stays whatever the source's order.
-    rows = fetch_rows(source, repeated).sort(columns)
+    rows = fetch_rows(source, repeated, source_columns).sort(columns)
     surplus = rows.filter(~pl.col("row_id").is_first_distinct())
     is_surplus = pl.col("position").is_in(surplus["position"].implode())
     lines = index.lines.with_columns(rule=pl.when(is_surplus).then(pl.lit(DUPLICATE)).otherwise("rule"))

@@ -1,13 +1,13 @@
-"""Rows as their owner keeps them: parquet, JSON Lines or CSV on disk, or a dataset of the hub.
+"""Rows as their owner keeps them: parquet, Arrow, JSON or CSV on disk, one file or shards, or a dataset of the hub.
 
 Reading changes nothing and drops nothing: every row comes out as text in the columns below, with the reason beside it
 when it could not be read as it stands. What makes a readable row unfit is for `checks` to say. Rows come in batches, so
 that a source may be larger than memory, and in the source's order, so that a row's position finds it again.
 """
 
-import csv
 import json
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,53 +19,54 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.sources import Location
+from cc_tuning.selection.columns import LABEL_COLUMNS, TEXT_COLUMNS, SourceColumns, taken
+from cc_tuning.selection.row_files import files_of, kind_of
+from cc_tuning.selection.text_files import HEADER, MALFORMED_LINE, RawRow, read_csv, read_json
+from data_contracts.arrow_files import read_arrow_batches, read_arrow_schema
 from data_contracts.errors import ArtifactMismatch, ContractViolation
 from data_contracts.parquet import read_schema, read_table_batches
 
 NEEDED_COLUMNS = ("inputs", "targets", "language_code")
-OPTIONAL_COLUMNS = ("language", "annotation_type", "user_id", "inputs_en", "targets_en")
-COLUMNS = NEEDED_COLUMNS + OPTIONAL_COLUMNS
+COLUMNS = (*NEEDED_COLUMNS, *LABEL_COLUMNS, "inputs_en", "targets_en")
 PROBLEM = "problem"
 """Column of the reader's own verdict: the name of a quarantine rule, or null."""
+FURTHER_TURNS = "further_turns"
+"""Column of the number of turns after the first exchange of a conversation, which are not read."""
 
-_SCHEMA = dict.fromkeys((*COLUMNS, PROBLEM), pl.String)
+_SCHEMA: Mapping[str, type[pl.DataType]] = {
+    **dict.fromkeys((*COLUMNS, PROBLEM), pl.String), FURTHER_TURNS: pl.Int64,
+}  # fmt: skip
 # Aya's training split on the hub; its test split and the annotators' data lie beside it.
 _HUB_FILES = "data/train-*.parquet"
-_LONGEST_CSV_FIELD = 1 << 27
 _BATCH_ROWS = 16_384
+_AS_AYA = SourceColumns()
 
 ItemT = TypeVar("ItemT")
 
 
-def read_source(source: Location) -> pl.DataFrame:
+def read_source(source: Location, columns: SourceColumns = _AS_AYA) -> pl.DataFrame:
     """All rows of a source at once; raises as `read_batches`."""
-    return pl.concat([pl.DataFrame(schema=_SCHEMA), *read_batches(source)])
+    return pl.concat([pl.DataFrame(schema=_SCHEMA), *read_batches(source, columns)])
 
 
-def read_batches(source: Location) -> Iterator[pl.DataFrame]:
-    """The rows of a source, some thousands at a time: `COLUMNS` as text (null where it has none) and `problem`.
+def read_batches(source: Location, columns: SourceColumns = _AS_AYA) -> Iterator[pl.DataFrame]:
+    """The rows of a source, some thousands at a time: `COLUMNS` as text (null where it has none), `problem`, and
+    `further_turns`.
 
     Raises:
-        ConfigError: the file's kind is not known, or the hub cannot be reached.
+        ConfigError: the file's kind is not known, a folder's files are ambiguous, or the hub cannot be reached.
         ContractViolation: a needed column is missing, or the file is not what its name says.
-        ArtifactMismatch: a parquet file is missing or damaged.
+        ArtifactMismatch: a parquet or Arrow file is missing or damaged.
     """
-    if not source.is_local:
-        for path in _hub_files(source):
-            yield from _read_parquet(path)
-        return
-    path = source.path
-    readers = {".parquet": _read_parquet, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".csv": _read_csv}
-    reader = readers.get(path.suffix.lower())
-    if reader is None or not path.is_file():
-        raise ConfigError(
-            f"{path} is not a source of rows: expected a file that ends in {', '.join(readers)}; "
-            "convert it, or set `data.source` to another file"
-        )
-    yield from reader(path)
+    for path in files_of(source.path) if source.is_local else _hub_files(source):
+        kind = kind_of(path)
+        if kind in ("parquet", "arrow"):
+            yield from _read_columnar(path, columns)
+        else:
+            yield from _read_text(path, columns)
 
 
-def read_rows_at(source: Location, positions: pl.Series) -> pl.DataFrame:
+def read_rows_at(source: Location, positions: pl.Series, columns: SourceColumns = _AS_AYA) -> pl.DataFrame:
     """The rows at `positions` of a source, counted from 0 over all of it, in the source's order.
 
     Raises:
@@ -74,7 +75,7 @@ def read_rows_at(source: Location, positions: pl.Series) -> pl.DataFrame:
     wanted = positions.sort()
     found = [pl.DataFrame(schema=_SCHEMA)]
     start = taken = 0
-    for batch in read_batches(source):
+    for batch in read_batches(source, columns):
         end = start + batch.height
         until = wanted.search_sorted(end)
         if until > taken:
@@ -101,90 +102,107 @@ def _hub_files(source: Location) -> list[Path]:
     if not files:
         raise ContractViolation(
             f"dataset {source.name} at revision {source.revision} has no file {_HUB_FILES}; "
-            "download it and set `data.source` to a parquet, JSON Lines or CSV file"
+            "download it and set `data.source` to a folder or file of its rows"
         )
     return files
 
 
-def _read_parquet(path: Path) -> Iterator[pl.DataFrame]:
-    schema = read_schema(path)
-    _check_columns(path, schema.names)
-    columns = [name for name in COLUMNS if name in schema.names]
-    for field in map(schema.field, columns):
-        if pa.types.is_nested(field.type) or (field.name in NEEDED_COLUMNS and not _holds_text(field.type)):
-            raise ContractViolation(
-                f"{path}: column {field.name} holds {field.type}, expected text; convert the column"
-            )
-    yield from map(_as_frame, read_table_batches(path, columns, _BATCH_ROWS))
+def _read_columnar(path: Path, columns: SourceColumns) -> Iterator[pl.DataFrame]:
+    is_parquet = kind_of(path) == "parquet"
+    schema = read_schema(path) if is_parquet else read_arrow_schema(path)
+    _check_columns(path, schema.names, columns)
+    held = {ours: theirs for ours, theirs in columns.wanted.items() if theirs in schema.names}
+    if columns.layout == "aya":
+        _check_types(path, schema, held)
+    names = list(dict.fromkeys(held.values()))
+    read = read_table_batches if is_parquet else read_arrow_batches
+    for table in read(path, names, _BATCH_ROWS):
+        yield _as_frame(table, columns, held)
 
 
-def _as_frame(table: pa.Table) -> pl.DataFrame:
+def _check_types(path: Path, schema: pa.Schema, held: Mapping[str, str]) -> None:
+    for ours, theirs in held.items():
+        found = schema.field(theirs).type
+        if pa.types.is_nested(found) or (ours in NEEDED_COLUMNS and not _holds_text(found)):
+            raise ContractViolation(f"{path}: column {theirs} holds {found}, expected text; convert the column")
+
+
+def _as_frame(table: pa.Table, columns: SourceColumns, held: Mapping[str, str]) -> pl.DataFrame:
+    is_text = all(_holds_text(table.schema.field(held[name]).type) for name in TEXT_COLUMNS if name in held)
+    if not (columns.is_plain and is_text and _is_valid(table)):
+        # Also text that is not UTF-8, which polars must never see: row by row, as the other kinds of file are read.
+        rows = [_as_text(*taken(row, columns)) for row in _decoded_rows(table)]
+        return pl.DataFrame(rows, schema=_SCHEMA)
+    frame = pl.from_arrow(table)
+    assert isinstance(frame, pl.DataFrame)
+    return frame.select(
+        *(pl.col(held[name]).cast(pl.String).alias(name) if name in held else _null(name) for name in COLUMNS),
+        _null(PROBLEM),
+        pl.lit(0, pl.Int64).alias(FURTHER_TURNS),
+    )
+
+
+def _null(name: str) -> pl.Expr:
+    return pl.lit(None, pl.String).alias(name)
+
+
+def _is_valid(table: pa.Table) -> bool:
     try:
         table.validate(full=True)
     except pa.ArrowInvalid:
-        # Some text is not UTF-8, which polars must never see: row by row, as the other kinds of file are read.
-        return pl.DataFrame([_as_text(row) for row in _decoded_rows(table)], schema=_SCHEMA)
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)
-    absent = [pl.lit(None, pl.String).alias(name) for name in (*COLUMNS, PROBLEM) if name not in frame.columns]
-    return frame.cast(pl.String).with_columns(absent).select(*COLUMNS, PROBLEM)
+        return False
+    return True
 
 
 def _holds_text(held: pa.DataType) -> bool:
     if pa.types.is_dictionary(held):
         return _holds_text(held.value_type)
-    return bool(pa.types.is_string(held) or pa.types.is_large_string(held) or pa.types.is_null(held))
+    return any(
+        is_kind(held)
+        for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    )
 
 
 def _decoded_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    columns = {
-        name: (table[name].cast(pa.large_binary()) if _holds_text(table[name].type) else table[name]).to_pylist()
+    values_of = {
+        name: (_bytes_of(table[name]) if _holds_text(table[name].type) else table[name]).to_pylist()
         for name in table.column_names
     }
-    for values in zip(*columns.values(), strict=True):
+    for values in zip(*values_of.values(), strict=True):
         yield {
             name: value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
-            for name, value in zip(columns, values, strict=True)
+            for name, value in zip(values_of, values, strict=True)
         }
 
 
-def _read_json_lines(path: Path) -> Iterator[pl.DataFrame]:
-    seen: set[str] = set()
-    # Bytes that are not UTF-8 become lone surrogates here, so that they fall under one rule with those in the JSON.
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:
-        lines = (line.rstrip("\r\n") for line in file)
-        for batch in _batches(_json_rows((line for line in lines if line.strip()), seen)):
-            yield pl.DataFrame(batch, schema=_SCHEMA)
-    # Which keys the rows have is known after the last one only.
-    _check_columns(path, sorted(seen))
+def _bytes_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if pa.types.is_string_view(column.type):  # which pyarrow casts to binary by its own view type only
+        column = column.cast(pa.binary_view())
+    return column.cast(pa.large_binary())
 
 
-def _json_rows(lines: Iterable[str], seen: set[str]) -> Iterator[dict[str, str | None]]:
-    for line in lines:
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            seen.update(row)
-            yield _as_text(row)
+def _read_text(path: Path, columns: SourceColumns) -> Iterator[pl.DataFrame]:
+    seen: dict[str, None] = {}
+    rows = read_csv(path) if kind_of(path) == "csv" else read_json(path)
+    for batch in _batches(_text_rows(path, rows, columns, seen)):
+        yield pl.DataFrame(batch, schema=_SCHEMA)
+    # Which keys the rows of JSON have is known after the last one only.
+    _check_columns(path, list(seen), columns)
+
+
+def _text_rows(
+    path: Path, rows: Iterator[RawRow], columns: SourceColumns, seen: dict[str, None]
+) -> Iterator[dict[str, Any]]:
+    for raw, problem in rows:
+        if problem == HEADER:
+            seen.update(dict.fromkeys(raw))
+            _check_columns(path, list(seen), columns)
+        elif problem is None:
+            seen.update(dict.fromkeys(raw))
+            yield _as_text(*taken(raw, columns))
         else:
-            yield _as_text({"inputs": line}) | {PROBLEM: "malformed_line"}
-
-
-def _read_csv(path: Path) -> Iterator[pl.DataFrame]:
-    # The default of 128 KiB is shorter than some rows; the limit can be set only for the whole process.
-    csv.field_size_limit(_LONGEST_CSV_FIELD)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.DictReader(file, strict=True)
-        try:
-            _check_columns(path, list(reader.fieldnames or ()))
-            for batch in _batches(_csv_rows(reader)):
-                yield pl.DataFrame(batch, schema=_SCHEMA)
-        except csv.Error as error:
-            raise ContractViolation(
-                f"{path}, line {reader.line_num}: not CSV ({error}); quote fields that hold commas, quotes or line ends"
-            ) from error
+            row, _, _ = taken(raw, columns)
+            yield _as_text(row | ({"inputs": raw[None]} if set(raw) == {None} else {}), MALFORMED_LINE, 0)
 
 
 def _batches(items: Iterator[ItemT]) -> Iterator[list[ItemT]]:
@@ -192,33 +210,22 @@ def _batches(items: Iterator[ItemT]) -> Iterator[list[ItemT]]:
         yield batch
 
 
-def _csv_rows(reader: "csv.DictReader[str]") -> Iterator[dict[str, str | None]]:
-    columns = len(reader.fieldnames or ())
-    for row in reader:
-        # DictReader files surplus fields under None and fills missing ones with None.
-        fields = sum(value is not None for key, value in row.items() if key is not None)
-        if None in row or fields < columns:
-            yield _as_text(row) | {PROBLEM: "malformed_line"}
-        else:
-            yield _as_text(row)
-
-
-def _as_text(row: dict[Any, Any]) -> dict[str, str | None]:
+def _as_text(row: Mapping[str, Any], problem: str | None, further_turns: int) -> dict[str, Any]:
     """A row whose values can be stored, under the first problem that stood against it."""
-    problem: str | None = None
-    text: dict[str, str | None] = {}
+    text: dict[str, Any] = {PROBLEM: problem, FURTHER_TURNS: further_turns}
     for name in COLUMNS:
         value = row.get(name)
+        if isinstance(value, float) and math.isnan(value):
+            value = None  # what pandas writes for a text that is missing
         if value is not None and not isinstance(value, str):
-            if name in NEEDED_COLUMNS:
-                problem = problem or "not_text"
+            if name in TEXT_COLUMNS:
+                text[PROBLEM] = text[PROBLEM] or "not_text"
             value = json.dumps(value, default=str)
         if value is not None and not _is_valid_unicode(value):
-            problem = problem or "invalid_unicode"
+            text[PROBLEM] = text[PROBLEM] or "invalid_unicode"
             # The quarantine file is UTF-8 too; the escape shows which code unit stood there.
             value = value.encode("utf-8", "backslashreplace").decode("utf-8")
         text[name] = value
-    text[PROBLEM] = problem
     return text
 
 
@@ -226,10 +233,11 @@ def _is_valid_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    missing = [name for name in NEEDED_COLUMNS if name not in columns]
+def _check_columns(path: Path, found: list[str], columns: SourceColumns) -> None:
+    missing = [name for name in columns.needed if name not in found]
     if missing:
+        known = "" if columns != _AS_AYA else f" and, where known, {list(COLUMNS[len(NEEDED_COLUMNS) :])}"
         raise ContractViolation(
-            f"{path}: the columns {missing} are missing; got {columns}, expected {list(NEEDED_COLUMNS)} "
-            f"and, where known, {list(OPTIONAL_COLUMNS)}"
+            f"{path}: the columns {missing} are missing; got {found}, expected {list(columns.needed)}{known}. "
+            "`data.columns` says what a source calls its columns, and what language its rows are in"
         )

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cc_tuning.selection.sources import FURTHER_TURNS
 from cc_tuning.text.languages import by_flores_code
 
 UNDETERMINED = "und"
@@ -28,6 +29,9 @@ class RowFates(BaseModel):
         ge=0, description="Sound rows whose prompt and response have the words of another sound row, in any language."
     )
     near_duplicates_kept: int = Field(ge=0, description="The same among the chosen rows.")
+    further_turns: int = Field(
+        default=0, ge=0, description="Turns after the first exchange of the conversations read; they are not used."
+    )
 
     @model_validator(mode="after")
     def _add_up(self) -> "RowFates":
@@ -94,6 +98,7 @@ def _fates(part: pl.DataFrame) -> dict[str, object]:
         "not_selected": not_selected,
         "kept": sound.height - sum(not_selected.values()),
         "near_duplicates": part["is_twin"].sum(),
+        "further_turns": part[FURTHER_TURNS].sum(),
         "near_duplicates_kept": part["is_kept_twin"].sum(),
     }
 

@@ -54,7 +54,13 @@ def build_selection(build: Build[SelectionConfig]) -> RowCounts:
         logger.info(
             "select: %s holds %d of the %d rows asked for; all are taken", source.name, chosen.height, config.rows
         )
-    write_parquet(_completed(fetch_rows(source, chosen)).sort("row_id"), build.folder / SELECTED_ROWS, AyaRow)
+    if summary.total.further_turns:
+        logger.info(
+            "select: %d turns after the first exchange of a conversation are not read", summary.total.further_turns
+        )
+    write_parquet(
+        _completed(fetch_rows(source, chosen, config.columns)).sort("row_id"), build.folder / SELECTED_ROWS, AyaRow
+    )
     write_json(build.folder / SELECTION_SUMMARY, summary.model_dump(mode="json"))
     build.progress(chosen.height, chosen.height, "rows")
     return RowCounts(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Literal
 
-ChatTemplate = Literal["llama3", "qwen25", "tokenizer"]
+ChatTemplate = Literal["gemma", "llama2", "llama3", "mistral", "qwen25", "qwen3", "tokenizer"]
 """One of the project's templates, or the tokenizer's own."""
 CHAT_TEMPLATES = Path(__file__).with_name("templates")
 """The folder of the project's templates, one Jinja file each."""

@@ -176,7 +176,7 @@ def test_a_hub_model_is_known_by_its_revision(finished: Path, rows: Path) -> Non
     file = rows / "preference_rows.parquet"
     write_json(finished / "summary.json", {**read_json(finished / "summary.json"), "model": "owner/name@abc"})
     check_reference(finished, file, Location("owner/name", "abc"))
-    with pytest.raises(ConfigError, match="they are of owner/name@abc, expected owner/name@abd"):
+    with pytest.raises(ConfigError, match="they are of owner/name@abc, expected owner/name@main"):
         check_reference(finished, file, Location("owner/name", "main"))
     write_json(finished / "summary.json", {})
     with pytest.raises(ArtifactMismatch, match="lacks 'rows_sha256'"):
