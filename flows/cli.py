@@ -242,7 +242,8 @@ def compare(
     first: Annotated[Path, typer.Argument(metavar="REPORT_A", help="A report's folder.", show_default=False)],
     second: Annotated[Path, typer.Argument(metavar="REPORT_B", help="The later one.", show_default=False)],
     fail_on: Annotated[
-        Literal["regression"] | None, typer.Option(help="Exit with 1 on a drop that is no chance.")
+        Literal["regression", "missing", "either"] | None,
+        typer.Option(help="Exit with 1 on a drop that is no chance, on scores that only REPORT_A has, or on either."),
     ] = None,
     metric: Annotated[
         list[str], typer.Option(help="Compare this metric; by default each headline metric and gold_nll.")
@@ -253,7 +254,8 @@ def compare(
     from flows.comparing import show_comparison
 
     found = show_comparison(first, second, metric, json_file)
-    if fail_on == "regression" and found.regressions:
+    fails = {"regression": bool(found.regressions), "missing": found.is_something_missing}
+    if fail_on is not None and (any(fails.values()) if fail_on == "either" else fails[fail_on]):
         raise typer.Exit(1)
 
 

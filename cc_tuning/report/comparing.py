@@ -74,6 +74,11 @@ class ReportComparison:
         """Those to the worse that are no chance."""
         return tuple(change for change in self.changes if change.comparison.verdict == "worse")
 
+    @property
+    def is_something_missing(self) -> bool:
+        """Whether the first report has scores that the second lacks: a run or benchmark gone hides a drop."""
+        return bool(self.only_first) or any(change.only_first for change in self.changes)
+
     def as_json(self) -> dict[str, Any]:
         """Everything, for programs."""
         return {

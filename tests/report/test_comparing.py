@@ -196,6 +196,18 @@ def test_mistakes_are_one_line_and_exit_code_2(
     assert run_main(monkeypatch, good, good, "--fail-on", "anything") == 2
 
 
+def test_what_is_gone_from_the_second_report_fails_the_gate_that_asks_for_it(
+    report: Report, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = right_answers(0.5, 1)
+    both = report("both", pl.concat([rows(values, run=run) for run in ("a", "b")]))
+    one, fewer = report("one", rows(values, run="a")), report("fewer", rows(values, run="a").head(-1))
+    for first, second, missing in ((both, one, 1), (one, both, 0), (one, fewer, 1), (fewer, one, 0), (both, both, 0)):
+        assert run_main(monkeypatch, first, second, "--fail-on", "missing") == missing
+        assert run_main(monkeypatch, first, second, "--fail-on", "regression") == 0
+        assert run_main(monkeypatch, first, second, "--fail-on", "either") == missing
+
+
 def test_order_of_rows_and_of_runs_changes_nothing(report: Report) -> None:
     frames = [rows(right_answers(0.5, 1), run=run) for run in ("a", "b")]
     changed = [rows(right_answers(0.6, 2), run=run) for run in ("a", "b")]
