@@ -32,7 +32,7 @@ and then the translator is not called for those rows.
 | parquet, Arrow (also of `datasets.save_to_disk`) | batch by batch, page checksums verified |
 | JSON Lines, or a JSON array | by what the file begins with, whatever it is called; an array is read as a whole |
 | CSV | comma, semicolon, tab or bar, by its header |
-| a folder, such as a hub snapshot | its shards in the order of their names; where names tell splits, the training split |
+| a folder, such as a hub snapshot | its shards by name; where names tell splits, the training split |
 
 Text may be compressed (gzip, zstd, bzip2) and in UTF-8, UTF-16 or UTF-32, with a byte order mark or without. Hidden
 files are neither read nor part of the source's identity. A text that is null, NaN, blank or the word `nan` is missing;
