@@ -32,7 +32,7 @@ from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from cc_tuning.transform.activations import sampled_activations
 from cc_tuning.transform.config import TransformConfig
 from cc_tuning.transform.embedding import embedded_pairs, embedding
-from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure
+from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure, papers
 from cc_tuning.transform.sampling import Sample, draw_pairs
 from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
 from cc_tuning.transform.sweep import sweep
@@ -84,9 +84,11 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
         embeddings = {"tuned": _embedding(build, model.base, sample, padding_id)}
         dtype = model.base.dtype
         del model
-        fitted = fit_spooled(spool, config)
-        languages = {side: [pair.language_code for pair in of] for side, of in sample.sides.items()}
-        figures = {**measure(spool, fitted), **measure_within(spool, fitted.transform, languages)}
+        fitted = fit_spooled(spool, config, sample.fit)
+        figures = _measured(spool, fitted, sample)
+        if not config.is_papers:
+            papers_map = fit_spooled(spool, papers(config), sample.fit)
+            figures["paper"] = {**papers_map.summary(), **_measured(spool, papers_map, sample)}
         if config.sweep_pairs:
             figures["sweep"] = sweep(spool, config, fitted, figures)
         if "base" in build.inputs:
@@ -111,9 +113,17 @@ def _sampled(
     spool = ActivationSpool(build.folder / _ACTIVATIONS, layers, hidden_size, model.device)
     total = len(sample.fit) + len(sample.held_out)
     for split, pairs in sample.sides.items():
-        batches = sampled_activations(model, pairs, build.execution.transform_batch_size, padding_id)
+        with_pooled = build.config.features == "pooled"
+        batches = sampled_activations(model, pairs, build.execution.transform_batch_size, padding_id, with_pooled)
         spool.fill(split, batches, total, build.progress)
     return spool
+
+
+def _measured(spool: ActivationSpool, fitted: FittedTransform, sample: Sample) -> dict[str, Any]:
+    """The figures of a map: errors over all rows, and within language and layer."""
+    languages = {side: [pair.language_code for pair in of] for side, of in sample.sides.items()}
+    codes = {side: [pair.flores_code for pair in of] for side, of in sample.sides.items()}
+    return {**measure(spool, fitted, codes), **measure_within(spool, fitted.transform, languages, codes)}
 
 
 def _base_model(build: Build[TransformConfig], dtype: torch.dtype) -> PreTrainedModel:
@@ -135,11 +145,11 @@ def _write_diagnostics(
     folder: Path, config: TransformConfig, fitted: FittedTransform, figures: Mapping[str, Any]
 ) -> None:
     hidden_size = len(fitted.english_mean)
-    form: dict[str, Any] = {"matrix": config.matrix, "intercept": config.intercept, "hidden_size": hidden_size}
-    form |= {"ridge_choice": "gcv" if config.ridge == "gcv" else "fixed"}
+    form: dict[str, Any] = {"features": config.features, "matrix": config.matrix, "intercept": config.intercept}
+    form |= {"hidden_size": hidden_size, "ridge_choice": config.ridge if isinstance(config.ridge, str) else "fixed"}
     summary = fitted.summary()
     write_json(folder / DIAGNOSTICS, {**form, **summary, **figures})
-    if summary["rank"] < hidden_size:
+    if config.features == "layer" and summary["rank"] < hidden_size:
         logger.warning(
             "the sampled rows%s have rank %d of %d: the matrix maps the other directions to 0. Sample more pairs",
             " of a layer" if config.matrix == "per_layer" else "", summary["rank"], hidden_size,
