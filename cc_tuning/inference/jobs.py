@@ -62,7 +62,7 @@ class InferenceShard(Shard):
     is_english: bool = Field(description="Whether the prompts are English; for `connection.english: identity`.")
     language: str = Field(
         default="",
-        description="FLORES code of the prompts, for a Transform Matrix with an intercept for each language.",
+        description="FLORES code of the prompts, for a map with an intercept for each language.",
     )
     prompts: int = Field(ge=1)
 

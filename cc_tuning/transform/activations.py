@@ -63,18 +63,20 @@ def sampled_activations(
     for first in range(0, len(by_length), batch_size):
         places = by_length[first : first + batch_size]
         batch = [pairs[place] for place in places]
-        prompts = _padded(model, [pair.input_ids for pair in batch], padding_id)
+        prompts = padded_prompts(model, [pair.input_ids for pair in batch], padding_id)
         pooled = None
         if with_pooled:
             activations, pooled = model.activations_with_pooled(*prompts)
         else:
             activations = model.activations(*prompts)
-        english = model.activations(*_padded(model, [pair.english_input_ids for pair in batch], padding_id))
+        english = model.activations(*padded_prompts(model, [pair.english_input_ids for pair in batch], padding_id))
         _check_finite(batch, activations, english, *(() if pooled is None else (pooled,)))
         yield ActivationBatch(activations, english, torch.tensor(places), pooled)
 
 
-def _padded(model: CrossLingualModel, prompts: Sequence[list[int]], padding_id: int) -> tuple[Tensor, Tensor, Tensor]:
+def padded_prompts(
+    model: CrossLingualModel, prompts: Sequence[list[int]], padding_id: int
+) -> tuple[Tensor, Tensor, Tensor]:
     """Ids, mask and t* of prompts, on the model's device."""
     input_ids, attention_mask = padded(prompts, padding_id)
     positions = torch.tensor([connection_position(len(ids), model.connection.offset) for ids in prompts])

@@ -67,9 +67,9 @@ def measure_within(
     """The figures of this module, flat, those of held-out pairs prefixed `held_out_`.
 
     `within_r2` and `within_identity_r2` (means over layers), `layer_within_r2`, `layer_within_identity_r2`,
-    `within_pairs` (measured), `within_pairs_left_out`; `varying_share`, `layer_varying_share` of the fitted pairs;
-    `within_languages`: by language `pairs`, `held_out_pairs` and `held_out_within_r2`. None where nothing varies or
-    nothing was measured.
+    `within_pairs` (measured), `within_pairs_left_out`; `constant_mse`, the error of the constants over the pairs whose
+    language has one; `varying_share`, `layer_varying_share` of the fitted pairs; `within_languages`: by language
+    `pairs`, `held_out_pairs` and `held_out_within_r2`. None where nothing varies or nothing was measured.
 
     Args:
         languages: by split, the language of each pair in the order in which pairs were given to the spool.
@@ -123,7 +123,10 @@ def _figures(sums: _Squares, means: _Means, split: str) -> dict[str, Any]:
     kept = _kept(means)
     spread = _variation(sums, means, split)[kept].sum(0)
     measured = int(sums.pairs[:-1][kept].sum())
-    figures: dict[str, Any] = {"within_pairs": measured, "within_pairs_left_out": int(sums.pairs.sum()) - measured}
+    known = int(sums.pairs[:-1].sum()) * sums.spread.shape[1] * means.means.shape[2]
+    constant = float(sums.spread[:-1].sum()) / known if known else None
+    figures: dict[str, Any] = {"constant_mse": constant}
+    figures |= {"within_pairs": measured, "within_pairs_left_out": int(sums.pairs.sum()) - measured}
     for name, squares in (("", sums.transform), ("identity_", sums.identity)):
         layers = _r2(squares[:-1][kept].sum(0), spread)
         figures |= {f"layer_within_{name}r2": layers, f"within_{name}r2": _mean(layers)}
