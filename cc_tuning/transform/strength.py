@@ -1,8 +1,8 @@
-"""How large what the connection adds is beside what it is added to.
+"""The size of what the connection adds, beside what it is added to.
 
-At t* of a prompt the first layer's `f_1` becomes `f_1 + v` (Ye et al. 2025, eq. 5) and joins the residual. A `v` that is
-a hundredth of both changes little, and so does one that is the same for every prompt. So the sizes of `v`, of the part
-of it that varies with the prompt, of `f_1`, and of the residual after layer 1 are measured together, with the English
+At t* of a prompt the first layer's `f_1` becomes `f_1 + v` (Ye et al. 2025, eq. 5) and joins the residual. A `v` of a
+hundredth of both changes little, and so does one that is the same for every prompt. So the sizes of `v`, of the part of
+it that varies with the prompt, of `f_1`, and of the residual after layer 1 are measured together, with the English
 prompt at hand: this is the connection at its best, before any map.
 """
 
