@@ -12,6 +12,7 @@ where `Q = Vᵀ A_fᵀB_f`, `(P ∘ Q)_i` is the product of the rows i of both, 
 fold gives the error of every λ. With intercepts all moments are about the means of the rows that are fitted.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,6 @@ import torch
 from torch import Tensor
 
 from cc_tuning.errors import TransformFailed
-from cc_tuning.text.draws import draw_order
 from cc_tuning.transform.activations import SampledPair
 from cc_tuning.transform.cross_validation import best_ridge
 from cc_tuning.transform.group_sums import GroupSums
@@ -75,12 +75,16 @@ def folds_of(pairs: Sequence[SampledPair], folds: int, seed: int) -> list[int]:
         )
     sizes = [0] * min(folds, len(places))
     fold = [0] * len(pairs)
-    for prompt in sorted(places, key=lambda ids: (-len(places[ids]), draw_order(seed, " ".join(map(str, ids))))):
+    for prompt in sorted(places, key=lambda ids: (-len(places[ids]), _hash(seed, ids))):
         smallest = sizes.index(min(sizes))
         sizes[smallest] += len(places[prompt])
         for place in places[prompt]:
             fold[place] = smallest
     return fold
+
+
+def _hash(seed: int, ids: Sequence[int]) -> str:
+    return hashlib.sha256(f"{seed} {' '.join(map(str, ids))}".encode()).hexdigest()
 
 
 def choose_relative(error: Callable[[float], float], elements: int) -> ChosenRidge:

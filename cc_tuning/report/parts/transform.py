@@ -35,8 +35,8 @@ _WITHIN_NOTE = (
 _ERROR_NOTE = (
     "R² here is about one mean for all rows and layers, which differ far more than prompts do: it is near 1 for any "
     "predictor that tells layers apart, and a constant for each language and layer shows it. Identity uses the "
-    "activations unchanged, mean is the average English activation of the fitted pairs. The paper prints errors of 9e−38 to 4e−36 (Table 2), below what float32 "
-    "activations can hold."
+    "activations unchanged, mean is the average English activation of the fitted pairs. The paper prints errors of "
+    "9e−38 to 4e−36 (Table 2), below what float32 activations can hold."
 )
 
 _Titled = Sequence[tuple[str, TransformDiagnostics]]
@@ -104,8 +104,8 @@ def _strength_sentence(family: Family, fits: Sequence[TransformDiagnostics], see
     if min(v, f1, residual) > 0:
         yield (
             f"{family.label}: what the English prompt adds is {number(v / f1)} times as large as f_1, the first "
-            f"layer's own contribution at t*, and {number(v / residual)} times as large as the residual behind it; the part of "
-            f"it that varies with the prompt is {number(varying / f1, 3)} times as large as f_1{seeds}."
+            f"layer's own contribution at t*, and {number(v / residual)} times as large as the residual behind it; the "
+            f"part of it that varies with the prompt is {number(varying / f1, 3)} times as large as f_1{seeds}."
         )
 
 
