@@ -70,10 +70,10 @@ class TransformMatrix:
         """How many numbers the map has."""
         return sum(part.numel() for part in (self.matrix, self.intercept, self.output) if part is not None)
 
-    @property
-    def multiplications(self) -> int:
-        """How many multiplications a prompt takes, without those of a shared matrix's further layers."""
-        return sum(part.numel() for part in (self.matrix, self.output) if part is not None)
+    def multiplications(self, layers: int) -> int:
+        """How many multiplications a prompt takes in a model of so many layers; a shared matrix is used in each."""
+        times = layers if self.output is None and self.matrix.dim() == 2 else 1
+        return times * self.matrix.numel() + (0 if self.output is None else self.output.numel())
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "TransformMatrix":
         """The same map elsewhere or in another precision."""

@@ -52,7 +52,7 @@ class FittedTransform:
             figures[name] = of(values)
             if len(values) > 1:
                 figures[f"layer_{name}"] = values
-        figures |= {"parameters": self.transform.parameters, "multiplications": self.transform.multiplications}
+        figures["parameters"] = self.transform.parameters
         return {**figures, **curves_of(self.chosen)} if self.chosen else figures
 
 
@@ -137,7 +137,7 @@ def measure(
 
     `codes` are the FLORES codes of the pairs by split, for a map with an intercept for each language.
     """
-    figures: dict[str, Any] = {}
+    figures: dict[str, Any] = {"multiplications": fitted.transform.multiplications(spool.layers)}
     predicted = Predictor(fitted.transform, codes, spool.device)
     for split, prefix in ((FIT, ""), (HELD_OUT, "held_out_")):
         errors = PredictionErrors(fitted.transform, fitted.english_mean, spool.layers)
