@@ -18,6 +18,7 @@ from cc_tuning.evaluation.other_prompts import other_items
 from cc_tuning.inference.job_files import read_answers, write_requests
 from cc_tuning.inference.jobs import Generate, InferenceJob, InferenceShard, LogLikelihood, Request
 from cc_tuning.model.config import NEED_ENGLISH, ConnectionMode
+from cc_tuning.text.languages import UnknownLanguage, by_iso639_1, find_language
 from cc_tuning.text.prompts import ChatPrompts
 from data_contracts.quarantine import quarantine_rows
 
@@ -132,9 +133,22 @@ def planned_shard(name: str, connection: ConnectionMode, request: Request, group
     if rows.height:
         is_english = language == ENGLISH
         shard = InferenceShard(
-            name=name, connection=connection, request=request, is_english=is_english, prompts=rows.height
+            name=name,
+            connection=connection,
+            request=request,
+            is_english=is_english,
+            language=_flores_code(language),
+            prompts=rows.height,
         )
         yield PlannedShard(shard, benchmark, language, rows)
+
+
+def _flores_code(language: str) -> str:
+    """That of an item's language; empty for one that the table does not know."""
+    try:
+        return (by_iso639_1 if len(language) == 2 else find_language)(language).flores_code
+    except UnknownLanguage:
+        return ""
 
 
 def write_shard(job: InferenceJob, planned: PlannedShard) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.inference.prompts import PADDING_ID, Prompt, english_batch, english_rows, longest_first
+from cc_tuning.inference.prompts import PADDING_ID, Prompt, english_batch, english_rows, languages_of, longest_first
 from cc_tuning.model import ConnectionMode, CrossLingualModel
 from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.generation import Choice
@@ -48,7 +48,8 @@ def carried_choice(
         offset = model.connection.offset
         english = Prompts.found_in(*english_batch(prompts, model.device, connection), offset, "English")
         return model.choice(connection, connected, english)
-    return model.choice(connection, connected, english_rows=english_rows(prompts, model.device))
+    own = english_rows(prompts, model.device)
+    return model.choice(connection, connected, english_rows=own, languages=languages_of(prompts))
 
 
 @torch.no_grad()

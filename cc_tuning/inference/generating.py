@@ -16,7 +16,7 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList,
 from transformers.generation.logits_process import TemperatureLogitsWarper, TopPLogitsWarper
 
 from cc_tuning.inference.jobs import Generate, Sampling
-from cc_tuning.inference.prompts import PADDING_ID, Prompt, check_can_connect, english_batch, english_rows
+from cc_tuning.inference.prompts import PADDING_ID, Prompt, check_can_connect, english_batch, english_rows, languages_of
 from cc_tuning.model import ConnectionMode, CrossLingualModel
 from cc_tuning.runtime.padding import padded
 
@@ -72,11 +72,13 @@ def generate_answers(
 
 def _connection_arguments(
     prompts: Sequence[Prompt], connection: ConnectionMode, device: torch.device
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     if connection == "parallel":
         ids, mask = english_batch(prompts, device)
         return {"english_input_ids": ids, "english_attention_mask": mask}
-    return {"english_rows": english_rows(prompts, device)} if connection == "transform" else {}
+    if connection != "transform":
+        return {}
+    return {"english_rows": english_rows(prompts, device), "languages": languages_of(prompts)}
 
 
 def _cut(ids: list[int], stop_ids: frozenset[int], layer: int | None) -> Answer:

@@ -69,7 +69,7 @@ def read_requests(job: InferenceJob, shard: InferenceShard) -> pl.DataFrame:
 def prompts_of(rows: pl.DataFrame, shard: InferenceShard) -> list[Prompt]:
     """The prompts of a shard's rows, in their order."""
     columns = rows.select("item_id", "input_ids", "english_input_ids").iter_rows()
-    return [Prompt(item_id, ids, english, shard.is_english) for item_id, ids, english in columns]
+    return [Prompt(item_id, ids, english, shard.is_english, shard.language) for item_id, ids, english in columns]
 
 
 def write_generated(job: InferenceJob, shard: InferenceShard, ids: Sequence[str], answers: Sequence[Answer]) -> None:

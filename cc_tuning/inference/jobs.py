@@ -60,6 +60,10 @@ class InferenceShard(Shard):
     connection: ConnectionMode
     request: Request
     is_english: bool = Field(description="Whether the prompts are English; for `connection.english: identity`.")
+    language: str = Field(
+        default="",
+        description="FLORES code of the prompts, for a map with an intercept for each language.",
+    )
     prompts: int = Field(ge=1)
 
     @property

@@ -24,6 +24,8 @@ class Prompt:
     english_input_ids: Sequence[int] | None = None
     """The rendered English prompt, for the connections that read one (`NEED_ENGLISH`)."""
     is_english: bool = False
+    language: str = ""
+    """FLORES code, for a Transform Matrix with an intercept for each language; empty where it is not known."""
 
 
 def longest_first(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:
@@ -58,6 +60,12 @@ def english_batch(
 def english_rows(prompts: Sequence[Prompt], device: torch.device) -> Tensor:
     """Which prompts are English, `[B]` bool."""
     return torch.tensor([prompt.is_english for prompt in prompts], device=device)
+
+
+def languages_of(prompts: Sequence[Prompt]) -> list[str] | None:
+    """The FLORES code of each prompt; None where not all are known."""
+    languages = [prompt.language for prompt in prompts]
+    return languages if all(languages) else None
 
 
 def check_can_connect(has_connection: bool, connection: ConnectionMode) -> None:

@@ -6,6 +6,7 @@ carries no gradient: that is what the authors' shipped configuration computes (i
 pass without a graph), and it is cheaper than keeping it. `connection.english_gradient` keeps it.
 """
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, cast
@@ -21,6 +22,7 @@ from cc_tuning.model.decision_maker import Decision, build_selector
 from cc_tuning.model.families import Components, find_components
 from cc_tuning.model.hooks import injected, last_ffn_at, recorded_activations
 from cc_tuning.model.normalisation import ActivationNormalisation
+from cc_tuning.model.pooled import recorded_pooled_states, tokens_up_to
 from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
 from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.model.wrapped_model import WrappedModel
@@ -56,6 +58,9 @@ class ConnectedModel(WrappedModel):
         self.transform_intercept: Tensor | None
         self.register_buffer("transform_matrix", None, persistent=False)
         self.register_buffer("transform_intercept", None, persistent=False)
+        self.transform_output: Tensor | None
+        self.register_buffer("transform_output", None, persistent=False)
+        self._transform_form: dict[str, Any] = {}  # what the map is, apart from its tensors
 
     @property
     def components(self) -> Components:
@@ -85,6 +90,21 @@ class ConnectedModel(WrappedModel):
             PromptNotFound: a position is outside its row or on padding.
         """
         return self._read(input_ids, attention_mask, positions)[0]
+
+    @torch.no_grad()
+    def activations_with_pooled(
+        self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`F [B, L, D]` as `activations` gives it, and the pooled states `[B, L−1, D]` float32 of the same pass: the
+        mean over the tokens up to t* of the output of each decoder layer but the last.
+
+        Raises:
+            PromptNotFound: a position is outside its row or on padding.
+        """
+        counted = tokens_up_to(positions, attention_mask)
+        with recorded_pooled_states(self.components, counted) as states:
+            own = self.activations(input_ids, attention_mask, positions)
+        return own, states.stack()
 
     def _read(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
         """`F [B, L, D]` and the decoder's last hidden states `[B, T, D]`."""
@@ -190,20 +210,43 @@ class ConnectedModel(WrappedModel):
         Raises:
             UnsupportedModel: the shape is not that of this model, or values are not finite.
         """
-        transform = TransformMatrix(matrix, intercept).to(self.device, torch.float32)
+        self.set_transform(TransformMatrix(matrix, intercept))
+
+    def set_transform(self, transform: TransformMatrix) -> None:
+        """Use a map of any form, in float32 on the model's device.
+
+        Raises:
+            UnsupportedModel: the shape is not that of this model, or values are not finite.
+        """
+        transform = transform.to(self.device, torch.float32)
         transform.check_fits(self.config.num_hidden_layers, self.config.hidden_size)
         self.transform_matrix, self.transform_intercept = transform.matrix, transform.intercept
+        self.transform_output = transform.output
+        self._transform_form = {"features": transform.features, "languages": transform.languages}
 
     @property
     def transform(self) -> TransformMatrix | None:
         """The fitted map, or None before one was set."""
         matrix = self.transform_matrix
-        return None if matrix is None else TransformMatrix(matrix, self.transform_intercept)
+        if matrix is None:
+            return None
+        return TransformMatrix(matrix, self.transform_intercept, self.transform_output, **self._transform_form)
 
-    def predicted_english(self, own: Tensor, english_rows: Tensor | None = None) -> Tensor:
+    def predicted_english(
+        self,
+        own: Tensor,
+        english_rows: Tensor | None = None,
+        pooled: Tensor | None = None,
+        languages: Sequence[str] | None = None,
+    ) -> Tensor:
         """`F_hat_l = F_l W_l + b_l` `[B, L, D]` float32 (section 3.2.2: one `W`, no `b`); for English `F` if so set.
 
-        `own [B, L, D]` in any dtype, `english_rows [B]` bool.
+        `own [B, L, D]` in any dtype, `english_rows [B]` bool. A map from pooled states reads `pooled [B, L−1, D]`; one
+        with an intercept for each language takes the rows' FLORES codes, and of English rows, which no pair has, the
+        prediction is `F` itself.
+
+        Raises:
+            ConfigError: the model has no map, or the map's language is not told or not known.
         """
         if (transform := self.transform) is None:
             raise ConfigError(
@@ -212,7 +255,12 @@ class ConnectedModel(WrappedModel):
             )
         own = own.float()
         with torch.autocast(own.device.type, enabled=False):
-            predicted = transform.to(own.device, torch.float32).apply(own)
+            transform = transform.to(own.device, torch.float32)
+            places = transform.places_of(languages, own.device) if transform.languages else None
+            pooled = None if pooled is None else pooled.float()
+            predicted = transform.apply(own, pooled, places)
+        if places is not None:
+            predicted = torch.where((places < 0)[:, None, None], own, predicted)
         if self.connection.english == "identity" and english_rows is not None:
             return torch.where(english_rows[:, None, None], own, predicted)
         return predicted

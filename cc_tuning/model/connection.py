@@ -14,7 +14,7 @@ from cc_tuning.model import checkpoint
 from cc_tuning.model.config import ConnectionConfig, ConnectionMode
 from cc_tuning.model.connected_pass import ConnectedModel
 from cc_tuning.model.decision_maker import Decision
-from cc_tuning.model.generation import Choice, Generation, generate, generate_connected
+from cc_tuning.model.generation import Choice, FromOwn, Generation, generate, generate_connected
 from cc_tuning.model.positions import Prompts, key_of_rows
 from cc_tuning.model.transform_file import check_fitted_on, read_transform_matrix
 from cc_tuning.runtime.provenance import library_versions
@@ -112,7 +112,7 @@ class CrossLingualModel(ConnectedModel):
             transform = read_transform_matrix(Path(transform_matrix))
             check_fitted_on(Path(transform_matrix), directory, saved.description)
         if transform is not None:
-            model.set_transform_matrix(transform.matrix, transform.intercept)
+            model.set_transform(transform)
         return model.eval()
 
     # -- inference
@@ -131,6 +131,7 @@ class CrossLingualModel(ConnectedModel):
         english_attention_mask: Tensor | None = None,
         english_rows: Tensor | None = None,
         gumbel_noise: Tensor | None = None,
+        languages: Sequence[str] | None = None,
         **arguments: Any,
     ) -> Generation:
         """The continuation of left-padded generation prompts `[B, T]`, and the layer each row was connected with.
@@ -143,6 +144,7 @@ class CrossLingualModel(ConnectedModel):
         them from `english_input_ids, english_attention_mask [B, T_en]`, left padded; `off` is the base model alone;
         `identity`, a control, takes the prompt's own activations for English ones.
         `english_rows [B]` bool says which prompts are English, for `connection.english: identity`.
+        `languages` are the FLORES codes of the prompts, for a map with an intercept for each language.
         `gumbel_noise [B, L]` is added to the decision (none by default). Other arguments go to `base.generate`.
 
         Raises:
@@ -161,7 +163,7 @@ class CrossLingualModel(ConnectedModel):
         english = None
         if english_input_ids is not None and english_attention_mask is not None:
             english = Prompts.found_in(english_input_ids, english_attention_mask, offset, "English")
-        choice = self.choice(connection, prompts, english, english_rows, gumbel_noise)
+        choice = self.choice(connection, prompts, english, english_rows, gumbel_noise, languages)
         output, decision = generate_connected(self.base, self.components, self.connection, prompts, choice, arguments)
         return Generation(output, None if self.connection.selector == "mean" else decision.selected_layer)
 
@@ -172,6 +174,7 @@ class CrossLingualModel(ConnectedModel):
         english: Prompts | None = None,
         english_rows: Tensor | None = None,
         gumbel_noise: Tensor | None = None,
+        languages: Sequence[str] | None = None,
     ) -> Choice:
         """How the vector at t* of each prompt is found: from the `english` prompts now, or from the prompts' own
         activations once they are read, as they are (`identity`) or through the Transform Matrix (`transform`).
@@ -185,11 +188,14 @@ class CrossLingualModel(ConnectedModel):
             row_keys = key_of_rows(prompts.input_ids, prompts.attention_mask, prompts.positions)
             return self.decide(source, self.embed(prompts.connection_ids), row_keys, gumbel_noise)
 
-        def decide_from_own(own: Tensor) -> Decision:
-            return decide(own if connection == "identity" else self.predicted_english(own, english_rows))
+        def decide_from_own(own: Tensor, pooled: Tensor | None) -> Decision:
+            if connection == "identity":
+                return decide(own)
+            return decide(self.predicted_english(own, english_rows, pooled, languages))
 
         if english is None:
-            return decide_from_own
+            reads_pooled = connection == "transform" and self._transform_form.get("features") == "pooled"
+            return FromOwn(decide_from_own, reads_pooled)
         return decide(self.activations(english.input_ids, english.attention_mask, english.positions))
 
     def _check_mode(

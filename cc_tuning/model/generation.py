@@ -26,13 +26,24 @@ from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import Components
 from cc_tuning.model.hooks import injected, last_ffn_at, recorded_activations
 from cc_tuning.model.kv_cache import forgetting_last_token
+from cc_tuning.model.pooled import recorded_pooled_states
 from cc_tuning.model.positions import Prompts, position_ids_of
 
 # Arguments of `generate` by which the prompt would no longer be what t* was found in.
 _REFUSED_ARGUMENTS = ("inputs_embeds", "position_ids")
 
-Choice = Decision | Callable[[Tensor], Decision]
-"""A decision to connect with, or the way to make it from the prompts' own activations `F [B, L, D]` at t*."""
+
+@dataclass(frozen=True)
+class FromOwn:
+    """The way to decide from the prompts' own activations `F [B, L, D]` at t*, once they are read."""
+
+    decide: Callable[[Tensor, Tensor | None], Decision]
+    """Of `F` and the pooled states `[B, L−1, D]`; the latter are None unless they are asked for."""
+    reads_pooled: bool = False
+
+
+Choice = Decision | FromOwn
+"""A decision to connect with, or the way to make it."""
 
 
 @dataclass(frozen=True)
@@ -155,8 +166,8 @@ class _PassOverPrompt:
         if isinstance(self._choice, Decision):
             self.decision = self._choice
         else:
-            own = self._read(self._part(arguments, past, 0, place + 1), cache)
-            self.decision = self._choice(own[::repeats])
+            own, pooled = self._read(self._part(arguments, past, 0, place + 1), cache, past)
+            self.decision = self._choice.decide(own[::repeats], None if pooled is None else pooled[::repeats])
             arguments, place = arguments | self._part(arguments, past, place, columns), 0
         vector = self.decision.vector.repeat_interleave(repeats, dim=0) if repeats > 1 else self.decision.vector
         positions = arguments["input_ids"].new_full((rows,), place)
@@ -167,14 +178,33 @@ class _PassOverPrompt:
     def _end(self, decoder: nn.Module, inputs: Any, output: Any) -> None:
         self._hooks.close()
 
-    def _read(self, arguments: dict[str, Any], cache: Cache) -> Tensor:
-        """`F [B, L, D]` at the last of the columns in `arguments`; `cache` takes in the columns before it."""
+    def _read(self, arguments: dict[str, Any], cache: Cache, past: int) -> tuple[Tensor, Tensor | None]:
+        """`F [B, L, D]` at the last of the columns in `arguments`, and the pooled states of these columns if they are
+        asked for; `cache` takes in the columns before the last.
+
+        Raises:
+            ConfigError: pooled states are asked for and `past` tokens of the prompt are in the cache already.
+        """
         rows, columns = arguments["input_ids"].shape
         positions = arguments["input_ids"].new_full((rows,), columns - 1)
         recorded = recorded_activations(self._components, self._connection.source, positions)
-        with forgetting_last_token(cache), last_ffn_at(self._components, positions), recorded as outputs:
+        with ExitStack() as reading:
+            reading.enter_context(forgetting_last_token(cache))
+            reading.enter_context(last_ffn_at(self._components, positions))
+            outputs = reading.enter_context(recorded)
+            states = None
+            if isinstance(self._choice, FromOwn) and self._choice.reads_pooled:
+                if past:
+                    raise ConfigError(
+                        f"this Transform Matrix reads the mean over all tokens of a prompt, and {past} of them are in "
+                        "the cache: an earlier turn of a conversation, or a chunk of the prompt. Leave past_key_values "
+                        "and prefill_chunk_size out, or fit with `transform.features: layer` or `all_layers`"
+                    )
+                repeats = rows // self._prompts.attention_mask.shape[0]
+                counted = self._prompts.attention_mask[:, :columns].bool().repeat_interleave(repeats, dim=0)
+                states = reading.enter_context(recorded_pooled_states(self._components, counted))
             self._components.decoder(**arguments, past_key_values=cache, use_cache=True)
-        return outputs.stack()
+        return outputs.stack(), None if states is None else states.stack()
 
     def _part(self, arguments: dict[str, Any], past: int, start: int, stop: int) -> dict[str, Any]:
         """Ids, positions and mask for columns `start..stop` of a pass that begins after `past` cached ones."""

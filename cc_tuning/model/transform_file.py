@@ -1,8 +1,8 @@
 """The file of a fitted Transform Matrix, and the checkpoint it belongs to.
 
 The map of one checkpoint is meaningless in another, even of the same shape. So the file says, in the metadata of its
-safetensors header, which model it was fitted on: its family and sizes, and a fingerprint of its weights. A file without
-them, as another tool may write it, is only held against the shapes.
+safetensors header, which model it was fitted on: its family and sizes, what the connection reads and where, and a
+fingerprint of its weights. A file without them, as another tool may write it, is only held against the shapes.
 """
 
 import hashlib
@@ -34,17 +34,19 @@ class Origin:
     hidden_size: int
     weights: str
     """`fingerprint_of_weights` of its directory."""
+    connection: str = ""
+    """What is read of a prompt: source, site, position and offset; empty in files of before it was recorded."""
 
     @classmethod
     def of(cls, directory: Path) -> "Origin":
         """The origin of what is fitted on the checkpoint in `directory`."""
         saved = read_connection(directory)
-        return cls(*_sizes(saved.description), fingerprint_of_weights(directory))
+        return cls(*_sizes(saved.description), fingerprint_of_weights(directory), _read_at(saved.description))
 
 
 def write_transform_matrix(path: Path, transform: TransformMatrix, origin: Origin) -> None:
     """Write the map in float32 and its origin, whole or not at all."""
-    tensors = {name: tensor.float().cpu().contiguous() for name, tensor in transform.tensors.items()}
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in transform.to("cpu", torch.float32).tensors.items()}
     with written_atomically(path) as temporary:
         save_file(tensors, temporary, metadata={_ORIGIN_KEY: json.dumps(asdict(origin), sort_keys=True)})
 
@@ -60,7 +62,7 @@ def read_transform_matrix(path: Path) -> TransformMatrix:
     transform = TransformMatrix.taken_from(tensors)
     if transform is None or tensors:
         raise ArtifactMismatch(
-            f"{path} holds {names}, expected {TRANSFORM_KEY!r} [D, D] or [L, D, D] and at most an intercept; "
+            f"{path} holds {names}, expected {TRANSFORM_KEY!r} and at most an intercept and a second factor; "
             "pass the file that the transform stage writes"
         )
     return transform
@@ -71,7 +73,8 @@ def check_fitted_on(path: Path, directory: Path, description: Description) -> No
 
     Raises:
         UnsupportedModel: it was fitted on a model of another family or size.
-        ArtifactMismatch: it was fitted on a model with other weights, or its origin cannot be read.
+        ArtifactMismatch: it was fitted on a model with other weights, or on activations of another source or place, or
+            its origin cannot be read.
     """
     origin = _read_origin(path)
     if origin is None:
@@ -81,6 +84,11 @@ def check_fitted_on(path: Path, directory: Path, description: Description) -> No
         raise UnsupportedModel(
             f"the transform matrix in {path} was fitted on a model of (family, layers, hidden size) {fitted_on}, the "
             f"checkpoint {directory} is {_sizes(description)}. Fit the matrix on this checkpoint"
+        )
+    if origin.connection and origin.connection != _read_at(description):
+        raise ArtifactMismatch(
+            f"the transform matrix in {path} was fitted on activations read at {origin.connection}, the checkpoint "
+            f"{directory} is connected at {_read_at(description)}. Fit the matrix on this checkpoint"
         )
     weights = fingerprint_of_weights(directory)
     if origin.weights != weights:
@@ -124,6 +132,11 @@ def _read_origin(path: Path) -> Origin | None:
         raise ArtifactMismatch(
             f"{path} does not say which checkpoint it was fitted on in a form this version reads: {error}; fit it again"
         ) from error
+
+
+def _read_at(description: Description) -> str:
+    connection = description.connection
+    return f"source {connection.source}, site {connection.site}, {connection.position} less {connection.offset}"
 
 
 def _sizes(description: Description) -> tuple[str, int, int]:

@@ -9,6 +9,14 @@ import numpy as np
 import polars as pl
 
 from cc_tuning.report.config import ReportedRun
+from cc_tuning.report.map_quality import (
+    Agreement,
+    PaperMap,
+    Strength,
+    read_agreement,
+    read_paper_map,
+    read_strength,
+)
 from cc_tuning.runtime.sources import Location
 from cc_tuning.training.metrics import read_metrics
 from data_contracts.errors import ArtifactMismatch
@@ -19,8 +27,8 @@ from data_contracts.schemas import ItemScore, Prediction, Score
 
 PREDICTORS = ("transform", "identity", "mean")
 _FIT_FIGURES = (
-    "matrix", "intercept", "ridge_choice", "rows", "hidden_size", "rank", "ridge", "relative_ridge", "solver",
-    "condition_number",
+    "features", "matrix", "intercept", "ridge_choice", "rows", "hidden_size", "rank", "ridge", "relative_ridge",
+    "solver", "condition_number",
 )  # fmt: skip
 
 
@@ -85,11 +93,14 @@ class SweepPoint:
 class TransformDiagnostics:
     """One Transform Matrix: how it was fitted, and how well it predicts."""
 
+    features: str
+    """`layer`, or `all_layers` or `pooled` for a map in two factors."""
     matrix: str
     """`shared` or `per_layer`; the worst layer's rank, ridge and condition number stand for all."""
-    intercept: bool
+    intercept: bool | str
+    """`per_language` where each language has one."""
     ridge_choice: str
-    """`fixed` or `gcv`."""
+    """`fixed`, `gcv`, or `cv`."""
     rows: int
     hidden_size: int
     rank: int
@@ -109,6 +120,15 @@ class TransformDiagnostics:
     layer_varying_share: Sequence[float | None]
     language_r2: Mapping[str, float | None]
     """R² of the held-out pairs of a language."""
+    constant_r2: Mapping[str, float | None]
+    """Of a constant for each language and layer about one mean for all rows, on `fitted` and `held_out` pairs."""
+    agreement: Agreement
+    strength: Strength
+    parameters: int
+    multiplications: int
+    """A prompt."""
+    paper: PaperMap | None
+    """None where the map is the paper's."""
     sweep: Sequence[SweepPoint] = ()
     """By rising number of pairs; empty where none was asked for."""
 
@@ -185,6 +205,12 @@ def _read_diagnostics(path: Path) -> TransformDiagnostics:
             within_held_out=_within(figures, "held_out_") if figures["held_out_pairs"] else None,
             varying_share=figures["varying_share"],
             layer_varying_share=figures["layer_varying_share"],
+            constant_r2={"fitted": figures["constant_r2"], "held_out": figures["held_out_constant_r2"]},
+            agreement=read_agreement(figures),
+            strength=read_strength(figures),
+            parameters=figures["parameters"],
+            multiplications=figures["multiplications"],
+            paper=read_paper_map(figures),
             language_r2={name: of["held_out_within_r2"] for name, of in figures["within_languages"].items()},
             sweep=[
                 SweepPoint(point["pairs"], point["mse"], point["held_out_mse"]) for point in figures.get("sweep", ())

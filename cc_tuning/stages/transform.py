@@ -4,10 +4,11 @@ Prompts are run once for the fit. Their activations wait on disk (`cc_tuning.tra
 often as needed: for the moments from which the matrix is solved, for the error of the matrix as stored, and for the
 sweep over the number of pairs. They are deleted at the end.
 
-Files: `transform_matrix.safetensors` (float32: `transform_matrix` `[D, D]` or `[L, D, D]`, `transform_intercept` `[D]`
-or `[L, D]` if there is one; its metadata name the checkpoint), `diagnostics.json` (flat: the form of the map, counts,
-rank, solver, the figures of `PredictionErrors.report` and of `measure_within`, those of held-out pairs prefixed
-`held_out_`, and the list `sweep` if one was asked for), `embedding.json` (`cc_tuning.transform.embedding` of the tuned
+Files: `transform_matrix.safetensors` (float32: the tensors of `TransformMatrix`; its metadata name the checkpoint),
+`diagnostics.json` (flat: the form of the map, counts, rank, solver, the curve of a ridge by cross-validation, the
+figures of `PredictionErrors.report`, `measure_within`, `measure_agreement` and `connection_strength`, those of held-out
+pairs prefixed `held_out_`; the list `sweep` if one was asked for; and for any map but the paper's, `paper` with the
+figures of that one, fitted on the same pairs), `embedding.json` (`cc_tuning.transform.embedding` of the tuned
 model, and of the base model where that is an input), `pairs.parquet`, `quarantine.parquet`.
 """
 
@@ -30,11 +31,13 @@ from cc_tuning.runtime.devices import limited_threads, resolve_device
 from cc_tuning.runtime.step import Build
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from cc_tuning.transform.activations import sampled_activations
+from cc_tuning.transform.agreement import CANDIDATES, measure_agreement
 from cc_tuning.transform.config import TransformConfig
 from cc_tuning.transform.embedding import embedded_pairs, embedding
-from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure
+from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure, papers
 from cc_tuning.transform.sampling import Sample, draw_pairs
 from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
+from cc_tuning.transform.strength import connection_strength
 from cc_tuning.transform.sweep import sweep
 from cc_tuning.transform.within import measure_within
 from data_contracts.files import write_json
@@ -81,12 +84,16 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
     assert isinstance(padding_id, int)
     with limited_threads(build.execution.threads):
         spool = _sampled(build, model, sample, padding_id)
+        some = (sample.held_out or sample.fit)[:CANDIDATES]
+        strength = connection_strength(model, some, build.execution.transform_batch_size, padding_id)
         embeddings = {"tuned": _embedding(build, model.base, sample, padding_id)}
         dtype = model.base.dtype
         del model
-        fitted = fit_spooled(spool, config)
-        languages = {side: [pair.language_code for pair in of] for side, of in sample.sides.items()}
-        figures = {**measure(spool, fitted), **measure_within(spool, fitted.transform, languages)}
+        fitted = fit_spooled(spool, config, sample.fit)
+        figures = {**_measured(spool, fitted, sample), **strength}
+        if not config.is_papers:
+            papers_map = fit_spooled(spool, papers(config), sample.fit)
+            figures["paper"] = {**papers_map.summary(), **_measured(spool, papers_map, sample)}
         if config.sweep_pairs:
             figures["sweep"] = sweep(spool, config, fitted, figures)
         if "base" in build.inputs:
@@ -111,9 +118,22 @@ def _sampled(
     spool = ActivationSpool(build.folder / _ACTIVATIONS, layers, hidden_size, model.device)
     total = len(sample.fit) + len(sample.held_out)
     for split, pairs in sample.sides.items():
-        batches = sampled_activations(model, pairs, build.execution.transform_batch_size, padding_id)
+        with_pooled = build.config.features == "pooled"
+        batches = sampled_activations(model, pairs, build.execution.transform_batch_size, padding_id, with_pooled)
         spool.fill(split, batches, total, build.progress)
     return spool
+
+
+def _measured(spool: ActivationSpool, fitted: FittedTransform, sample: Sample) -> dict[str, Any]:
+    """The figures of a map: errors over all rows, within language and layer, and whether it points the right way."""
+    languages = {side: [pair.language_code for pair in of] for side, of in sample.sides.items()}
+    codes = {side: [pair.flores_code for pair in of] for side, of in sample.sides.items()}
+    figures = {**measure(spool, fitted, codes), **measure_within(spool, fitted.transform, languages, codes)}
+    for prefix in ("", "held_out_"):
+        error, variance = figures[f"{prefix}constant_mse"], figures.get(f"{prefix}variance")
+        figures[f"{prefix}constant_r2"] = 1 - error / variance if error is not None and variance else None
+    texts = [tuple(pair.english_input_ids) for pair in sample.held_out]
+    return {**figures, **measure_agreement(spool, fitted.transform, languages, texts, codes)}
 
 
 def _base_model(build: Build[TransformConfig], dtype: torch.dtype) -> PreTrainedModel:
@@ -135,11 +155,11 @@ def _write_diagnostics(
     folder: Path, config: TransformConfig, fitted: FittedTransform, figures: Mapping[str, Any]
 ) -> None:
     hidden_size = len(fitted.english_mean)
-    form: dict[str, Any] = {"matrix": config.matrix, "intercept": config.intercept, "hidden_size": hidden_size}
-    form |= {"ridge_choice": "gcv" if config.ridge == "gcv" else "fixed"}
+    form: dict[str, Any] = {"features": config.features, "matrix": config.matrix, "intercept": config.intercept}
+    form |= {"hidden_size": hidden_size, "ridge_choice": config.ridge if isinstance(config.ridge, str) else "fixed"}
     summary = fitted.summary()
     write_json(folder / DIAGNOSTICS, {**form, **summary, **figures})
-    if summary["rank"] < hidden_size:
+    if config.features == "layer" and summary["rank"] < hidden_size:
         logger.warning(
             "the sampled rows%s have rank %d of %d: the matrix maps the other directions to 0. Sample more pairs",
             " of a layer" if config.matrix == "per_layer" else "", summary["rank"], hidden_size,

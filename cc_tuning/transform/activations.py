@@ -24,6 +24,8 @@ class SampledPair:
     english_input_ids: list[int]
     language_code: str = ""
     """Of the side that is not English."""
+    flores_code: str = ""
+    """The same language, as maps with an intercept for each know it."""
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,19 @@ class ActivationBatch:
     english_activations: Tensor
     places: Tensor
     """Where each pair stands among the pairs that were given, `[n]` int64."""
+    pooled: Tensor | None = None
+    """The prompts' pooled states `[n, L−1, D]`, where they were asked for."""
 
 
 def sampled_activations(
-    model: CrossLingualModel, pairs: Sequence[SampledPair], batch_size: int, padding_id: int
+    model: CrossLingualModel,
+    pairs: Sequence[SampledPair],
+    batch_size: int,
+    padding_id: int,
+    with_pooled: bool = False,
 ) -> Iterator[ActivationBatch]:
-    """The activations of `pairs`, batch by batch, from unfused passes (Ye et al. 2025, section 3.2.2).
+    """The activations of `pairs`, batch by batch, from unfused passes (Ye et al. 2025, section 3.2.2); `with_pooled`
+    their pooled states too.
 
     Batches are right padded and made of prompts of similar length; `places` says which pairs they hold.
 
@@ -54,17 +63,25 @@ def sampled_activations(
     for first in range(0, len(by_length), batch_size):
         places = by_length[first : first + batch_size]
         batch = [pairs[place] for place in places]
-        activations = _activations(model, [pair.input_ids for pair in batch], padding_id)
-        english = _activations(model, [pair.english_input_ids for pair in batch], padding_id)
-        _check_finite(batch, activations, english)
-        yield ActivationBatch(activations, english, torch.tensor(places))
+        prompts = padded_prompts(model, [pair.input_ids for pair in batch], padding_id)
+        pooled = None
+        if with_pooled:
+            activations, pooled = model.activations_with_pooled(*prompts)
+        else:
+            activations = model.activations(*prompts)
+        english = model.activations(*padded_prompts(model, [pair.english_input_ids for pair in batch], padding_id))
+        _check_finite(batch, activations, english, *(() if pooled is None else (pooled,)))
+        yield ActivationBatch(activations, english, torch.tensor(places), pooled)
 
 
-def _activations(model: CrossLingualModel, prompts: Sequence[list[int]], padding_id: int) -> Tensor:
+def padded_prompts(
+    model: CrossLingualModel, prompts: Sequence[list[int]], padding_id: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Ids, mask and t* of prompts, on the model's device."""
     input_ids, attention_mask = padded(prompts, padding_id)
     positions = torch.tensor([connection_position(len(ids), model.connection.offset) for ids in prompts])
     device = model.device
-    return model.activations(input_ids.to(device), attention_mask.to(device), positions.to(device))
+    return input_ids.to(device), attention_mask.to(device), positions.to(device)
 
 
 def _check_finite(batch: Sequence[SampledPair], *sides: Tensor) -> None:

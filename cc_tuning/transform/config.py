@@ -1,11 +1,12 @@
 """The settings of the stage `transform`: what is fitted, and on which pairs. Part of a run's identity."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 MatrixKind = Literal["shared", "per_layer"]
-Ridge = Annotated[float, Field(ge=0)] | Literal["gcv"]
+FeatureKind = Literal["layer", "all_layers", "pooled"]
+Ridge = Annotated[float, Field(ge=0)] | Literal["gcv", "cv"]
 """A penalty relative to the mean of the diagonal of `AᵀA`, or how it is chosen."""
 
 DEFAULT_RIDGE = 1e-6
@@ -22,20 +23,36 @@ class FitConfig(BaseModel):
     held_out_fraction: float = Field(
         default=0.1, ge=0, lt=1, description="Share of the sampled pairs that is kept out of the fit and only measured."
     )
+    features: FeatureKind = Field(
+        default="layer",
+        description="What the English activation of a layer is predicted from: the prompt's own activation in that "
+        "layer (the paper's), its activations of all layers (`all_layers`), or the mean over its tokens up to t* of "
+        "the outputs of all decoder layers but the last (`pooled`). The latter two are fitted in the dual, which takes "
+        "64 N² bytes for N pairs, and stored as two factors.",
+    )
+    rank: int = Field(
+        default=128,
+        ge=1,
+        description="Rank of the two factors of `features: all_layers | pooled`, at most the number of pairs.",
+    )
     matrix: MatrixKind = Field(
         default="shared",
         description="One W_T for all layers (the paper's), or one per layer, each fitted on the rows of its layer; "
-        "it is L times as large (an 8B model: 2 GiB).",
+        "it is L times as large (an 8B model: 2 GiB). Only for `features: layer`.",
     )
-    intercept: bool = Field(
+    intercept: bool | Literal["per_language"] = Field(
         default=False,
-        description="Fit B ≈ A W + b instead of B ≈ A W (the paper's); the ridge does not shrink b.",
+        description="Fit B ≈ A W + b instead of B ≈ A W (the paper's); the ridge does not shrink b. `per_language` "
+        "fits one b for each language: then the language of a prompt must be known when it is answered, one that had "
+        "no pair is refused, and an English prompt is connected with its own activations.",
     )
     ridge: Ridge = Field(
         default=DEFAULT_RIDGE,
         description="Added to the diagonal of AᵀA, relative to its mean; the paper has none (0). `gcv` chooses it by "
-        "generalised cross-validation, for each matrix by itself.",
+        "generalised cross-validation, `cv` by cross-validation over folds that share no English prompt; each for "
+        "every matrix by itself.",
     )
+    folds: int = Field(default=5, ge=2, description="Folds of `ridge: cv`.")
     sweep_pairs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(),
         description="Also fit on the first M of the fitted pairs, for each M listed here, and on all of them: the "
@@ -49,6 +66,25 @@ class FitConfig(BaseModel):
         if list(sizes) != sorted(set(sizes)):
             raise ValueError(f"got {list(sizes)}, expected numbers of pairs that rise, such as 1, 10, 100, 300, 1000")
         return sizes
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether the map is the paper's: one matrix for all layers, no intercept, the default ridge."""
+        return (self.features, self.matrix, self.intercept, self.ridge) == ("layer", "shared", False, DEFAULT_RIDGE)
+
+    @model_validator(mode="after")
+    def _forms_fit(self) -> Self:
+        if self.features != "layer" and self.matrix == "per_layer":
+            raise ValueError(
+                f"transform.matrix 'per_layer' with features {self.features!r}: a map from all layers has one pair of "
+                "factors for all; leave matrix at 'shared'"
+            )
+        if self.sweep_pairs and (self.features != "layer" or self.ridge == "cv" or self.intercept == "per_language"):
+            raise ValueError(
+                "transform.sweep_pairs is a curve of nested fits and goes with `features: layer`, a ridge that is a "
+                "number or 'gcv', and an intercept that is true or false; leave it out for other maps"
+            )
+        return self
 
 
 class TransformConfig(FitConfig):

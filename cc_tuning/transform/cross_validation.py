@@ -18,6 +18,7 @@ evidence than `n` says and the ridge chosen for it tends to be small. The held-o
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -48,7 +49,7 @@ class RidgeScore:
         return self._rows * residual / (self._spare + float(left.sum())) ** 2
 
 
-def best_ridge(score: RidgeScore, unit: float) -> float:
+def best_ridge(score: Callable[[float], float], unit: float) -> float:
     """The penalty with the least score, absolute, between 1e-12 and 1e4 times `unit`.
 
     The score may have several valleys: a logarithmic grid finds the deepest, golden-section search its bottom.

@@ -31,10 +31,13 @@ class PredictionErrors:
         self._spread = english_mean.new_zeros(layers)
         self.pairs = 0
 
-    def update(self, activations: Tensor, english_activations: Tensor) -> None:
-        """Add pairs; both `[n, L, D]`, any float dtype."""
+    def update(self, activations: Tensor, english_activations: Tensor, predicted: Tensor | None = None) -> None:
+        """Add pairs; all `[n, L, D]`, any float dtype. `predicted` is what the map makes of the prompts, where it reads
+        more than their activations.
+        """
         A, B = activations.to(self._english_mean), english_activations.to(self._english_mean)
-        predictions = {"transform": self._transform.apply(A), "identity": A, "mean": self._english_mean}
+        predicted = self._transform.apply(A) if predicted is None else predicted.to(A)
+        predictions = {"transform": predicted, "identity": A, "mean": self._english_mean}
         for name, prediction in predictions.items():
             self._squares[name] += (prediction - B).square().sum(dim=(0, 2))
         self._add_spread(B)

@@ -1,4 +1,4 @@
-"""The Transform Matrix from sampled rows, in the form that was asked for: shared or one per layer.
+"""The Transform Matrix from sampled rows, in the form that was asked for: shared, one per layer, or in two factors.
 
 A matrix per layer is fitted on that layer's rows alone, one layer after the other, so that moments take O(D²) memory
 whatever the number of layers; only the matrices themselves are held, in the float32 they are stored in.
@@ -11,11 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cc_tuning.errors import TransformFailed
 from cc_tuning.model.transform_matrix import TransformMatrix
-from cc_tuning.transform.activations import ActivationBatch
-from cc_tuning.transform.config import TransformConfig
+from cc_tuning.transform.activations import ActivationBatch, SampledPair
+from cc_tuning.transform.config import DEFAULT_RIDGE, FitConfig
 from cc_tuning.transform.diagnostics import PredictionErrors
+from cc_tuning.transform.dual import Groups, fit_dual
+from cc_tuning.transform.folds import ChosenRidge, choose_ridge, curves_of, folds_of
+from cc_tuning.transform.group_sums import GroupSums
 from cc_tuning.transform.moments import StreamingMoments
+from cc_tuning.transform.prediction import Predictor
 from cc_tuning.transform.solve import TransformFit, fit_transform_matrix
 from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
 
@@ -29,6 +34,8 @@ class FittedTransform:
     """One for a shared matrix, otherwise one per layer; their matrices are float32."""
     english_mean: Tensor
     """The mean of the fitted rows of B over all layers, `[D]` float64."""
+    chosen: Sequence[ChosenRidge] = ()
+    """The choices of the ridge by cross-validation over folds, one for each fit."""
 
     def summary(self) -> dict[str, Any]:
         """Figures of the fit, flat. With a matrix per layer, `layer_…` holds each, and the plain name what is worst:
@@ -45,32 +52,97 @@ class FittedTransform:
             figures[name] = of(values)
             if len(values) > 1:
                 figures[f"layer_{name}"] = values
-        return figures
+        figures["parameters"] = self.transform.parameters
+        return {**figures, **curves_of(self.chosen)} if self.chosen else figures
 
 
-def fit_spooled(spool: ActivationSpool, config: TransformConfig) -> FittedTransform:
+def fit_spooled(spool: ActivationSpool, config: FitConfig, pairs: Sequence[SampledPair] = ()) -> FittedTransform:
     """The map that `config` asks for, from all rows of the split `fit`.
 
+    `pairs` are those of the split, for their languages (`intercept: per_language`) and English prompts (`ridge: cv`).
+
     Raises:
-        TransformFailed: every row of a matrix is zero, or a sum is not finite.
+        TransformFailed: every row of a matrix is zero, a sum is not finite, or there are too few pairs, English prompts
+            or too little memory for the form.
     """
-    fits, means = [], []
+    groups = _groups(spool, config, pairs)
+    folds = folds_of(pairs, config.folds, config.seed) if config.ridge == "cv" else [0] * spool.pairs[FIT]
+    if config.features != "layer":
+        dual = fit_dual(spool, config, groups, folds)
+        return FittedTransform(dual.transform, [dual.fit], dual.english_mean, [dual.chosen] if dual.chosen else [])
+    fits, means, chosen = [], [], []
     for layers in spool.parts(config.matrix):
-        moments = StreamingMoments(spool.hidden_size, spool.device)
-        add_rows(moments, spool.batches(FIT, layers))
-        fits.append(stored(fit_transform_matrix(moments, config.ridge, config.intercept)))
+        parts = _summed(spool, config, groups, folds, layers)
+        moments = parts[0][0] if len(parts) == 1 else StreamingMoments.total([of for of, _ in parts])
+        ridge = config.ridge
+        if ridge == "cv":
+            chosen.append(choose_ridge(parts))
+            ridge = chosen[-1].relative
+        by_language = GroupSums.total([of for _, of in parts]) if config.intercept == "per_language" else None
+        fits.append(stored(fit_transform_matrix(moments, ridge, config.intercept is True, by_language)))
         means.append(moments.english_mean)
     transform = _stacked(fits) if config.matrix == "per_layer" else TransformMatrix(fits[0].matrix, fits[0].intercept)
-    return FittedTransform(transform, fits, means[0] if len(means) == 1 else torch.stack(means).mean(0))
+    if config.intercept == "per_language":
+        transform = replace(transform, languages=spool.fitted_languages)
+    return FittedTransform(transform, fits, means[0] if len(means) == 1 else torch.stack(means).mean(0), chosen)
 
 
-def measure(spool: ActivationSpool, fitted: FittedTransform) -> Mapping[str, Any]:
-    """The errors on fitted pairs, and on held-out pairs with the prefix `held_out_`, with the number of each."""
-    figures: dict[str, Any] = {}
+def papers(config: FitConfig) -> FitConfig:
+    """The paper's map on the same pairs: one matrix for all layers, no intercept, the default ridge."""
+    form = {"features": "layer", "matrix": "shared", "intercept": False, "ridge": DEFAULT_RIDGE, "sweep_pairs": ()}
+    return config.model_copy(update=form)
+
+
+def _groups(spool: ActivationSpool, config: FitConfig, pairs: Sequence[SampledPair]) -> Groups:
+    """Whose means rows are taken about: nobody's, everyone's, or those of the languages."""
+    number, places = spool.pairs[FIT], [0] * spool.pairs[FIT]
+    count = 1 if config.intercept else 0
+    if config.intercept == "per_language":
+        codes = sorted({pair.flores_code for pair in pairs})
+        places = [codes.index(pair.flores_code) for pair in pairs]
+        spool.fitted_languages, count = tuple(codes), len(codes)
+        if number <= count:
+            raise TransformFailed(
+                f"no map with an intercept for each language: {number} fitted pairs in {count} languages leave nothing "
+                "to fit a matrix to, more pairs than languages are needed. Raise `transform.pairs`, choose fewer "
+                "languages, or use `transform.intercept: true`"
+            )
+    return Groups(torch.tensor(places, dtype=torch.int64, device=spool.device), count)
+
+
+def _summed(
+    spool: ActivationSpool, config: FitConfig, groups: Groups, folds: Sequence[int], layers: slice
+) -> list[tuple[StreamingMoments, GroupSums]]:
+    """The sums of a matrix's rows, fold by fold; without folds there is one part."""
+    fold_of, parts = torch.tensor(folds, device=spool.device), []
+    needs_groups = config.ridge == "cv" or config.intercept == "per_language"
+    for fold in sorted(set(folds)):
+        moments = StreamingMoments(spool.hidden_size, spool.device)
+        sums = GroupSums(groups.count if needs_groups else 0, spool.hidden_size, spool.device)
+        for batch in spool.batches(FIT, layers):
+            taken = fold_of[batch.places] == fold
+            own, english = batch.activations[taken], batch.english_activations[taken]
+            moments.update(own.flatten(0, 1), english.flatten(0, 1))
+            of_rows = groups.of_pairs[batch.places[taken]].repeat_interleave(own.shape[1])
+            sums.add(of_rows, own.flatten(0, 1), english.flatten(0, 1))
+        moments.settle()
+        parts.append((moments, sums))
+    return parts
+
+
+def measure(
+    spool: ActivationSpool, fitted: FittedTransform, codes: Mapping[str, Sequence[str]] | None = None
+) -> Mapping[str, Any]:
+    """The errors on fitted pairs, and on held-out pairs with the prefix `held_out_`, with the number of each.
+
+    `codes` are the FLORES codes of the pairs by split, for a map with an intercept for each language.
+    """
+    figures: dict[str, Any] = {"multiplications": fitted.transform.multiplications(spool.layers)}
+    predicted = Predictor(fitted.transform, codes, spool.device)
     for split, prefix in ((FIT, ""), (HELD_OUT, "held_out_")):
         errors = PredictionErrors(fitted.transform, fitted.english_mean, spool.layers)
         for batch in spool.batches(split):
-            errors.update(batch.activations, batch.english_activations)
+            errors.update(batch.activations, batch.english_activations, predicted(split, batch))
         figures |= {f"{prefix}pairs": errors.pairs}
         figures |= errors.report(prefix) if errors.pairs else {}
     return figures
@@ -89,6 +161,8 @@ def stored(fit: TransformFit) -> TransformFit:
 
 
 def _stacked(fits: Sequence[TransformFit]) -> TransformMatrix:
-    """One map per layer from those of the layers."""
+    """One map per layer from those of the layers; intercepts `[L, D]`, or `[Q, L, D]` with one for each language."""
     intercepts = [fit.intercept for fit in fits if fit.intercept is not None]
-    return TransformMatrix(torch.stack([fit.matrix for fit in fits]), torch.stack(intercepts) if intercepts else None)
+    return TransformMatrix(
+        torch.stack([fit.matrix for fit in fits]), torch.stack(intercepts, dim=-2) if intercepts else None
+    )

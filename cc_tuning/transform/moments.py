@@ -7,6 +7,8 @@ were batched changes no bit of the result. The block and the buffer of its produ
 so that the solver has their room: at D = 4,096 they are 384 MiB of the 640 MiB held while rows arrive.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -37,6 +39,17 @@ class StreamingMoments:
         self._english_sum = zeros(hidden_size)
         self._english_squares = zeros()
 
+    @classmethod
+    def total(cls, parts: "Sequence[StreamingMoments]") -> "StreamingMoments":
+        """The moments of the rows of several parts together."""
+        first = parts[0]
+        whole = cls(len(first.cross), first.cross.device)
+        for part in parts:
+            part.settle()
+            for name in ("rows", "_gram", "_cross", "_activation_sum", "_english_sum", "_english_squares"):
+                setattr(whole, name, getattr(whole, name) + getattr(part, name))
+        return whole
+
     def update(self, activations: Tensor, english_activations: Tensor) -> None:
         """Add rows; row i of one is the pair of row i of the other. Both `[R, D]`, any float dtype.
 
@@ -64,31 +77,31 @@ class StreamingMoments:
     @property
     def gram(self) -> Tensor:
         """`AᵀA [D, D]` float64, symmetric to the last bit."""
-        self._finish()
+        self.settle()
         return self._gram
 
     @property
     def cross(self) -> Tensor:
         """`AᵀB [D, D]` float64."""
-        self._finish()
+        self.settle()
         return self._cross
 
     @property
     def english_squares(self) -> float:
         """`‖B‖²`, the sum over all rows."""
-        self._finish()
+        self.settle()
         return float(self._english_squares)
 
     @property
     def activation_mean(self) -> Tensor:
         """The mean row of A, `[D]` float64; zero before any row was seen."""
-        self._finish()
+        self.settle()
         return self._activation_sum / max(self.rows, 1)
 
     @property
     def english_mean(self) -> Tensor:
         """The mean row of B, `[D]` float64; zero before any row was seen."""
-        self._finish()
+        self.settle()
         return self._english_sum / max(self.rows, 1)
 
     def mean_squared_error(self, W: Tensor) -> float:
@@ -102,7 +115,7 @@ class StreamingMoments:
         squares = float((W * (self.gram @ W)).sum() - 2 * (W * self.cross).sum()) + self.english_squares
         return max(squares, 0.0) / max(self.rows * len(W), 1)
 
-    def _finish(self) -> None:
+    def settle(self) -> None:
         """Add the rows that wait, and let the buffers go."""
         if self._block is not None:
             if self._waiting:

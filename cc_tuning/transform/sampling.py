@@ -56,7 +56,7 @@ def draw_pairs(
         if max(len(ids), len(english_ids)) > context_tokens:
             too_long.append(row["pair_id"])
         else:
-            drawn.append(SampledPair(row["pair_id"], ids, english_ids, row["language_code"]))
+            drawn.append(SampledPair(row["pair_id"], ids, english_ids, row["language_code"], row["flores_code"]))
     fit, held_out = _split_by_english(drawn, _held_out_count(len(drawn), held_out_fraction))
     quarantined = quarantine_rows(
         foreign.filter(pl.col("pair_id").is_in(too_long)), "pair_id", LONGER_THAN_CONTEXT,

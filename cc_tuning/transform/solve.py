@@ -7,7 +7,8 @@ which gives the minimum-norm solution on the span of the rows. The rank is what 
 singular values of A below about 1e-5 of the largest (D = 4,096) count as rounding, the order of what bfloat16
 activations can carry. A ridge chosen by cross-validation needs all eigenvalues, and the fit is then made from them.
 
-With an intercept, `B ≈ A W + b`, the same is solved for moments about the means, and `b = mean(B) − mean(A) W`.
+With an intercept, `B ≈ A W + b`, the same is solved for moments about the means, and `b = mean(B) − mean(A) W`. With
+one for each language, every row is taken about the mean of its language (`group_sums.py`).
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from torch import Tensor
 from cc_tuning.errors import TransformFailed
 from cc_tuning.transform.config import DEFAULT_RIDGE
 from cc_tuning.transform.cross_validation import RidgeScore, best_ridge
+from cc_tuning.transform.group_sums import GroupSums
 from cc_tuning.transform.moments import StreamingMoments
 
 _KRYLOV_VECTORS = 16
@@ -32,7 +34,7 @@ class TransformFit:
     matrix: Tensor
     """`W [D, D]` float64; rows of activations are multiplied from the left: `B ≈ A @ W`."""
     intercept: Tensor | None
-    """`b [D]` float64, added to each row of `A @ W`; None when the fit has none."""
+    """`b [D]` float64, added to each row of `A @ W`; `[Q, D]` with one for each language, None where there is none."""
     rows: int
     """Rows of A that were fitted (pairs times layers)."""
     rank: int
@@ -42,7 +44,7 @@ class TransformFit:
     """The λ that was added, absolute."""
     relative_ridge: float
     """The same in units of the mean of the diagonal."""
-    solver: Literal["cholesky", "eigenvalues"]
+    solver: Literal["cholesky", "eigenvalues", "dual"]
     condition_number: float
     """Largest over smallest eigenvalue of the system that was solved (of the kept ones when truncated; 1 when none was
     kept). After Cholesky it is an estimate from below, usually within a hundredth."""
@@ -58,6 +60,10 @@ class _Equations:
     cross: Tensor
     noise: float
     """Eigenvalues of `gram` below this are rounding."""
+    squares: float
+    """`‖B‖²`."""
+    means: int
+    """How many means were taken out: languages, one for a single intercept, or none."""
 
     @property
     def unit(self) -> float:
@@ -76,24 +82,27 @@ class _Solution:
 
 
 def fit_transform_matrix(
-    moments: StreamingMoments, ridge: float | Literal["gcv"] = DEFAULT_RIDGE, intercept: bool = False
+    moments: StreamingMoments,
+    ridge: float | Literal["gcv"] = DEFAULT_RIDGE,
+    intercept: bool = False,
+    groups: GroupSums | None = None,
 ) -> TransformFit:
     """The least-squares map from activations to English activations.
 
     `ridge` is relative to the mean of the diagonal of `AᵀA`; 0 is allowed, `gcv` chooses it. It never shrinks the
-    intercept.
+    intercept. With `groups`, the sums of the same rows by language, there is an intercept for each.
 
     Raises:
         TransformFailed: no row was seen, every row was zero, or a sum is not finite.
     """
     _check(moments)
-    equations = _equations(moments, intercept)
+    equations = _equations(moments, intercept, groups)
     unit = equations.unit
-    solution = _by_cross_validation(equations, moments, intercept) if ridge == "gcv" else _solve(equations, ridge)
+    solution = _by_cross_validation(equations, moments.rows) if ridge == "gcv" else _solve(equations, ridge)
     W = solution.matrix
     return TransformFit(
         matrix=W,
-        intercept=moments.english_mean - moments.activation_mean @ W if intercept else None,
+        intercept=_intercept(moments, W, intercept, groups),
         rows=moments.rows,
         rank=solution.rank,
         ridge=solution.ridge,
@@ -104,14 +113,25 @@ def fit_transform_matrix(
     )
 
 
-def _equations(moments: StreamingMoments, intercept: bool) -> _Equations:
+def _equations(moments: StreamingMoments, intercept: bool, groups: GroupSums | None) -> _Equations:
     """The moments, or with an intercept those about the means: `AᵀA − n·mean(A)ᵀ mean(A)`, and so on."""
-    gram, cross = moments.gram, moments.cross
+    gram, cross, squares = moments.gram, moments.cross, moments.english_squares
     noise = _noise(gram)
+    if groups is not None:
+        gram, cross, squares = groups.about(gram, cross, squares, groups)
+        return _Equations(gram, cross, noise, squares, len(groups.counts))
     if intercept:
         mean = moments.rows * moments.activation_mean[:, None]
         gram, cross = gram - mean * moments.activation_mean, cross - mean * moments.english_mean
-    return _Equations(gram, cross, noise)
+        squares -= moments.rows * float(moments.english_mean.square().sum())
+    return _Equations(gram, cross, noise, squares, int(intercept))
+
+
+def _intercept(moments: StreamingMoments, W: Tensor, intercept: bool, groups: GroupSums | None) -> Tensor | None:
+    if groups is not None:
+        A_mean, B_mean = groups.means()
+        return B_mean - A_mean @ W
+    return moments.english_mean - moments.activation_mean @ W if intercept else None
 
 
 def _solve(equations: _Equations, ridge: float) -> _Solution:
@@ -133,15 +153,12 @@ def _solve(equations: _Equations, ridge: float) -> _Solution:
     return _truncated(eigenvalues, V, V.T @ equations.cross, penalty)
 
 
-def _by_cross_validation(equations: _Equations, moments: StreamingMoments, intercept: bool) -> _Solution:
+def _by_cross_validation(equations: _Equations, rows: int) -> _Solution:
     eigenvalues, V = _eigenvectors(equations)
     coefficients = V.T @ equations.cross
     if not len(eigenvalues):
         return _truncated(eigenvalues, V, coefficients, 0.0)
-    squares, rows = moments.english_squares, moments.rows
-    if intercept:
-        squares -= rows * float(moments.english_mean.square().sum())
-    score = RidgeScore(eigenvalues, coefficients.square().sum(1), squares, rows, rows - intercept)
+    score = RidgeScore(eigenvalues, coefficients.square().sum(1), equations.squares, rows, rows - equations.means)
     penalty = best_ridge(score, equations.unit)
     return replace(_truncated(eigenvalues, V, coefficients, penalty), gcv_score=score(penalty))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
 from cc_tuning.runtime.progress import Progress
 from cc_tuning.transform.activations import ActivationBatch
@@ -28,6 +29,8 @@ class ActivationSpool:
         self.hidden_size = hidden_size
         self.device = device
         self.pairs = {FIT: 0, HELD_OUT: 0}
+        self.fitted_languages: tuple[str, ...] = ()
+        """FLORES codes of the fitted pairs, in the order of intercepts; whoever fills the spool sets them."""
 
     def fill(self, split: str, batches: Iterator[ActivationBatch], total: int, progress: Progress) -> None:
         """Write all `batches`; `total` is the number of pairs of both splits."""
@@ -39,6 +42,8 @@ class ActivationSpool:
                 "english_activations": batch.english_activations.contiguous(),
                 "places": batch.places,
             }
+            if batch.pooled is not None:
+                tensors["pooled"] = batch.pooled.contiguous()
             save_file(tensors, folder / f"{number:06d}.safetensors")
             self.pairs[split] += len(batch.places)
             progress(sum(self.pairs.values()), total, "pairs")
@@ -49,11 +54,28 @@ class ActivationSpool:
             with safe_open(path, "pt", device=str(self.device)) as file:
                 places = file.get_tensor("places")
                 own, english = (file.get_slice(name)[:, layers] for name in ("activations", "english_activations"))
+                has_pooled = layers == slice(None) and "pooled" in file.keys()  # noqa: SIM118, it is no mapping
+                pooled = file.get_tensor("pooled") if has_pooled else None
             if pairs is not None:
                 asked = (places >= pairs.start) & (places < pairs.stop)
                 own, english, places = own[asked], english[asked], places[asked]
+                pooled = None if pooled is None else pooled[asked]
             if len(places):
-                yield ActivationBatch(own, english, places)
+                yield ActivationBatch(own, english, places, pooled)
+
+    def layers_of(self, name: str) -> int:
+        """How many layers `activations`, `english_activations` or `pooled` has."""
+        return self.layers - (name == "pooled")
+
+    def column(self, split: str, name: str, layer: int) -> Tensor:
+        """One layer of `activations`, `english_activations` or `pooled` of all pairs of a split, in the order in which
+        the pairs were given: `[N, D]` float64.
+        """
+        rows = torch.empty(self.pairs[split], self.hidden_size, dtype=torch.float64, device=self.device)
+        for path in sorted((self._folder / split).glob("*.safetensors")):
+            with safe_open(path, "pt", device=str(self.device)) as file:
+                rows[file.get_tensor("places")] = file.get_slice(name)[:, layer].double()
+        return rows
 
     def parts(self, matrix: str) -> Sequence[slice]:
         """The layers that are fitted together: all of them, or each by itself (`per_layer`)."""

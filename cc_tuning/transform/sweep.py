@@ -51,6 +51,7 @@ def _add_part(spool: ActivationSpool, config: TransformConfig, layers: slice, sq
     before = 0
     for size, of in squares.items():
         add_rows(moments, spool.batches(FIT, layers, range(before, size)))
+        assert config.ridge != "cv" and config.intercept != "per_language"  # the config refuses a curve of them
         fit = stored(fit_transform_matrix(moments, config.ridge, config.intercept))
         transform = TransformMatrix(fit.matrix, fit.intercept).to(spool.device, torch.float64)
         of.fitted += _squared_error(transform, spool.batches(FIT, layers, range(size)))

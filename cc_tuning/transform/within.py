@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from cc_tuning.model.transform_matrix import TransformMatrix
+from cc_tuning.transform.prediction import Predictor
 from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
 
 _FEWEST = 2
@@ -58,21 +59,25 @@ class _Squares:
 
 
 def measure_within(
-    spool: ActivationSpool, transform: TransformMatrix, languages: Mapping[str, Sequence[str]]
+    spool: ActivationSpool,
+    transform: TransformMatrix,
+    languages: Mapping[str, Sequence[str]],
+    codes: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """The figures of this module, flat, those of held-out pairs prefixed `held_out_`.
 
     `within_r2` and `within_identity_r2` (means over layers), `layer_within_r2`, `layer_within_identity_r2`,
-    `within_pairs` (measured), `within_pairs_left_out`; `varying_share`, `layer_varying_share` of the fitted pairs;
-    `within_languages`: by language `pairs`, `held_out_pairs` and `held_out_within_r2`. None where nothing varies or
-    nothing was measured.
+    `within_pairs` (measured), `within_pairs_left_out`; `constant_mse`, the error of the constants over the pairs whose
+    language has one; `varying_share`, `layer_varying_share` of the fitted pairs; `within_languages`: by language
+    `pairs`, `held_out_pairs` and `held_out_within_r2`. None where nothing varies or nothing was measured.
 
     Args:
         languages: by split, the language of each pair in the order in which pairs were given to the spool.
+        codes: the same as FLORES codes, for a map with an intercept for each language.
     """
     means = _fitted_means(spool, languages[FIT])
-    matrix = transform.to(spool.device, torch.float64)
-    by_split = {split: _squares(spool, matrix, means, split, languages[split]) for split in (FIT, HELD_OUT)}
+    predicted = Predictor(transform, codes, spool.device)
+    by_split = {split: _squares(spool, predicted, means, split, languages[split]) for split in (FIT, HELD_OUT)}
     held_out = _figures(by_split[HELD_OUT], means, HELD_OUT)
     return {
         **_figures(by_split[FIT], means, FIT),
@@ -92,7 +97,7 @@ def _fitted_means(spool: ActivationSpool, languages: Sequence[str]) -> _Means:
 
 
 def _squares(
-    spool: ActivationSpool, matrix: TransformMatrix, means: _Means, split: str, languages: Sequence[str]
+    spool: ActivationSpool, predicted: Predictor, means: _Means, split: str, languages: Sequence[str]
 ) -> _Squares:
     """Sums over the rows whose language has a mean; the last row of the places is for those that have none."""
     known = len(means.languages)
@@ -105,7 +110,7 @@ def _squares(
         at = places[batch.places]
         sums.add(
             at,
-            transform=(matrix.apply(A) - B).square().sum(2),
+            transform=(predicted(split, batch) - B).square().sum(2),
             identity=(A - B).square().sum(2),
             spread=(B - padded[at]).square().sum(2),
             norm=B.square().sum(2),
@@ -118,7 +123,10 @@ def _figures(sums: _Squares, means: _Means, split: str) -> dict[str, Any]:
     kept = _kept(means)
     spread = _variation(sums, means, split)[kept].sum(0)
     measured = int(sums.pairs[:-1][kept].sum())
-    figures: dict[str, Any] = {"within_pairs": measured, "within_pairs_left_out": int(sums.pairs.sum()) - measured}
+    known = int(sums.pairs[:-1].sum()) * sums.spread.shape[1] * means.means.shape[2]
+    constant = float(sums.spread[:-1].sum()) / known if known else None
+    figures: dict[str, Any] = {"constant_mse": constant}
+    figures |= {"within_pairs": measured, "within_pairs_left_out": int(sums.pairs.sum()) - measured}
     for name, squares in (("", sums.transform), ("identity_", sums.identity)):
         layers = _r2(squares[:-1][kept].sum(0), spread)
         figures |= {f"layer_within_{name}r2": layers, f"within_{name}r2": _mean(layers)}

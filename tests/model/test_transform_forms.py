@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from cc_tuning.errors import UnsupportedModel
+from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model import ConnectionConfig, CrossLingualModel, load_checkpoint
 from cc_tuning.model.transform_file import Origin, write_transform_matrix
 from cc_tuning.model.transform_matrix import TransformMatrix
@@ -104,6 +104,116 @@ def test_a_map_of_other_sizes_is_refused(transform: TransformMatrix, message: st
     with pytest.raises(UnsupportedModel, match=message):
         model.set_transform_matrix(transform.matrix, transform.intercept)
     assert torch.equal(model.transform_matrix, before.matrix)
+
+
+FACTORED = ["all layers", "pooled", "pooled with an intercept for each language"]
+LANGUAGES = ("swh_Latn", "yor_Latn")
+
+
+def _factored(form: str) -> TransformMatrix:
+    draw = torch.Generator().manual_seed(4)
+    read = LAYERS - form.startswith("pooled")
+    U, V = torch.randn(read * HIDDEN, 5, generator=draw) / 5, torch.randn(5, LAYERS * HIDDEN, generator=draw) / 5
+    languages = LANGUAGES if "language" in form else ()
+    intercept = torch.randn(*([2] if languages else []), LAYERS, HIDDEN, generator=draw)
+    return TransformMatrix(U, intercept, V, "pooled" if form.startswith("pooled") else "all_layers", languages)
+
+
+def _pooled_slowly(model: CrossLingualModel, ids: list[int]) -> Tensor:
+    """The mean over tokens of each layer's output but the last, `[L - 1, D]`, from what transformers itself records."""
+    with torch.no_grad():
+        states = model.base.model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+    return torch.stack([layer[0].mean(0) for layer in states[1:LAYERS]])
+
+
+@pytest.mark.parametrize("form", FACTORED)
+@pytest.mark.parametrize(("family", "offset"), [("llama", 0), ("gemma3_text", 0), ("qwen2", 1)])
+def test_answers_of_factored_maps_equal_full_passes(family: str, offset: int, form: str) -> None:
+    model, rows, transform = tiny_model(family, ConnectionConfig(offset=offset)), random_prompts(), _factored(form)
+    model.set_transform(transform)
+    codes = ["yor_Latn", "swh_Latn", "yor_Latn"] if transform.languages else None
+    generation = model.generate_with_selection(
+        **left_padded(rows), languages=codes, max_new_tokens=NEW, do_sample=False
+    )
+    for b, row in enumerate(rows):
+        ids, position = torch.tensor(row), len(row) - 1 - offset
+        with torch.no_grad():
+            own = run_row(model.base, ids, position)[1]
+            read = _pooled_slowly(model, row[: position + 1]) if transform.features == "pooled" else own
+            predicted = torch.zeros(LAYERS, HIDDEN)
+            for layer in range(LAYERS):
+                columns = slice(layer * HIDDEN, (layer + 1) * HIDDEN)
+                b_l = transform.intercept[LANGUAGES.index(codes[b]), layer] if codes else transform.intercept[layer]
+                predicted[layer] = read.flatten() @ (transform.matrix @ transform.output[:, columns]) + b_l
+            layer = choose_layer(model.base, model.decision_maker.weight, predicted, ids[position])
+            expected = answer_row(model.base, row, offset, NEW, predicted[layer])
+        assert generation.selected_layer[b] == layer
+        assert generation.output[b, -NEW:].tolist() == expected
+
+
+def test_pooled_states_that_are_fitted_are_those_that_are_answered_with() -> None:
+    model, rows = tiny_model("llama", ConnectionConfig(offset=1)), random_prompts()
+    batch = left_padded(rows)
+    positions = torch.full((len(rows),), batch["input_ids"].shape[1] - 2)
+    own, pooled = model.activations_with_pooled(batch["input_ids"], batch["attention_mask"], positions)
+    torch.testing.assert_close(own, model.activations(batch["input_ids"], batch["attention_mask"], positions))
+    for row, states in zip(rows, pooled, strict=True):
+        torch.testing.assert_close(states, _pooled_slowly(model, row[:-1]))
+
+
+@pytest.mark.parametrize("form", FACTORED)
+def test_checkpoint_and_file_keep_a_factored_map(form: str, tmp_path: Path) -> None:
+    model, expected = tiny_model("llama"), _factored(form)
+    model.set_transform(expected)
+    model.save_pretrained(tmp_path / "a")
+    file = tmp_path / "transform_matrix.safetensors"
+    write_transform_matrix(file, expected, Origin.of(tmp_path / "a"))
+    loaded = CrossLingualModel.from_pretrained(tmp_path / "a").transform
+    again = load_checkpoint(tmp_path / "a", transform_matrix=file).transform
+    for transform in (loaded, again):
+        assert (transform.features, transform.languages) == (expected.features, expected.languages)
+        for name, tensor in expected.tensors.items():
+            assert torch.equal(transform.tensors[name], tensor)
+
+
+def test_an_english_prompt_takes_its_own_activations_where_each_language_has_an_intercept() -> None:
+    model = tiny_model("llama")
+    matrix, b = torch.zeros(HIDDEN, HIDDEN), torch.stack([torch.ones(HIDDEN), 2 * torch.ones(HIDDEN)])
+    model.set_transform(TransformMatrix(matrix, b, languages=LANGUAGES))
+    own = torch.randn(3, LAYERS, HIDDEN, generator=torch.Generator().manual_seed(0))
+    predicted = model.predicted_english(own, languages=["yor_Latn", "eng_Latn", "swh_Latn"])
+    assert torch.equal(predicted[1], own[1])
+    assert predicted[0].eq(2).all() and predicted[2].eq(1).all()
+
+
+def test_a_map_by_language_refuses_prompts_of_an_untold_or_unknown_language() -> None:
+    model = tiny_model("llama")
+    model.set_transform(_factored(FACTORED[2]))
+    with pytest.raises(ConfigError, match="language of each prompt must be known"):
+        model.generate(**left_padded(random_prompts()), max_new_tokens=1)
+    with pytest.raises(ConfigError, match="cannot answer prompts in 'hau_Latn'"):
+        model.generate(**left_padded(random_prompts()), languages=["hau_Latn"] * 3, max_new_tokens=1)
+
+
+def test_pooled_states_refuse_a_prompt_whose_beginning_is_in_the_cache() -> None:
+    model, prompt = tiny_model("llama"), torch.tensor([random_prompts()[1]])
+    model.set_transform(_factored("pooled"))
+    mask = torch.ones_like(prompt)
+    with pytest.raises(ConfigError, match="all tokens of a prompt, and 8 of them are in the cache"):
+        model.generate(prompt, mask, max_new_tokens=1, prefill_chunk_size=4)
+
+
+@pytest.mark.parametrize("change", [{"source": "attention"}, {"site": "block_output"}, {"offset": 1}])
+def test_file_of_another_variant_is_refused(change: dict[str, object], tmp_path: Path) -> None:
+    model = CrossLingualModel.from_base(tiny_base("gemma3_text"), ConnectionConfig())
+    model.save_pretrained(tmp_path / "a")
+    model.connection = ConnectionConfig.model_validate(change)
+    model.save_pretrained(tmp_path / "b")
+    file = tmp_path / "transform_matrix.safetensors"
+    write_transform_matrix(file, _transform("shared"), Origin.of(tmp_path / "a"))
+    load_checkpoint(tmp_path / "a", transform_matrix=file)
+    with pytest.raises(ArtifactMismatch, match="fitted on activations read at source ffn, site contribution"):
+        load_checkpoint(tmp_path / "b", transform_matrix=file)
 
 
 def _saved(

@@ -174,7 +174,8 @@ def prediction_rows(run: ReportedRun, world: World) -> pl.DataFrame:
 def diagnostics() -> dict[str, Any]:
     """What the stage `transform` writes, with made-up figures."""
     figures: dict[str, Any] = {
-        "matrix": "shared", "intercept": False, "ridge_choice": "fixed", "rows": 144, "hidden_size": 64, "rank": 64,
+        "features": "layer", "matrix": "shared", "intercept": False, "ridge_choice": "fixed", "rows": 144,
+        "hidden_size": 64, "rank": 64,
         "ridge": 3.5e-5, "relative_ridge": 1e-6, "solver": "cholesky", "condition_number": 81234.5, "pairs": 36,
         "held_out_pairs": 4,
     }  # fmt: skip
@@ -190,6 +191,10 @@ def diagnostics() -> dict[str, Any]:
         for owner, r2 in (("", 0.12), ("identity_", -1.5)):
             figures[f"{prefix}within_{owner}r2"] = r2 / scale
             figures[f"{prefix}layer_within_{owner}r2"] = [r2 / scale] * LAYERS
+    figures |= {"constant_r2": 0.97, "held_out_constant_r2": 0.95, "parameters": 4096, "multiplications": 4096}
+    figures |= {"held_out_candidates": 4, "held_out_cosine": 0.31, "held_out_found": 0.25}
+    figures |= {"held_out_identity_cosine": 0.12, "held_out_identity_found": 0.5}
+    figures |= {"v_norm": 5.0, "v_varying_norm": 0.5, "f1_norm": 10.0, "residual_norm": 50.0}
     figures |= {"varying_share": 0.04, "layer_varying_share": [0.01, 0.02, 0.05, 0.08]}
     figures["within_languages"] = {"swh": {"pairs": 36, "held_out_pairs": 4, "held_out_within_r2": 0.12 / 1.4}}
     return figures

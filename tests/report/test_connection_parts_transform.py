@@ -28,6 +28,32 @@ def test_headline_is_within_language_and_layer_on_held_out_pairs(build_report: B
     assert page.tables["transform-languages"] == [["language", "CC-Tuning"], ["swh", "0.086"]]
 
 
+def test_direction_size_and_the_constant_stand_beside_the_errors(build_report: BuildReport) -> None:
+    page = page_of(build_report)
+    columns, row = page.tables["transform-within"]
+    cells = dict(zip(columns, row, strict=True))
+    assert (cells["cosine"], cells["found"]) == ("0.31 (0.12)", "25% (50%)\nof 4")
+    columns, fitted, held_out = page.tables["transform-errors"]
+    assert columns[-1] == "R², constant for language and layer"
+    assert (fitted[-1], held_out[-1]) == ("0.970", "0.950")
+    # 5 / 10, 5 / 50 and 0.5 / 10 of the made-up figures
+    assert "adds is 0.50 times as large as f_1" in page.text and "0.10 times as large as the residual" in page.text
+    assert "varies with the prompt is 0.050 times as large as f_1" in page.text
+
+
+def test_the_papers_map_has_a_row_beside_another_one(build_report: BuildReport) -> None:
+    paper = {f"{prefix}within_{of}r2": -0.05 for prefix in ("", "held_out_") for of in ("", "identity_")}
+    paper |= {f"held_out_{of}{name}": 0.02 for of in ("", "identity_") for name in ("cosine", "found")}
+    form = {"features": "all_layers", "ridge_choice": "cv", "intercept": "per_language", "solver": "dual"}
+    page = page_of(build_report, paper={**paper, "held_out_candidates": 4}, **form)
+    _, own, beside = page.tables["transform-within"]
+    assert own[:2] == ["CC-Tuning", "0.086\n4 pairs"]
+    assert beside[:2] == ["CC-Tuning\nthe paper's map", "−0.050"]
+    columns, fit = page.tables["transform-fit"]
+    assert fit[0] == "CC-Tuning\ntwo factors, from all layers, with an intercept for each language"
+    assert dict(zip(columns, fit, strict=True))["ridge"] == "1e−06\nby cross-validation"
+
+
 def test_a_matrix_worse_than_a_constant_is_called_that(build_report: BuildReport) -> None:
     worse = {"held_out_within_r2": -0.88, "held_out_layer_within_r2": [-0.5, -0.7, -1.0, -1.32]}
     page = page_of(build_report, **worse)

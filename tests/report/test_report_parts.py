@@ -70,7 +70,7 @@ def test_form_and_ridge_of_the_transform_matrix_are_in_its_table(build_report: B
     fit = dict(zip(columns, row, strict=True))
     assert (fit["run"], fit["ridge"]) == (
         "CC-Tuning\none matrix per layer, with intercept",
-        "0.0123\nby cross-validation",
+        "0.0123\nby GCV",
     )
     assert "those of the worst layer" in page.text
 

@@ -147,8 +147,9 @@ def test_sweep_runs_no_prompt_twice_and_changes_no_bit_of_the_matrix(tmp_path: P
         _, matrix, diagnostics, _ = run_stage(tmp_path / "a", pairs, checkpoint)
         without_sweep = prompts_run
         _, again, with_sweep, _ = run_stage(tmp_path / "b", pairs, checkpoint, sweep_pairs=[1, 5, 20, 1000])
-    # both sides of each pair for the fit, and once more for the picture of languages
-    assert (without_sweep, prompts_run) == (4 * len(pairs), 8 * len(pairs))
+    # both sides of each pair for the fit, once more for the picture of languages, and of held-out ones for strength
+    held_out = diagnostics["held_out_pairs"]
+    assert (without_sweep, prompts_run) == (4 * len(pairs) + 2 * held_out, 8 * len(pairs) + 4 * held_out)
     assert torch.equal(matrix, again)
     points = with_sweep.pop("sweep")
     assert with_sweep == diagnostics
