@@ -146,7 +146,7 @@ def test_all_faults_are_found_in_one_call_and_each_once(project: Path) -> None:
     (project / "rows.jsonl").write_text(json.dumps(ROWS[0] | {"targets": None}) + "\n")
     found = findings(project, "execution.report_to=[wandb, nobody]", "execution.sharding=zero3")
     text = "\n".join(map(str, found))
-    for part in ("pickles", "no chat template", "column answers holds String", "1 null_text", "no tracker 'nobody'"):
+    for part in ("pickles", "no chat template", "answers is String", "1 null_text", "no tracker 'nobody'"):
         assert text.count(part) >= 1
     assert len(set(found)) == len(found)
     with pytest.raises(ConfigError, match=f"{len(found)} findings, and nothing was started"):
