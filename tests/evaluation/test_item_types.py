@@ -28,7 +28,7 @@ def items_of(folder: Path, **changes: Any) -> Path:
     ],
 )  # fmt: skip
 def test_objects_and_lists_are_no_text_and_their_column_is_named(tmp_path: Path, column: str, value: Any) -> None:
-    with pytest.raises(ContractViolation, match=rf"mkqa\.parquet: column {column} holds .*, expected"):
+    with pytest.raises(ContractViolation, match=rf"mkqa\.parquet: {column} is .*; expected"):
         load_items(items_of(tmp_path, **{column: value}))
 
 
