@@ -74,7 +74,9 @@ def test_ended_runner_leaves_no_part_behind(tmp_path: Path) -> None:
             time.sleep(0.02)
         runner.terminate()
         assert runner.wait() == 128 + signal.SIGTERM
-    assert not any(part.is_running() for part in parts)
+    # The kernel ends a part when its parent is gone, which takes a moment on a busy machine.
+    _, left = psutil.wait_procs(parts, timeout=60)
+    assert not left
 
 
 def test_model_without_rows_is_refused(tmp_path: Path) -> None:
