@@ -1,8 +1,8 @@
 """The settings of the connection: all that it is apart from the weights. Part of a run's identity."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Selector = Literal["decision_maker", "mean", "random"]
 ActivationSource = Literal["ffn", "attention", "block"]
@@ -47,7 +47,7 @@ class ConnectionConfig(BaseModel):
         1024,
         ge=2,
         description="Training rows whose English prompts give mean and standard deviation, drawn by a hash of "
-        "`training.seed` and row id; all of them where there are fewer. Without `normalise` it is not used.",
+        "`training.seed` and row id; all of them where there are fewer. Only with `normalise`.",
     )
     scale: float | None = Field(
         None,
@@ -96,3 +96,13 @@ class ConnectionConfig(BaseModel):
         description="Seed of the selector `random` in evaluation, where a row's layer depends on this and on the "
         "row's prompt only. Training draws anew in each epoch, by `training.seed`.",
     )
+
+    @model_validator(mode="after")
+    def _statistics_are_used(self) -> Self:
+        default = ConnectionConfig.model_fields["statistics_rows"].default
+        if self.normalise == "none" and self.statistics_rows != default:
+            raise ValueError(
+                f"connection.statistics_rows is {self.statistics_rows}, but connection.normalise is 'none', which "
+                "measures nothing; leave the number out, or choose centred or standardised"
+            )
+        return self

@@ -151,7 +151,7 @@ def _load(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTo
 def _check_loads_again(directory: Path, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
     again = read_base_model(directory, "auto").state_dict()
     differing = [name for name, weight in model.state_dict().items() if not torch.equal(weight, again[name])]
-    ids = AutoTokenizer.from_pretrained(directory, local_files_only=True)(_PROBE)["input_ids"]
+    ids = AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)(_PROBE)["input_ids"]
     if differing or ids != tokenizer(_PROBE)["input_ids"]:
         what = f"the weights {differing[:3]}" if differing else "the tokenizer"
         raise ArtifactMismatch(f"{what} in {directory} loaded again with other values than were written")

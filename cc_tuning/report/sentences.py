@@ -1,5 +1,6 @@
 """A comparison in plain words, made from its numbers alone."""
 
+import math
 from collections.abc import Callable
 
 from cc_tuning.evaluation.scales import scale_of
@@ -34,7 +35,7 @@ def sentence(comparison: Comparison, name_of: Callable[[Variant], str] = plain_n
     """
     lead = f"{_lead(comparison, name_of)}; {_items(comparison)}"
     if comparison.verdict == "undecided":
-        return f"{lead} could show {_amount(comparison.smallest_showable, comparison)}; {_why_undecided(comparison)}."
+        return f"{lead} could show {_showable(comparison)}; {_why_undecided(comparison)}."
     nearer, further = sorted((abs(comparison.low), abs(comparison.high)))
     return (
         f"{lead} show this as a difference of {_figure(nearer, comparison)} to {_amount(further, comparison)} "
@@ -50,6 +51,18 @@ def _lead(comparison: Comparison, name_of: Callable[[Variant], str]) -> str:
     where = "above" if side > 0 else "below"
     reminder = "" if measure.is_higher_better else f", which is {'worse' if side > 0 else 'better'}"
     return f"{ours} is {_amount(abs(comparison.value), comparison)} {where} {theirs} on {_measure(measure)}{reminder}"
+
+
+def is_showable(comparison: Comparison) -> bool:
+    """Whether these items could have shown any difference: scores between 0 and 100 never differ by more than 100."""
+    bounds = scale_of(comparison.measure.metric).bounds
+    return comparison.smallest_showable < (bounds[1] - bounds[0] if bounds else math.inf)
+
+
+def _showable(comparison: Comparison) -> str:
+    if is_showable(comparison):
+        return _amount(comparison.smallest_showable, comparison)
+    return "no difference, however large"
 
 
 def _why_undecided(comparison: Comparison) -> str:

@@ -73,6 +73,18 @@ class FitConfig(BaseModel):
         return (self.features, self.matrix, self.intercept, self.ridge) == ("layer", "shared", False, DEFAULT_RIDGE)
 
     @model_validator(mode="after")
+    def _numbers_are_used(self) -> Self:
+        """A number that the asked map does not have is refused: it would change an identity and nothing else."""
+        for name, needed, is_used in (
+            ("rank", "features: all_layers or pooled", self.features != "layer"),
+            ("folds", "ridge: cv", self.ridge == "cv"),
+        ):
+            value = getattr(self, name)
+            if value != FitConfig.model_fields[name].default and not is_used:
+                raise ValueError(f"transform.{name} is {value}, and only a map with `{needed}` has one; leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _forms_fit(self) -> Self:
         if self.features != "layer" and self.matrix == "per_layer":
             raise ValueError(

@@ -1,5 +1,6 @@
 """Comparisons of a report: their numbers, verdicts and sentences, worked out here by hand."""
 
+import math
 from dataclasses import replace
 from statistics import fmean
 
@@ -212,11 +213,21 @@ def test_adjusting_for_several_takes_back_what_one_alone_would_have_been() -> No
             "cc-tuning (transform) is 1.9 points below ml-sft on XNLI; this one item could show 90.0 points; nothing "
             "can be said.",
         ),
+        (
+            replace(UNDECIDED, items=1, languages=1, smallest_showable=185.8),
+            "cc-tuning (transform) is 1.9 points below ml-sft on XNLI; this one item could show no difference, however "
+            "large; nothing can be said.",
+        ),
+        (
+            replace(UNDECIDED, measure=NLL, value=0.01, items=5, smallest_showable=math.inf),
+            "cc-tuning (transform) is 0.0100 nats per token above ml-sft on XNLI gold NLL, which is worse; this "
+            "one item a language could show no difference, however large; nothing can be said.",
+        ),
     ],
     ids=[
         "undecided", "worse", "better", "equal", "seeds", "several", "interval", "several and interval",
         "lower is better",
-        "worse where lower is better", "one item",
+        "worse where lower is better", "one item", "more than the scale has", "no end",
     ],
 )  # fmt: skip
 def test_sentence_says_what_the_numbers_say(comparison: Comparison, expected: str) -> None:

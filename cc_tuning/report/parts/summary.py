@@ -5,7 +5,6 @@ clearly better or worse, and on how many benchmarks nothing can be said.
 """
 
 from collections.abc import Sequence
-from math import isfinite
 
 from cc_tuning.document.blocks import Figure, Section, number
 from cc_tuning.document.dots import MARKS, Dot, Row, draw_dots
@@ -24,6 +23,7 @@ from cc_tuning.report.names import (
 from cc_tuning.report.parts.heat_map import heat_maps
 from cc_tuning.report.results import Results
 from cc_tuning.report.scores import Comparison, Measure, Variant
+from cc_tuning.report.sentences import is_showable
 
 _SENSITIVE = "gold_nll"
 """The metric with a picture of its own: it moves with every item, where few answers change."""
@@ -79,10 +79,13 @@ def _verdict(results: Results, found: Sequence[Comparison]) -> str:
 
 
 def _showable(undecided: Sequence[Comparison]) -> str:
-    """How large a difference would have had to be; nothing where that is not known."""
-    sizes = sorted(each.smallest_showable for each in undecided if isfinite(each.smallest_showable))
+    """How large a difference would have had to be, or that none would have been large enough."""
+    sizes = sorted(each.smallest_showable for each in undecided if is_showable(each))
     ends = dict.fromkeys(number(size, 1) for size in (*sizes[:1], *sizes[-1:]))
-    return f", these items could show {' to '.join(ends)} points" if ends else ""
+    if not ends:
+        return ", these items could show no difference, however large" if undecided else ""
+    others = "" if len(sizes) == len(undecided) else ", and none elsewhere"
+    return f", these items could show {' to '.join(ends)} points{others}"
 
 
 def _all_of(names: Sequence[str], total: int) -> str:
