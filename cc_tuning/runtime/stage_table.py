@@ -44,7 +44,7 @@ REFERENCE = Stage(
     "cc_tuning.stages.reference:build_reference", tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRAIN = Stage(
-    "train", 5, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
+    "train", 6, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
     tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRANSFORM = Stage(
@@ -52,7 +52,7 @@ TRANSFORM = Stage(
     tags=("training", "gpu"), retries=1,
 )  # fmt: skip
 EVALUATE = Stage(
-    "evaluate", 4, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
+    "evaluate", 5, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
     tags=("evaluation", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 REPORT = Stage(
