@@ -67,7 +67,10 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
         from flows.checking import check_before
 
         check_before(planned, store, planned.recipe.execution)
-        from flows.prefect_server import check_prefect_server, reach_loopback_directly
+        from flows.prefect_settings import set_prefect
+
+        set_prefect()
+        from flows.prefect_server import check_prefect_server, named_when_no_server_starts, reach_loopback_directly
 
         reach_loopback_directly()
         check_prefect_server()
@@ -77,7 +80,8 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 
         shorten_prefect_errors()
         # Through the server of PREFECT_API_URL, or through one that Prefect starts for this run.
-        reproduce(str(recipe), tuple(overrides))
+        with named_when_no_server_starts():
+            reproduce(str(recipe), tuple(overrides))
         show_scores(planned, store)
         folder = planned.recipe.execution.output / planned.recipe.name
         say(f"\nReport:      {folder / 'report' / 'index.html'}\nCheckpoints: {folder / 'checkpoints'}")
@@ -228,9 +232,11 @@ def export_dataset(
     from cc_tuning.pipeline import export_dataset as exporting
     from cc_tuning.runtime.progress import logged_progress
     from cc_tuning.runtime.step import run_step
+    from flows.checking import check_before
 
     planned, store = _plan(recipe, overrides)
     export = exporting.DatasetExport.of(planned, directory, run, licence, shard_rows)
+    check_before(export.needed, store, planned.recipe.execution)
     for step in export.needed:
         run_step(step, store, planned.recipe.execution, logged_progress(step.label))
     pairs = exporting.export_dataset(export, store)
@@ -322,7 +328,7 @@ def doctor() -> None:
     from flows.doctor import examine
 
     for line in examine(Path.cwd()):
-        console.print(line)
+        console.print(line, soft_wrap=True)
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from cc_tuning.runtime.provenance import readable_bytes
+from flows.terminal import escaped
 
 # Weights, gradients and AdamW's two moments stay float32 while training, 4 bytes each (docs/deviations.md).
 _TRAINING_BYTES_PER_PARAMETER = 16
@@ -59,7 +60,8 @@ def _machine(folder: Path) -> Iterator[str]:
     free = shutil.disk_usage(folder).free
     yield f"    {os.cpu_count()} cores, {readable_bytes(memory)} of memory, {readable_bytes(free)} of disk free here"
     if not os.access(folder, os.W_OK):
-        yield f"{_BAD} {folder} cannot be written: set `execution.store` and `execution.output` to folders that can"
+        place = escaped(str(folder))
+        yield f"{_BAD} {place} cannot be written: set `execution.store` and `execution.output` to folders that can"
 
 
 def _gpus() -> tuple[list[str], list[int]]:
@@ -67,7 +69,9 @@ def _gpus() -> tuple[list[str], list[int]]:
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
-        return [f"{_BAD} torch cannot be imported ({error}): run `pip install -c constraints.txt -e .`"], []
+        return [
+            f"{_BAD} torch cannot be imported ({escaped(str(error))}): run `pip install -c constraints.txt -e .`"
+        ], []
     lines, memories = [], []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)

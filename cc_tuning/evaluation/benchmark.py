@@ -164,7 +164,18 @@ BEHAVIOUR = (IN_LANGUAGE, FOREIGN_WORDS, EMPTY, REPEATS_PROMPT, CUT)
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        *(ACCURACY, ACCURACY_EXTRACTED, ACCURACY_ANY_DIGITS, EXACT_MATCH, F1, MKQA_EM, MKQA_F1, ROUGE_L, ROUGE_L_ASCII, CHRF),
+        *(
+            ACCURACY,
+            ACCURACY_EXTRACTED,
+            ACCURACY_ANY_DIGITS,
+            EXACT_MATCH,
+            F1,
+            MKQA_EM,
+            MKQA_F1,
+            ROUGE_L,
+            ROUGE_L_ASCII,
+            CHRF,
+        ),
         *(ACCURACY_BY_LIKELIHOOD, ACCURACY_BY_LIKELIHOOD_PER_BYTE, GOLD_NLL, GOLD_BITS_PER_BYTE),
         *(EXTRACTED, *BEHAVIOUR),
     )

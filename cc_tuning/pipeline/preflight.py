@@ -17,6 +17,7 @@ from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.errors import CcTuningError, ConfigError
 from cc_tuning.evaluation.items import load_items, select_items
 from cc_tuning.model.families import FAMILIES
+from cc_tuning.model.headers import faults_of_weights
 from cc_tuning.pipeline.places import MISSING
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.pretrained import faults_of_model, load_config
@@ -193,6 +194,8 @@ def _of_training(step: Step, execution: Execution) -> Iterator[Finding]:
     yield from failures
     if model is None:
         return
+    if place.is_local:
+        yield from (Finding("model.base", f"{place.name}: {fault}") for fault in faults_of_weights(place.path, model))
     needs_parts = config.connection is not None or OBJECTIVES[config.objective].trained == "attention"
     if needs_parts and model.model_type not in FAMILIES:
         yield Finding(

@@ -21,7 +21,7 @@ _TRIED_BYTES = 1 << 20
 
 
 def full_disk(error: BaseException, folder: Path) -> OSError | None:
-    """The error of a full disk (or quota) behind `error`, which came from writing below `folder`; None if it is none."""
+    """The error of a full disk (or quota) behind `error`, met by what writes below `folder`; None if it is none."""
     for each in _chain(error):
         if isinstance(each, OSError) and each.errno in _NUMBERS:
             return each

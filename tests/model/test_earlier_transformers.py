@@ -59,7 +59,8 @@ if prompts:
         told = model(torch.tensor(prompts)).logits.tolist()
 else:
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    told = [tokenizer(text)["input_ids"], tokenizer.additional_special_tokens, tokenizer.decode(tokenizer(text).input_ids)]
+    ids = tokenizer(text)["input_ids"]
+    told = [ids, tokenizer.additional_special_tokens, tokenizer.decode(ids)]
 print(json.dumps([transformers.__version__, told]))
 """
 
