@@ -32,11 +32,11 @@ TRANSLATE = Stage(
     tags=("data", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 DISTILL = Stage(
-    "distill", 2, "Make the rows of +SDRRL from the base model's own English answers.",
+    "distill", 3, "Make the rows of +SDRRL from the base model's own English answers.",
     "cc_tuning.stages.distill:build_distillation", tags=("data", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 MATERIALIZE = Stage(
-    "materialize", 5, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
+    "materialize", 6, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
     tags=("data",),
 )  # fmt: skip
 REFERENCE = Stage(
@@ -48,11 +48,11 @@ TRAIN = Stage(
     tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRANSFORM = Stage(
-    "transform", 5, "Sample activations and fit the Transform Matrix.", "cc_tuning.stages.transform:build_transform",
+    "transform", 6, "Sample activations and fit the Transform Matrix.", "cc_tuning.stages.transform:build_transform",
     tags=("training", "gpu"), retries=1,
 )  # fmt: skip
 EVALUATE = Stage(
-    "evaluate", 4, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
+    "evaluate", 5, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
     tags=("evaluation", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 REPORT = Stage(

@@ -4,9 +4,10 @@ The template is rendered around markers. What it writes by the day or by a switc
 thinking is off, so that equal prompts are equal on all days. What it writes must not depend on the text either.
 
 Tokenizers with word-start marks (those of SentencePiece) encode a text at the beginning of a string, after a control
-token and inside of a line in different ways. So a blank that the template writes before a text belongs to the text, and
-of the two encodings, with a mark before the text and without, the one is taken that gives what the tokenizer makes of
-the whole conversation. Where neither does, the tokenizer is refused.
+token and inside of a line in different ways. Most of them are for `whole_conversations`. For the others a blank that
+the template writes before a text belongs to the text, and of the two encodings, with a mark before the text and
+without, the one is taken that gives what the tokenizer makes of the whole conversation. Where neither does, it is
+refused.
 """
 
 import json
@@ -68,11 +69,7 @@ class TextEncoder:
             ConfigError: a text is not valid Unicode.
         """
         for text in texts:
-            if found := _SURROGATE.search(text):
-                raise ConfigError(
-                    f"character {found.start()} of a text is the lone surrogate U+{ord(found[0]):04X}, which is not "
-                    f"valid Unicode; repair the text. It begins: {text[:60]!r}"
-                )
+            check_unicode(text)
         whole = [self.before + text + self.after for text in texts]
         return [encoding.ids for encoding in self.plain.encode_batch(whole, add_special_tokens=False)]
 
@@ -81,12 +78,50 @@ class TextEncoder:
 class Pieces:
     """A prompt is `before_text`, the text and `before_answer`; an example goes on with the answer and the last id."""
 
+    name: str
+    """The tokenizer's, for errors."""
     before_text: list[int]
     text: TextEncoder
     before_answer: list[int]
     answer: TextEncoder
     end_of_turn_id: int
     control_ids: frozenset[int]
+
+    def prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of the rendered prompts; raises as `examples`."""
+        return [self.before_text + ids + self.before_answer for ids in self._encoded(self.text, texts)]
+
+    def examples(self, texts: Sequence[str], answers: Sequence[str]) -> list[tuple[list[int], int]]:
+        """The ids of each conversation up to the end of its turn, and how many of them are the prompt.
+
+        Raises:
+            ConfigError: a text is not valid Unicode, or a control token typed in it cannot be kept as text.
+        """
+        spoken = zip(self.prompts(texts), self._encoded(self.answer, answers), strict=True)
+        return [([*prompt, *answer, self.end_of_turn_id], len(prompt)) for prompt, answer in spoken]
+
+    def _encoded(self, encoder: TextEncoder, texts: Sequence[str]) -> list[list[int]]:
+        encoded = encoder.encode(texts)
+        for text, ids in zip(texts, encoded, strict=True):
+            if not self.control_ids.isdisjoint(ids):
+                raise ConfigError(
+                    f"a control token typed in a text cannot stay text: the tokenizer {self.name} makes it from plain "
+                    f"characters; remove it from the text. It begins: {text[:60]!r}"
+                )
+        return encoded
+
+
+def check_unicode(text: str) -> None:
+    """Refuse a text with a lone surrogate, which no encoding has.
+
+    Raises:
+        ConfigError: says where it stands.
+    """
+    if found := _SURROGATE.search(text):
+        raise ConfigError(
+            f"character {found.start()} of a text is the lone surrogate U+{ord(found[0]):04X}, which is not "
+            f"valid Unicode; repair the text. It begins: {text[:60]!r}"
+        )
 
 
 def require_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
@@ -156,22 +191,17 @@ def find_pieces(tokenizer: PreTrainedTokenizerBase, turns: Turns, name: str) -> 
     """
     inside, marked = _plain_tokenizers(tokenizer, name)
     control_ids = frozenset(tokenizer.added_tokens_decoder)
-    after_answer = _literal(tokenizer, turns.after_answer)
-    if not after_answer or after_answer[0] not in control_ids:
-        raise UnsupportedModel(
-            f"the chat template of {name} ends an answer with {turns.after_answer!r}, which does not begin "
-            "with a control token, so generation could not stop there; choose the template of this model's family"
-        )
+    end_of_turn_id = check_end(tokenizer, turns, _literal(tokenizer, turns.after_answer), name)
     head = turns.before_text.rstrip(" ")
     before_text, blanks = _literal(tokenizer, head), turns.before_text[len(head) :]
-    _check_beginning(tokenizer, before_text, name)
+    check_beginning(tokenizer, before_text, name)
     plain, literal = _split_at_control_token(tokenizer, turns.before_answer)
     between = TextEncoder(inside).encode([plain])[0] + _literal(tokenizer, literal)
     differences = []
     for of_text, of_answer in product((inside, marked), repeat=2):
         text = TextEncoder(of_text, blanks)
         answer = TextEncoder(of_answer, turns.answer_lead, turns.answer_tail)
-        pieces = Pieces(before_text, text, between, answer, after_answer[0], control_ids)
+        pieces = Pieces(name, before_text, text, between, answer, end_of_turn_id, control_ids)
         difference = _first_difference(tokenizer, turns, pieces)
         if difference is None:
             return pieces
@@ -232,8 +262,28 @@ def _first_difference(
     return None
 
 
-def _check_beginning(tokenizer: PreTrainedTokenizerBase, before_text: list[int], name: str) -> None:
-    """Some families open every turn with the token that begins a text (SmolLM2), so only a run of them is a mistake."""
+def check_end(tokenizer: PreTrainedTokenizerBase, turns: Turns, after_answer: list[int], name: str) -> int:
+    """The control token that ends an answer, the first of the ids after it.
+
+    Raises:
+        UnsupportedModel: there is none.
+    """
+    if not after_answer or after_answer[0] not in tokenizer.added_tokens_decoder:
+        raise UnsupportedModel(
+            f"the chat template of {name} ends an answer with {turns.after_answer!r}, which does not begin "
+            "with a control token, so generation could not stop there; choose the template of this model's family"
+        )
+    return after_answer[0]
+
+
+def check_beginning(tokenizer: PreTrainedTokenizerBase, before_text: list[int], name: str) -> None:
+    """Refuse the id that begins a text several times in a row.
+
+    Some families open every turn with the token that begins a text (SmolLM2), so only a run of them is a mistake.
+
+    Raises:
+        UnsupportedModel: the template writes it itself, and something else does too.
+    """
     bos, run = tokenizer.bos_token_id, 0
     while isinstance(bos, int) and before_text[run : run + 1] == [bos]:
         run += 1
@@ -263,10 +313,10 @@ def _plain_tokenizers(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[To
     specification = json.loads(tokenizer.backend_tokenizer.to_str())
     specification |= {"added_tokens": [], "post_processor": None, "truncation": None, "padding": None}
     marked = Tokenizer.from_str(json.dumps(specification))
-    for part in _parts(specification["normalizer"]):
+    for part in components(specification["normalizer"]):
         if part["type"] == "Prepend":
             part["prepend"] = ""
-    for part in _parts(specification["pre_tokenizer"]):
+    for part in components(specification["pre_tokenizer"]):
         if part["type"] == "Metaspace":
             part["prepend_scheme"] = "never"
         elif part["type"] == "ByteLevel":
@@ -274,11 +324,11 @@ def _plain_tokenizers(tokenizer: PreTrainedTokenizerBase, name: str) -> tuple[To
     return Tokenizer.from_str(json.dumps(specification)), marked
 
 
-def _parts(component: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """A component of a tokenizer, or those of a sequence."""
+def components(component: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+    """The parts of a tokenizer's normalizer or pre-tokenizer: a sequence and what is in it."""
     if component is None:
         return
     yield component
     for key in ("normalizers", "pretokenizers"):
         for part in component.get(key, []):
-            yield from _parts(part)
+            yield from components(part)
