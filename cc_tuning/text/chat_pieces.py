@@ -1,7 +1,4 @@
-"""A chat template taken apart once: the ids around a user's text and an answer, and how the two themselves are encoded.
-
-The template is rendered around markers. What it writes by the day or by a switch is fixed: dates are one date, and
-thinking is off, so that equal prompts are equal on all days. What it writes must not depend on the text either.
+"""The ids around a user's text and an answer in a chat template, and how the two themselves are encoded.
 
 Tokenizers with word-start marks (those of SentencePiece) encode a text at the beginning of a string, after a control
 token and inside of a line in different ways. Most of them are for `whole_conversations`. For the others a blank that
@@ -14,7 +11,6 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import product
 from typing import Any
 
@@ -22,36 +18,9 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, UnsupportedModel
-from cc_tuning.text.chat_templates import CHAT_TEMPLATES
+from cc_tuning.text.chat_turns import PROBES, Turns
 
-# Llama 3.1 and later write the date into the system turn, and take this one where none is given.
-_FIXED_DATE = datetime(2024, 7, 26)
-_DATE_FORMS = [f"%{flag}{letter}" for flag in ("-", "") for letter in "aAbBcdHIjmMpSuUwWxXyYZeFTDR"]
-_TEXT_MARKER, _ANSWER_MARKER = "\ue100text\ue101", "\ue100answer\ue101"
-_PROBES = ("Habari, dünya 你好?", "2", "def f(x):\n\treturn {'a': [x, 2]}\n\nWhy?")
-_CONTROL_TOKEN_FORM = re.compile(r"<\|[^|<>]+\|>|<(?:start|end)_of_turn>")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
-
-
-@dataclass(frozen=True)
-class Turns:
-    """The text that a chat template writes around the user's text and the answer."""
-
-    before_text: str
-    before_answer: str
-    answer_lead: str
-    """Blanks before a given answer that a prompt for a new one does not end with: the model has to say them."""
-    answer_tail: str
-    """Blanks between an answer and the end of its turn."""
-    after_answer: str
-
-    def prompt(self, text: str) -> str:
-        """The rendered prompt for `text`."""
-        return self.before_text + text + self.before_answer
-
-    def conversation(self, text: str, answer: str) -> str:
-        """The rendered conversation."""
-        return self.prompt(text) + self.answer_lead + answer + self.answer_tail + self.after_answer
 
 
 @dataclass(frozen=True)
@@ -124,65 +93,6 @@ def check_unicode(text: str) -> None:
         )
 
 
-def require_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
-    """Refuse a tokenizer that has no chat template, or several of which none is the default.
-
-    Raises:
-        ConfigError: names the project's templates, and the tokenizer's own.
-    """
-    shipped = ", ".join(sorted(path.stem for path in CHAT_TEMPLATES.glob("*.jinja")))
-    template: Any = tokenizer.chat_template
-    if not template:
-        raise ConfigError(
-            f"the tokenizer {name} has no chat template, as is usual for base models; name one of the project's: "
-            + shipped
-        )
-    if isinstance(template, dict) and "default" not in template:
-        raise ConfigError(
-            f"the tokenizer {name} has several chat templates ({', '.join(sorted(template))}) and none is called "
-            "default; write the right one to chat_template.jinja beside it, or set `materialization.chat_template` to "
-            f"one of the project's: {shipped}"
-        )
-
-
-def read_template(tokenizer: PreTrainedTokenizerBase, name: str) -> Turns:
-    """What the tokenizer's chat template writes around a text and its answer.
-
-    Raises:
-        ConfigError: it has none, or several.
-        UnsupportedModel: what it writes depends on the text, or differs between a prompt and its example.
-    """
-    require_template(tokenizer, name)
-    prompt = _rendered(tokenizer, name, _TEXT_MARKER)
-    conversation = _rendered(tokenizer, name, _TEXT_MARKER, _ANSWER_MARKER)
-    if prompt.count(_TEXT_MARKER) != 1 or conversation.count(_ANSWER_MARKER) != 1:
-        raise UnsupportedModel(f"the chat template of {name} does not write each message exactly once; choose another")
-    before_answer, _, after_answer = conversation.partition(_ANSWER_MARKER)
-    lead = before_answer.removeprefix(prompt)
-    if not before_answer.startswith(prompt) or lead.strip(" "):
-        raise UnsupportedModel(
-            f"the chat template of {name} writes {prompt!r} before a new answer but {before_answer!r} before a given "
-            "one: training would see another prompt than inference; choose a template where they are equal"
-        )
-    unknown = sorted(set(_CONTROL_TOKEN_FORM.findall(conversation)) - set(tokenizer.get_added_vocab()))
-    if unknown:
-        raise UnsupportedModel(
-            f"the chat template writes {unknown}, which the tokenizer {name} does not have as tokens; choose the chat "
-            "template of this model's family"
-        )
-    before_text, _, between = prompt.partition(_TEXT_MARKER)
-    after = after_answer.lstrip(" ")
-    turns = Turns(before_text, between, lead, after_answer[: len(after_answer) - len(after)], after)
-    for probe in _PROBES:
-        found = _rendered(tokenizer, name, probe)
-        if found != turns.prompt(probe):
-            raise UnsupportedModel(
-                f"the chat template of {name} writes {found!r} for the text {probe!r}, expected "
-                f"{turns.prompt(probe)!r} as for another text; choose a template that does not look into its messages"
-            )
-    return turns
-
-
 def find_pieces(tokenizer: PreTrainedTokenizerBase, turns: Turns, name: str) -> Pieces:
     """The ids around a text and an answer, checked against the tokenizer's own ids of whole conversations.
 
@@ -213,43 +123,11 @@ def find_pieces(tokenizer: PreTrainedTokenizerBase, turns: Turns, name: str) -> 
     )
 
 
-def _rendered(tokenizer: PreTrainedTokenizerBase, name: str, text: str, answer: str | None = None) -> str:
-    messages = [{"role": "user", "content": text}]
-    if answer is not None:
-        messages.append({"role": "assistant", "content": answer})
-    try:
-        rendered = tokenizer.apply_chat_template(
-            messages,
-            chat_template=_without_clock(tokenizer.get_chat_template()),
-            tokenize=False,
-            add_generation_prompt=answer is None,
-            enable_thinking=False,
-            date_string=_FIXED_DATE.strftime("%d %b %Y"),
-        )
-    except Exception as error:  # a template is a program, and can fail in every way
-        raise UnsupportedModel(
-            f"the chat template of {name} cannot be rendered for a question: {error}; mend it, or choose another"
-        ) from error
-    assert isinstance(rendered, str)
-    return rendered
-
-
-def _without_clock(template: str) -> str:
-    """`template` with a `strftime_now` of its own, which tells the fixed date; transformers' tells today's.
-
-    A macro, since transformers hands a template data alone, and no functions.
-    """
-    if "strftime_now" not in template:
-        return template
-    told = "".join(f"|replace({form!r}, {_FIXED_DATE.strftime(form)!r})" for form in _DATE_FORMS)
-    return "{%- macro strftime_now(form) -%}{{- form" + told + " -}}{%- endmacro -%}" + template
-
-
 def _first_difference(
     tokenizer: PreTrainedTokenizerBase, turns: Turns, pieces: Pieces
 ) -> tuple[list[int], list[int]] | None:
     """Of the first probe whose pieces joined are not what the tokenizer makes of the whole, both."""
-    for probe in _PROBES[:2]:
+    for probe in PROBES[:2]:
         text, answer = pieces.text.encode([probe])[0], pieces.answer.encode([probe])[0]
         prompt = pieces.before_text + text + pieces.before_answer
         whole_prompt = _literal(tokenizer, turns.prompt(probe))

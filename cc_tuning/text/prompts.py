@@ -19,8 +19,9 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from cc_tuning.errors import CcTuningError, PromptNotFound, UnsupportedModel
 from cc_tuning.runtime.pretrained import refusing_remote_code
 from cc_tuning.runtime.sources import Location
-from cc_tuning.text.chat_pieces import find_pieces, read_template, require_template
+from cc_tuning.text.chat_pieces import find_pieces
 from cc_tuning.text.chat_templates import CHAT_TEMPLATES, ChatTemplate
+from cc_tuning.text.chat_turns import read_template, require_template
 from cc_tuning.text.whole_conversations import find_whole
 
 # transformers writes these into the saved tokenizer, which would then depend on how it was loaded.

@@ -20,7 +20,8 @@ from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, UnsupportedModel
-from cc_tuning.text.chat_pieces import Turns, check_beginning, check_end, check_unicode, components
+from cc_tuning.text.chat_pieces import check_beginning, check_end, check_unicode, components
+from cc_tuning.text.chat_turns import Turns
 
 # Noncharacters, which Unicode keeps for a process's own use: no text that is exchanged holds one.
 _OPEN, _CLOSE = "\ufdd0", "\ufdd1"

@@ -1,4 +1,4 @@
-"""Prompts of SentencePiece tokenizers against the SentencePiece library, which never reads a control token in a text."""
+"""Prompts of SentencePiece tokenizers against that library, which never reads a control token in a text."""
 
 import io
 import json
@@ -178,10 +178,8 @@ def test_a_merge_that_spells_a_control_token_does_not_make_one(tmp_path: Path) -
     tokenizer = as_fast(learnt([]), KINDS["prepended"])
     written = json.loads(tokenizer.backend_tokenizer.to_str())
     vocabulary = written["model"]["vocab"]
-    spelt = {
-        piece: len(vocabulary) + place for place, piece in enumerate(("<", "s>", ">", "/s>")) if piece not in vocabulary
-    }
-    vocabulary |= spelt
+    for piece in ("<", ">", "s>"):
+        vocabulary.setdefault(piece, len(vocabulary))
     written["model"]["merges"] = [["s", ">"], ["<", "s>"], *written["model"]["merges"]]
     PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(json.dumps(written)), bos_token="<s>", eos_token="</s>"
