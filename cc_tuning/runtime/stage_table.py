@@ -55,12 +55,16 @@ EVALUATE = Stage(
     "evaluate", 5, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
     tags=("evaluation", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
+JUDGE = Stage(
+    "judge", 1, "Judge a run's answers beside those of its baseline.", "cc_tuning.stages.judge:build_judgements",
+    tags=("evaluation",), retries=2, resumable=True,
+)  # fmt: skip
 REPORT = Stage(
     "report", 5, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
 )  # fmt: skip
 
 EMBEDDED = (WORLD, BASE_MODEL, TRANSLATOR)
 """What the embedded default makes first; they have no command of their own."""
-PIPELINE = (ITEMS, SELECT, TRANSLATE, DISTILL, MATERIALIZE, REFERENCE, TRAIN, TRANSFORM, EVALUATE, REPORT)
+PIPELINE = (ITEMS, SELECT, TRANSLATE, DISTILL, MATERIALIZE, REFERENCE, TRAIN, TRANSFORM, EVALUATE, JUDGE, REPORT)
 """In the order of the pipeline."""
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (*EMBEDDED, *PIPELINE)}
