@@ -1,4 +1,4 @@
-"""How Lee et al. 2025 ask: named fields by likelihood, answers that are drawn, and drawn again until one can be read."""
+"""How Lee et al. 2025 ask: fields by name, likelihoods of options, answers drawn again until one can be read."""
 
 from pathlib import Path
 
