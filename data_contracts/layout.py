@@ -62,6 +62,11 @@ ITEM_SCORES = "item_scores.parquet"
 SCORES = "scores.parquet"
 SCORING = "scoring.json"
 
+# judge
+JUDGEMENTS = "judgements.parquet"
+WIN_RATES = "win_rates.parquet"
+JUDGED_WITH = "judge.json"
+
 # report
 REPORT_PAGE = "index.html"
 REPORT_MARKDOWN = "report.md"

@@ -50,6 +50,9 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
         if run.transform:
             make(run.transform, execution)  # W_T stands in for the English prompt
         make(run.evaluate, execution)
+    for run in plan.runs:
+        if run.judge:  # which of its answers are better than its baseline's
+            make(run.judge, execution)
     make(plan.report, execution)
     return str(publish(plan, execution))
 

@@ -37,6 +37,7 @@ _NAMES = {
     "train": "train model",
     "transform": "fit transform matrix",
     "evaluate": "evaluate run",
+    "judge": "judge answers",
     "report": "write report",
 }
 """What Prefect shows; a stage that does not stand here is shown under its own name."""

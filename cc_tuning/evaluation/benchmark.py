@@ -195,6 +195,8 @@ class Benchmark:
     scoring: ScoringName
     options: tuple[str, ...] = ()
     """What is chosen from, where something is."""
+    is_instruction: bool = False
+    """Whether its answers are as long as the model makes them, drawn and not greedy."""
     metrics: tuple[Metric, ...]
     """What its answers get, besides what is said of every written answer (`BEHAVIOUR`)."""
     paper_items: int = 0
@@ -207,9 +209,9 @@ class Benchmark:
     @property
     def headline_metric(self) -> Metric:
         """The metric of tables with one figure per benchmark."""
-        return next(metric for metric in self.metrics if metric.is_headline)
+        return next((metric for metric in self.metrics if metric.is_headline), self.metrics[0])
 
     @property
     def paper_metric(self) -> Metric:
         """The metric that is comparable with the paper's tables."""
-        return next(metric for metric in self.metrics if metric.is_of_paper)
+        return next((metric for metric in self.metrics if metric.is_of_paper), self.metrics[0])

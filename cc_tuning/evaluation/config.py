@@ -34,7 +34,25 @@ class EvaluationConfig(BaseModel):
         description="At most this many items per benchmark and language, by id (paper: 100 to 1,511, all of them).",
     )
     engine: EngineName = Field(default="transformers", description="What answers the prompts (cc_tuning/inference).")
-    max_new_tokens: int = Field(default=40, ge=1, description="Tokens of a greedy answer (paper: 40).")
+    max_new_tokens: int = Field(default=40, ge=1, description="Tokens of an answer (paper: 40).")
+    instruction_max_new_tokens: int = Field(
+        default=512, ge=1, description="Tokens of an answer to an instruction (AlpacaEval), which has no short one."
+    )
+    sampled: bool = Field(
+        default=False,
+        description="Draw the tokens of every answer; otherwise the most likely one is taken (greedy, the first "
+        "paper's) but for answers to instructions, which are always drawn (Lee et al. 2025, appendix B).",
+    )
+    temperature: float = Field(default=0.6, gt=0, description="Of drawn answers (Lee et al. 2025: 0.6).")
+    top_p: float = Field(
+        default=0.9, gt=0, le=1, description="Drawn are the most likely tokens with this share (Lee et al. 2025: 0.9)."
+    )
+    tries: int = Field(
+        default=1,
+        ge=1,
+        description="Answers that are drawn until one of the options can be read out of one; the last one counts then, "
+        "and as wrong (Lee et al. 2025, appendix D: 3). Every try after the first is drawn.",
+    )
     likelihoods: bool = Field(
         default=True,
         description="Whether each run also tells, in each connection, how likely it finds the gold answer and every "
@@ -51,6 +69,10 @@ class EvaluationConfig(BaseModel):
     seed: int = Field(
         default=0, ge=0, description="Seed of the resampling, and of whose English prompt the control `other` takes."
     )
+
+    def new_tokens_of(self, benchmark: str) -> int:
+        """How many tokens an answer to an item of `benchmark` may have."""
+        return self.instruction_max_new_tokens if BENCHMARKS[benchmark].is_instruction else self.max_new_tokens
 
     @model_validator(mode="before")
     @classmethod

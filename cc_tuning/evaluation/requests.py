@@ -5,18 +5,21 @@ writes. One of the kind `loglikelihood` is answered by the option that it finds 
 it included, and the first of equals.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import polars as pl
 from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.candidates import turn_ids, with_candidates
+from cc_tuning.evaluation.config import EvaluationConfig
 from cc_tuning.evaluation.items import ITEM_KEY
+from cc_tuning.evaluation.measures.choices import extract_choice
 from cc_tuning.evaluation.other_prompts import other_items
+from cc_tuning.evaluation.prompts import NAMED_FIELDS, option_labels
 from cc_tuning.inference.job_files import read_answers, write_requests
-from cc_tuning.inference.jobs import Generate, InferenceJob, InferenceShard, LogLikelihood, Request
+from cc_tuning.inference.jobs import Generate, InferenceJob, InferenceShard, LogLikelihood, Request, Sampling
 from cc_tuning.model.config import NEED_ENGLISH, ConnectionMode
 from cc_tuning.text.languages import UnknownLanguage, by_iso639_1, find_language
 from cc_tuning.text.prompts import ChatPrompts
@@ -24,6 +27,8 @@ from data_contracts.quarantine import quarantine_rows
 
 LONGER_THAN_CONTEXT = "prompt_longer_than_context"
 ENGLISH = "en"
+_SEEDS_OF_TRIES = 1_000
+"""Seeds of recipes are so far apart that no try of one draws what the first try of another does."""
 _TOKENS = pl.List(pl.Int32)
 _RENDERED = (*ITEM_KEY, "input_ids", "english_input_ids")
 _FOR_LIKELIHOODS = ("other", "gold", "candidates", "candidate_bytes", "continuation_ids")
@@ -46,15 +51,15 @@ def render_requests(
     *,
     with_english: bool,
     context_tokens: int,
-    max_new_tokens: int,
+    max_new_tokens: Callable[[str], int],
     with_likelihoods: bool = True,
     seed: int = 0,
 ) -> Requests:
     """The rendered prompts of BenchmarkItem rows; `with_english` adds the English prompts where an item has one.
 
-    An item one of whose prompts leaves no room within `context_tokens` for `max_new_tokens`, or for the longest
-    candidate `with_likelihoods`, is set aside for all connections and all that is asked, so that scores are about the
-    same items. `seed` decides whose English prompt stands in for another's.
+    An item one of whose prompts leaves no room within `context_tokens` for the `max_new_tokens` of its benchmark, or
+    for the longest candidate `with_likelihoods`, is set aside for all connections and all that is asked, so that scores
+    are about the same items. `seed` decides whose English prompt stands in for another's.
     """
     english: list[list[int] | None] = [None] * items.height
     if with_english:
@@ -66,7 +71,9 @@ def render_requests(
         input_ids=pl.Series(ids, dtype=_TOKENS), english_input_ids=pl.Series(english, dtype=_TOKENS)
     )
     longest = pl.max_horizontal(pl.col("input_ids", "english_input_ids").list.len())  # ignores a missing one
-    room = pl.lit(max_new_tokens)
+    benchmarks = items["benchmark"].cast(pl.String)
+    rows = rows.with_columns(_room=pl.Series([max_new_tokens(name) for name in benchmarks], dtype=pl.Int64))
+    room = pl.col("_room")
     if with_likelihoods:
         room = pl.max_horizontal(room, pl.col("continuation_ids").list.eval(pl.element().list.len()).list.max())
     fits = longest + room <= context_tokens
@@ -74,7 +81,7 @@ def render_requests(
         rows.filter(~fits).select(items.columns),
         "item_id",
         LONGER_THAN_CONTEXT,
-        f"a rendered prompt with {max_new_tokens} new tokens, or with an answer whose likelihood is asked for, needs "
+        "a rendered prompt with the new tokens of an answer, or with an answer whose likelihood is asked for, needs "
         f"more than the model's {context_tokens}",
     )
     fitting = rows.filter(fits)
@@ -106,17 +113,74 @@ def grouped(requests: pl.DataFrame) -> list[Group]:
     return [(str(name), str(language), rows) for (name, language), rows in groups]
 
 
+def generate_request(config: EvaluationConfig, benchmark: str, stop_ids: tuple[int, ...], attempt: int = 0) -> Generate:
+    """How an item of `benchmark` is answered; `attempt` counts the tries before this one."""
+    is_drawn = config.sampled or attempt or BENCHMARKS[benchmark].is_instruction
+    sampling = Sampling(
+        temperature=config.temperature, top_p=config.top_p, seed=_SEEDS_OF_TRIES * config.seed + attempt
+    )
+    return Generate(
+        max_new_tokens=config.new_tokens_of(benchmark),
+        stop_token_ids=stop_ids,
+        sampling=sampling if is_drawn else None,
+    )
+
+
 def plan_answers(
-    groups: Sequence[Group], connections: Sequence[ConnectionMode], generate: Generate, prompts: ChatPrompts
+    groups: Sequence[Group],
+    connections: Sequence[ConnectionMode],
+    generate: Callable[[str], Generate],
+    prompts: ChatPrompts,
 ) -> Iterator[PlannedShard]:
     """The shards of the answers, for each connection, benchmark and language that has something to answer."""
     for connection in connections:
         for benchmark, language, rows in groups:
-            request: Request = generate
+            request: Request = generate(benchmark)
             if BENCHMARKS[benchmark].request == "loglikelihood":
-                request, rows = LogLikelihood(), _with_turns(rows, prompts, BENCHMARKS[benchmark].options)
+                request, rows = LogLikelihood(), _with_turns(rows, prompts, _labels(benchmark, language))
             name = f"{connection}/{benchmark}-{language}.parquet"
             yield from planned_shard(name, connection, request, (benchmark, language, rows))
+
+
+def plan_again(
+    planned: Sequence[PlannedShard],
+    answers: Sequence[pl.DataFrame],
+    items: pl.DataFrame,
+    attempt: int,
+    generate: Callable[[str], Generate],
+) -> dict[int, PlannedShard]:
+    """For the place of each shard that needs it, the shard of those items out of whose answers no option can be read.
+
+    `answers` are the Prediction rows of the planned shards; benchmarks without options need no other try.
+    """
+    choices = {tuple(key): texts for *key, texts in items.select(*ITEM_KEY, "choices").iter_rows()}
+    again: dict[int, PlannedShard] = {}
+    for place, (shard, rows) in enumerate(zip(planned, answers, strict=True)):
+        options = BENCHMARKS[shard.benchmark].options
+        if not options or shard.shard.request.kind != "generate":
+            continue
+        unread = [
+            item_id
+            for item_id, response in rows.select("item_id", "response").iter_rows()
+            if extract_choice(response, options, choices[shard.benchmark, shard.language, item_id]).option is None
+        ]
+        if unread:
+            left = shard.rows.filter(pl.col("item_id").is_in(unread))
+            name = f"try{attempt + 1}/{shard.shard.name}"
+            update = {"name": name, "request": generate(shard.benchmark), "prompts": left.height}
+            again[place] = replace(shard, shard=shard.shard.model_copy(update=update), rows=left)
+    return again
+
+
+def with_later_tries(first: pl.DataFrame, later: pl.DataFrame) -> pl.DataFrame:
+    """Prediction rows of a shard in which those of `later` stand for their items."""
+    return pl.concat([first.join(later.select("item_id"), on="item_id", how="anti"), later]).sort("item_id")
+
+
+def _labels(benchmark: str, language: str) -> tuple[str, ...]:
+    """The options as the answer writes them, where the benchmark's prompts call them otherwise than the data does."""
+    options = BENCHMARKS[benchmark].options
+    return option_labels(benchmark, language) if benchmark in NAMED_FIELDS else options
 
 
 def _with_turns(rows: pl.DataFrame, prompts: ChatPrompts, options: Sequence[str]) -> pl.DataFrame:
@@ -199,7 +263,8 @@ def _written(job: InferenceJob, planned: PlannedShard, tokenizer: PreTrainedToke
 
 def _most_likely(job: InferenceJob, planned: PlannedShard, tokenizer: PreTrainedTokenizerBase) -> pl.DataFrame:
     options = BENCHMARKS[planned.benchmark].options
-    tokens = [len(ids) for ids in turn_ids(ChatPrompts(tokenizer), options)]
+    labels = _labels(planned.benchmark, planned.language)
+    tokens = [len(ids) for ids in turn_ids(ChatPrompts(tokenizer), labels)]
     scores = read_answers(job, planned.shard, planned.rows["item_id"].to_list())
     chosen = [values.index(max(values)) for values in scores["log_likelihoods"].to_list()]
     return scores.select(

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
+from cc_tuning.evaluation.judge.config import RunJudging
 from cc_tuning.evaluation.sources.config import ItemsConfig, SamplingConfig, items_config
 from cc_tuning.miniature.config import TranslatorConfig
 from cc_tuning.pipeline.recipe import Recipe
@@ -22,14 +23,15 @@ from cc_tuning.training.objectives.config import PreferenceConfig, ReferenceConf
 from cc_tuning.training.objectives.table import OBJECTIVES
 from cc_tuning.training.rows.config import MaterializationConfig
 from cc_tuning.transform.config import TransformConfig
-from cc_tuning.translation.config import TranslationConfig
+from cc_tuning.translation.config import TargetTranslationConfig, TranslationConfig
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
 def translator(recipe: Recipe) -> TranslatorConfig:
-    """The tiny translator's; +SDRRL translates from English, which takes it twice the time to learn."""
-    both_ways = any(run.data == "sdrrl" for run in recipe.runs)
+    """The tiny translator's; to translate from English too (+SDRRL, a target) takes it twice the time to learn."""
+    from_english = bool(recipe.translation.target) or any("translation.target" in run.set for run in recipe.runs)
+    both_ways = from_english or any(run.data == "sdrrl" for run in recipe.runs)
     return recipe.miniature.translator.model_copy(update={"both_ways": True} if both_ways else {})
 
 
@@ -50,15 +52,16 @@ def select(recipe: Recipe) -> SelectionConfig:
 
 
 def translate(recipe: Recipe) -> TranslationConfig:
-    """How segments are decoded."""
-    return _of_section(recipe.translation, TranslationConfig)
+    """How segments are decoded, and into which language where that is not English."""
+    into = TargetTranslationConfig if recipe.translation.target else TranslationConfig
+    return _of_section(recipe.translation, into)
 
 
 def distill(recipe: Recipe) -> DistillConfig:
     """How the rows of +SDRRL are made."""
     return DistillConfig(
         distillation=recipe.distillation,
-        translation=translate(recipe),
+        translation=_of_section(recipe.translation, TranslationConfig),
         chat_template=recipe.materialization.chat_template,
         engine=recipe.evaluation.engine,
     )
@@ -108,6 +111,11 @@ def evaluate(recipe: Recipe, run: RunSpec, name: str) -> RunEvaluation:
         chat_template=recipe.materialization.chat_template if asks_recipe else "tokenizer",
         evaluation=_of_section(recipe.evaluation, EvaluationConfig),
     )
+
+
+def judge(recipe: Recipe, name: str, baseline: str) -> RunJudging:
+    """Who judges a run's answers beside its baseline's; both names stand in every row."""
+    return RunJudging(run=name, baseline=baseline, judge=recipe.judge)
 
 
 def report(recipe: Recipe, runs: Iterable[tuple[RunSpec, str, int | None]]) -> ReportConfig:

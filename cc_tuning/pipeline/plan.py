@@ -7,18 +7,19 @@ The flow runs these steps, `cc-tuning plan` and `status` look them up, and the p
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.pipeline import identities
 from cc_tuning.pipeline.overrides import names_of, recipe_of_run
 from cc_tuning.pipeline.places import LocalSources, Places
 from cc_tuning.pipeline.recipe import Recipe
-from cc_tuning.pipeline.runs import KNOWN_RUNS, RunSpec
+from cc_tuning.pipeline.runs import KNOWN_RUNS, RunSpec, baseline_of
 from cc_tuning.runtime.sources import Source
 from cc_tuning.runtime.stage_table import (
     DISTILL,
     EVALUATE,
+    JUDGE,
     MATERIALIZE,
     REFERENCE,
     REPORT,
@@ -71,18 +72,20 @@ class RunPlan:
     train: Step | None
     transform: Step | None
     evaluate: Step
+    judge: Step | None = None
+    """Of its answers beside its baseline's; None without a judge or a baseline."""
 
     @property
     def own_steps(self) -> tuple[Step, ...]:
-        """From its training rows on, in the order they run."""
+        """From its training rows to its scores, in the order they run."""
         steps = (self.materialize, self.reference, self.train, self.transform, self.evaluate)
         return tuple(step for step in steps if step)
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """All of them, inputs first."""
-        items = (self.items,) if self.items else ()
-        return (*items, *self.embedded, *(self.data.steps if self.data else ()), *self.start, *self.own_steps)
+        """All of them, inputs first but for the baseline's, which its judge needs."""
+        items, judge = (self.items,) if self.items else (), (self.judge,) if self.judge else ()
+        return (*items, *self.embedded, *(self.data.steps if self.data else ()), *self.start, *self.own_steps, *judge)
 
 
 @dataclass(frozen=True)
@@ -109,7 +112,8 @@ class Plan:
         """Every step once, in an order in which inputs come first."""
         data = [step for plan in self.data for step in plan.steps]
         own = [step for run in self.runs for step in (*run.start, *run.own_steps)]
-        yield from _distinct((*self.items, *self.embedded, *data, *own, self.report))
+        judges = [run.judge for run in self.runs if run.judge]
+        yield from _distinct((*self.items, *self.embedded, *data, *own, *judges, self.report))
 
     def up_to(self, stage: str, run: str | None = None) -> tuple[Step, ...]:
         """The steps of one stage (of one run, when given) and everything they need, inputs first.
@@ -159,6 +163,7 @@ def plan_recipe(recipe: Recipe, *, sources_may_be_missing: bool = False, hash_so
         for spec in recipe.runs
         for name, seed in names_of(spec, recipe.seeds).items()
     )
+    runs = tuple(_with_judge(run, runs, recipe) for run in runs)
     places = Places(recipe, local)
     items = _distinct(step for step in (places.items_step, *(run.items for run in runs)) if step)
     return Plan(recipe, runs, _plan_report(recipe, runs, places), items)
@@ -199,6 +204,22 @@ def _plan_run(spec: RunSpec, name: str, seed: int | None, whole: Recipe, local: 
         evaluate=evaluate,
         **vars(training),
     )
+
+
+def _with_judge(run: RunPlan, runs: tuple[RunPlan, ...], recipe: Recipe) -> RunPlan:
+    """`run` with its judge: beside the baseline of the same seed, or its only one."""
+    baseline = baseline_of(run.spec, recipe.runs)
+    others = [other for other in runs if other.spec.name == baseline and other.seed in (run.seed, None)]
+    if run.recipe.judge.kind == "none" or not others:
+        return run
+    step = JUDGE.step(
+        identities.judge(run.recipe, run.name, others[0].name),
+        run.name,
+        answers=run.evaluate.ref,
+        baseline=others[0].evaluate.ref,
+        items=run.evaluate.inputs["items"],
+    )
+    return replace(run, judge=step)
 
 
 @dataclass(frozen=True)
@@ -277,9 +298,10 @@ def _plan_report(recipe: Recipe, runs: tuple[RunPlan, ...], places: Places) -> S
         inputs |= {step.stage.name: step.ref for step in data.steps}
     inputs["items"] = places.items
     for run in runs:
-        of_others = (*run.start, *run.own_steps)
+        own = (*run.own_steps, *((run.judge,) if run.judge else ()))
+        of_others = (*run.start, *own)
         shared = [step for step in run.steps if step not in of_others and step.ref not in inputs.values()]
-        inputs |= {f"{step.stage.name}/{run.name}": step.ref for step in (*shared, *run.own_steps)}
+        inputs |= {f"{step.stage.name}/{run.name}": step.ref for step in (*shared, *own)}
     return REPORT.step(identities.report(recipe, ((run.spec, run.name, run.seed) for run in runs)), **inputs)
 
 

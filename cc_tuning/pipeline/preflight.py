@@ -16,6 +16,7 @@ import polars as pl
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.errors import CcTuningError, ConfigError
 from cc_tuning.evaluation.items import load_items, select_items
+from cc_tuning.evaluation.judge.config import RunJudging
 from cc_tuning.model.families import FAMILIES
 from cc_tuning.model.headers import faults_of_weights
 from cc_tuning.pipeline.places import MISSING
@@ -28,13 +29,13 @@ from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.normalisation import normalise
 from cc_tuning.selection.sources import read_batches
 from cc_tuning.text.chat_templates import ChatTemplate
-from cc_tuning.text.languages import ENGLISH_FLORES_CODE
+from cc_tuning.text.languages import ENGLISH_FLORES_CODE, find_language
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.objectives.table import OBJECTIVES
 from cc_tuning.training.rows.config import MaterializationConfig
-from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.model_files import load_family
+from cc_tuning.translation.config import TargetTranslationConfig, TranslationConfig
+from cc_tuning.translation.model_files import check_knows, load_family
 from data_contracts.errors import ArtifactMismatch, ContractViolation, DataContractError
 
 _TRACKER_MODULES = {
@@ -92,6 +93,7 @@ def _of_step(step: Step, rows: "_RowSamples", execution: Execution) -> Iterator[
         "materialize": lambda: _of_materialization(step),
         "train": lambda: _of_training(step, execution),
         "evaluate": lambda: _of_evaluation(step),
+        "judge": lambda: _of_judge(step, rows.execution),
     }
     check = checks.get(step.stage.name)
     if check is not None:
@@ -161,12 +163,16 @@ class _RowSamples:
 def _of_translation(step: Step, rows: _RowSamples) -> Iterator[Finding]:
     place, config = _place(step.inputs.get("translator")), step.config
     assert isinstance(config, TranslationConfig)
-    if not rows.need_translation():
+    target = find_language(config.target) if isinstance(config, TargetTranslationConfig) else None
+    if target is None and not rows.need_translation():
         return
     if config.engine == "ctranslate2" and find_spec("ctranslate2") is None:
         yield Finding("translation.engine", "ctranslate2 is not installed; run `pip install 'cc-tuning[ct2]'`")
     if place is not None:
-        yield from _failing("translation.model", lambda: load_family(place))
+        family, failures = _tried("translation.model", lambda: load_family(place))
+        yield from failures
+        if family is not None and target is not None:
+            yield from _failing("translation.target", lambda: check_knows(family, target, place.name))
 
 
 def _of_distillation(step: Step) -> Iterator[Finding]:
@@ -246,6 +252,15 @@ def _of_evaluation(step: Step) -> Iterator[Finding]:
     if place is not None:
         yield from (Finding("the model evaluated", f"{place.name} {fault}") for fault in _faults(place))
         yield from _of_tokenizer(step.inputs["checkpoint"], config.chat_template, "the model evaluated")
+
+
+def _of_judge(step: Step, execution: Execution) -> Iterator[Finding]:
+    assert isinstance(step.config, RunJudging)
+    if step.config.judge.kind == "openai" and not execution.judge_address:
+        yield Finding(
+            "execution.judge_address",
+            "is empty, and judge.kind is openai; expected where the judge answers, such as http://localhost:8000/v1",
+        )
 
 
 def _of_items(source: Source, choose: Callable[[pl.DataFrame], object] = lambda _items: None) -> Iterator[Finding]:

@@ -32,11 +32,11 @@ TRANSLATE = Stage(
     tags=("data", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 DISTILL = Stage(
-    "distill", 2, "Make the rows of +SDRRL from the base model's own English answers.",
+    "distill", 3, "Make the rows of +SDRRL from the base model's own English answers.",
     "cc_tuning.stages.distill:build_distillation", tags=("data", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 MATERIALIZE = Stage(
-    "materialize", 5, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
+    "materialize", 6, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
     tags=("data",),
 )  # fmt: skip
 REFERENCE = Stage(
@@ -48,12 +48,16 @@ TRAIN = Stage(
     tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRANSFORM = Stage(
-    "transform", 5, "Sample activations and fit the Transform Matrix.", "cc_tuning.stages.transform:build_transform",
+    "transform", 6, "Sample activations and fit the Transform Matrix.", "cc_tuning.stages.transform:build_transform",
     tags=("training", "gpu"), retries=1,
 )  # fmt: skip
 EVALUATE = Stage(
-    "evaluate", 5, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
+    "evaluate", 6, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
     tags=("evaluation", "gpu"), retries=2, resumable=True,
+)  # fmt: skip
+JUDGE = Stage(
+    "judge", 1, "Judge a run's answers beside those of its baseline.", "cc_tuning.stages.judge:build_judgements",
+    tags=("evaluation",), retries=2, resumable=True,
 )  # fmt: skip
 REPORT = Stage(
     "report", 5, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
@@ -61,6 +65,6 @@ REPORT = Stage(
 
 EMBEDDED = (WORLD, BASE_MODEL, TRANSLATOR)
 """What the embedded default makes first; they have no command of their own."""
-PIPELINE = (ITEMS, SELECT, TRANSLATE, DISTILL, MATERIALIZE, REFERENCE, TRAIN, TRANSFORM, EVALUATE, REPORT)
+PIPELINE = (ITEMS, SELECT, TRANSLATE, DISTILL, MATERIALIZE, REFERENCE, TRAIN, TRANSFORM, EVALUATE, JUDGE, REPORT)
 """In the order of the pipeline."""
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (*EMBEDDED, *PIPELINE)}

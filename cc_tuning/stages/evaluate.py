@@ -16,6 +16,7 @@ out, each with its marker; `item_scores.parquet` (ItemScore), `scores.parquet` (
 import logging
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import dataframely as dy
@@ -30,16 +31,19 @@ from cc_tuning.evaluation.likelihoods import plan_likelihoods, read_likelihoods
 from cc_tuning.evaluation.requests import (
     PlannedShard,
     Requests,
+    generate_request,
     grouped,
+    plan_again,
     plan_answers,
     read_predictions,
     render_requests,
+    with_later_tries,
     write_shard,
 )
 from cc_tuning.evaluation.scoring import aggregate_scores, measured_with, score_predictions
 from cc_tuning.inference.checkpoints import connection_modes
 from cc_tuning.inference.engines import ENGINES
-from cc_tuning.inference.jobs import Engine, Generate, InferenceJob
+from cc_tuning.inference.jobs import Engine, InferenceJob
 from cc_tuning.model.config import ConnectionMode
 from cc_tuning.runtime.pretrained import load_config
 from cc_tuning.runtime.progress import counting
@@ -83,7 +87,7 @@ def evaluate_with(engine: Engine, build: Build[RunEvaluation]) -> RowCounts:
     items = select_items(loaded.items, config.benchmarks, config.languages, config.items_per_language)
     checkpoint = _open_checkpoint(build)
     requests = _render(build, checkpoint, items)
-    _answer(engine, build, checkpoint, requests.rows)
+    _answer(engine, build, checkpoint, requests.rows, items)
     _score(build, items)
     counts = write_quarantine(build.folder, [loaded.quarantined, requests.quarantined])
     shutil.rmtree(build.folder / _WORK, ignore_errors=True)
@@ -122,7 +126,7 @@ def _render(build: Build[RunEvaluation], checkpoint: _Checkpoint, items: pl.Data
         checkpoint.prompts,
         with_english=checkpoint.is_connected,
         context_tokens=load_config(checkpoint.location).max_position_embeddings,
-        max_new_tokens=config.max_new_tokens,
+        max_new_tokens=config.new_tokens_of,
         with_likelihoods=config.likelihoods,
         seed=config.seed,
     )
@@ -136,11 +140,14 @@ def _render(build: Build[RunEvaluation], checkpoint: _Checkpoint, items: pl.Data
     return requests
 
 
-def _answer(engine: Engine, build: Build[RunEvaluation], checkpoint: _Checkpoint, requests: pl.DataFrame) -> None:
+def _answer(
+    engine: Engine, build: Build[RunEvaluation], checkpoint: _Checkpoint, requests: pl.DataFrame, items: pl.DataFrame
+) -> None:
     """Write the merged predictions and likelihoods, as far as they are not there and sound, shard by shard."""
     config, merged = build.config.evaluation, Shards(build.folder)
     groups = grouped(requests)
-    generate = Generate(max_new_tokens=config.max_new_tokens, stop_token_ids=checkpoint.prompts.stop_token_ids)
+    stop_ids = checkpoint.prompts.stop_token_ids
+    generate = partial(generate_request, config, stop_ids=stop_ids)
     planned: dict[str, list[PlannedShard]] = {
         PREDICTIONS: list(plan_answers(groups, checkpoint.connections, generate, checkpoint.prompts))
     }
@@ -155,10 +162,35 @@ def _answer(engine: Engine, build: Build[RunEvaluation], checkpoint: _Checkpoint
     run, tokenizer = build.config.run, checkpoint.tokenizer
     if PREDICTIONS in open_files:
         answers = [read_predictions(job, shard, run, tokenizer) for shard in open_files[PREDICTIONS]]
+        answers = _with_tries(engine, build, checkpoint, open_files[PREDICTIONS], answers, items)
         _merge(merged, PREDICTIONS, answers, Prediction)
     if LIKELIHOODS in open_files:
         likelihoods = [read_likelihoods(job, shard, run) for shard in open_files[LIKELIHOODS]]
         _merge(merged, LIKELIHOODS, likelihoods, CandidateLikelihood)
+
+
+def _with_tries(
+    engine: Engine,
+    build: Build[RunEvaluation],
+    checkpoint: _Checkpoint,
+    planned: list[PlannedShard],
+    answers: list[pl.DataFrame],
+    items: pl.DataFrame,
+) -> list[pl.DataFrame]:
+    """The Prediction rows of the planned shards, with later answers where no option could be read out of the first."""
+    config, stop_ids = build.config.evaluation, checkpoint.prompts.stop_token_ids
+    for attempt in range(1, config.tries):
+        generate = partial(generate_request, config, stop_ids=stop_ids, attempt=attempt)
+        again = plan_again(planned, answers, items, attempt, generate)
+        if not again:
+            break
+        job = _answer_shards(engine, build, checkpoint, list(again.values()))
+        for place, shard in again.items():
+            later = read_predictions(job, shard, build.config.run, checkpoint.tokenizer)
+            answers[place] = with_later_tries(answers[place], later)
+        left = sum(shard.shard.prompts for shard in again.values())
+        logger.info("try %d: %d answers were drawn again, since no option could be read", attempt + 1, left)
+    return answers
 
 
 def _merge(merged: Shards, name: str, parts: list[pl.DataFrame], contract: type[dy.Schema]) -> None:

@@ -46,6 +46,12 @@ class TrainingConfig(BaseModel):
     scheduler: Literal["cosine", "linear", "constant_with_warmup"] = Field(
         default="cosine", description="Course of the learning rate after warm-up."
     )
+    minimum_learning_rate: float = Field(
+        default=0.0,
+        ge=0,
+        description="Where a `cosine` course ends, as `learning_rate`; the Decision Maker's ends at the same "
+        "share of its own (paper: 0; Lee et al. 2025: 1.1e-6, from 5e-5).",
+    )
     global_batch_size: int = Field(
         default=128, ge=1, description="Rows per optimizer step, over all devices (paper: 16 on each of 8)."
     )
@@ -83,6 +89,19 @@ class TrainingConfig(BaseModel):
         description="Order of the rows, initial Decision Maker, noise of its choice, choice of held-out rows.",
     )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Low-rank adapters.")
+
+    @model_validator(mode="after")
+    def _rate_falls_to_its_minimum(self) -> Self:
+        if self.minimum_learning_rate and self.scheduler != "cosine":
+            raise ValueError(
+                f"minimum_learning_rate is {self.minimum_learning_rate} and scheduler {self.scheduler!r}, which knows "
+                "no minimum; leave it out, or take `cosine`"
+            )
+        if self.minimum_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"minimum_learning_rate is {self.minimum_learning_rate}, above learning_rate, {self.learning_rate}"
+            )
+        return self
 
 
 class TrainConfig(BaseModel):

@@ -23,7 +23,7 @@ from cc_tuning.training.connection import ConnectionTraining
 from cc_tuning.training.dataset import Rows
 from cc_tuning.training.distributed import check_running, check_same_engine, keep_arithmetic
 from cc_tuning.training.export import save_checkpoint, whole_model
-from cc_tuning.training.flops import flops_of_model
+from cc_tuning.training.flops import flops_of_model, tokens_of_a_pass
 from cc_tuning.training.job import TrainingJob, batch_shape, device_type
 from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.models import JobModel, build_model, compile_blocks, trained_share
@@ -95,6 +95,7 @@ def build_trainer(
     connected = model.connected
     layers = model.base.config.num_hidden_layers
     rate = job.config.training.decision_maker_learning_rate
+    flops = flops_of_model(model.base.config, trained_share(model.trained))
     callbacks: list[TrainerCallback] = [TrainingMetrics(job.folder / METRICS, tell_progress)]
     validation = None
     if split.held_out is not None:
@@ -106,8 +107,8 @@ def build_trainer(
         "objective": objective,
         "rows": split.training,
         "collate": build_collator(job, objective, tokenizer, training_noise(job, layers)),
-        "batch_shape": batch_shape(job),
-        "flops": flops_of_model(model.base.config, trained_share(model.trained)),
+        "batch_shape": batch_shape(job, tokens_of_a_pass(flops, arguments.device)),
+        "flops": flops,
         "connection": None if connected is None else ConnectionTraining(connected, rate),
         "validation": validation,
         "args": arguments,
