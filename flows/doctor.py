@@ -20,6 +20,15 @@ from flows.terminal import escaped
 # Weights, gradients and AdamW's two moments stay float32 while training, 4 bytes each (docs/deviations.md).
 _TRAINING_BYTES_PER_PARAMETER = 16
 _PAPER_PARAMETERS = 8e9
+_EXTRAS = {
+    "ct2": ("ctranslate2", "translation by `translation.engine: ctranslate2`"),
+    "ray": ("ray", "workers on several machines by `execution.task_runner: ray`"),
+    "lora": ("peft", "low-rank adapters by `training.lora.rank`"),
+    "deepspeed": ("deepspeed", "training by `execution.sharding: zero3`"),
+    "lmeval": ("lm_eval", "the command `lm-eval`"),
+    "gguf": ("gguf", "the command `import-gguf`"),
+}
+"""By the name of an extra: its module, and what needs it."""
 _GOOD, _BAD = "[green]yes[/]", "[red]no [/]"
 
 
@@ -101,10 +110,17 @@ def _abilities(memories: list[int]) -> Iterator[str]:
         held = readable_bytes(sum(memories))
         there = f"the GPUs here hold {held} together" if memories else "there is no GPU here"
         yield f"{_BAD} {words}, before activations; {there}"
-    ct2 = find_spec("ctranslate2") is not None
-    yield (
-        f"{_GOOD if ct2 else '    '} CTranslate2: "
-        f"{'installed' if ct2 else 'not installed; only `translation.engine: ctranslate2` needs it (extra `ct2`)'}"
-    )
-    ray = find_spec("ray") is not None
-    yield f"{_GOOD if ray else '    '} Ray: {'installed' if ray else 'not installed; only the extra `ray` needs it'}"
+    yield from _extras()
+
+
+def _extras() -> Iterator[str]:
+    """What the project can do with a package more, and whether it is there."""
+    for extra, (module, what) in _EXTRAS.items():
+        is_there = find_spec(module) is not None
+        state = "installed" if is_there else f"not installed (extra `{extra}`)"
+        yield f"{_GOOD if is_there else '    '} {what}: {module} {state}"
+    proxies = sorted({name.lower() for name in os.environ if name.lower().endswith("_proxy")} - {"no_proxy"})
+    if proxies:
+        yield f"    {', '.join(proxies)} set: what is on this machine is asked without, the hub through it"
+    server = os.environ.get("PREFECT_API_URL", "")
+    yield f"    Prefect: {'the server at ' + escaped(server) if server else 'a server of its own for each `run`'}"

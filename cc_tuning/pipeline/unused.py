@@ -76,6 +76,12 @@ _CONDITIONS = (
         ("translation.revision",), lambda recipe: is_hub_id(recipe.translation.model), "translation.model is no hub id",
     ),
     _Condition(
+        ("judge.",), lambda recipe: recipe.judge.kind != "none", "judge.kind is `none`",
+    ),
+    _Condition(
+        ("execution.judge_",), lambda recipe: recipe.judge.kind == "openai", "judge.kind is not `openai`",
+    ),
+    _Condition(
         ("execution.ray_",), lambda recipe: recipe.execution.task_runner == "ray", "execution.task_runner is not `ray`",
     ),
 )  # fmt: skip

@@ -16,7 +16,7 @@ BASE_MODEL = Stage(
     "cc_tuning.miniature.base_model:build_base_model", tags=("miniature",),
 )  # fmt: skip
 TRANSLATOR = Stage(
-    "translator", 2, "Train the tiny translator of the embedded default.",
+    "translator", 3, "Train the tiny translator of the embedded default.",
     "cc_tuning.miniature.translator:build_translator", tags=("miniature",),
 )  # fmt: skip
 ITEMS = Stage(

@@ -46,6 +46,7 @@ PLAIN = "runs=[ml-sft]"
         ),
         (["data.decontamination_ngram=8"], ["data.decontamination=ngram"]),
         (["runs=[base]", "training.epochs=1"], ["runs=[ml-sft]"]),
+        (["judge.max_tokens=32"], ["judge.kind=rule"]),
         (["execution.ray_address=ray://x:1"], ["execution.task_runner=ray"]),
     ],
 )  # fmt: skip
