@@ -194,7 +194,7 @@ def _evaluation_items(recipe: Recipe) -> int:
 
 def _items_in(folder: Path, recipe: Recipe) -> int:
     """How many items of a folder the recipe asks for: of its benchmarks and languages, up to the number of each."""
-    asked, counts = recipe.evaluation, Counter[tuple[str, str]]()
+    asked, counts = recipe.evaluation, Counter[tuple[str, ...]]()
     for path in sorted(folder.glob("*.parquet")):
         counts.update(_values_of(path, "benchmark", "language"))
     return sum(

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """A context that ends with TimeoutError after `seconds`.
+    """A context that ends with TimeoutError after `seconds` of computing, which a busy machine does not shorten.
 
     In a thread other than the main one there is no way to end it, and no limit: whoever needs one has tried the same in
-    the main thread before. An alarm that was set outside is rung afterwards, late by what the block took.
+    the main thread before. Contexts do not nest.
 
     Raises:
         TimeoutError: the block took longer.
@@ -21,14 +21,12 @@ def time_limit(seconds: float) -> Iterator[None]:
         return
 
     def ring(_signal: int, _frame: object) -> None:
-        raise TimeoutError(f"it takes longer than {seconds:g} seconds")
+        raise TimeoutError(f"it takes longer than {seconds:g} seconds of computing")
 
-    before = signal.signal(signal.SIGALRM, ring)
-    remaining, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(signal.SIGVTALRM, ring)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-        if remaining:
-            signal.setitimer(signal.ITIMER_REAL, remaining)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
