@@ -302,7 +302,9 @@ def _plan_report(recipe: Recipe, runs: tuple[RunPlan, ...], places: Places) -> S
         of_others = (*run.start, *own)
         shared = [step for step in run.steps if step not in of_others and step.ref not in inputs.values()]
         inputs |= {f"{step.stage.name}/{run.name}": step.ref for step in (*shared, *own)}
-    return REPORT.step(identities.report(recipe, ((run.spec, run.name, run.seed) for run in runs)), **inputs)
+    return REPORT.step(
+        identities.report(recipe, ((run.spec, run.name, run.seed, run.recipe) for run in runs)), **inputs
+    )
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Step, ...]:
