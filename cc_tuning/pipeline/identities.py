@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from cc_tuning.distillation.config import DistillConfig
+from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
 from cc_tuning.evaluation.judge.config import RunJudging
 from cc_tuning.evaluation.sources.config import ItemsConfig, SamplingConfig, items_config
@@ -44,7 +45,9 @@ def items(recipe: Recipe) -> ItemsConfig:
     """
     section = recipe.evaluation
     sampling = _of_section(section, SamplingConfig)
-    return items_config(section.benchmarks, section.languages, section.items_per_language, dict(sampling))
+    # Instructions are given, in a directory of their own.
+    benchmarks = [name for name in section.benchmarks if not (BENCHMARKS[name].is_instruction and section.instructions)]
+    return items_config(benchmarks, section.languages, section.items_per_language, dict(sampling))
 
 
 def select(recipe: Recipe) -> SelectionConfig:

@@ -190,6 +190,7 @@ def _plan_run(spec: RunSpec, name: str, seed: int | None, whole: Recipe, local: 
         identities.evaluate(recipe, spec, name),
         name,
         items=places.items,
+        instructions=places.instructions,
         checkpoint=checkpoint,
         transform=transform.ref.at(TRANSFORM_MATRIX) if transform else None,
     )
@@ -218,6 +219,7 @@ def _with_judge(run: RunPlan, runs: tuple[RunPlan, ...], recipe: Recipe) -> RunP
         answers=run.evaluate.ref,
         baseline=others[0].evaluate.ref,
         items=run.evaluate.inputs["items"],
+        instructions=run.evaluate.inputs.get("instructions"),
     )
     return replace(run, judge=step)
 
