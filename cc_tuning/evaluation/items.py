@@ -35,8 +35,8 @@ class LoadedItems:
     read: int
 
 
-def load_items(directory: Path) -> LoadedItems:
-    """All items in `directory`: of its parquet files, or in the layout of the authors' release (`authors_items`).
+def load_items(*directories: Path) -> LoadedItems:
+    """All items in the directories: of their parquet files, or in the layout of the authors' release (`authors_items`).
 
     The columns `choices`, `group` and `cluster` may be absent.
 
@@ -44,11 +44,12 @@ def load_items(directory: Path) -> LoadedItems:
     response can meet (not an option, blank), or that have texts of other than all options.
 
     Raises:
-        ConfigError: the directory holds neither.
+        ConfigError: a directory holds neither.
         ContractViolation: a file lacks columns, or prompts and answers of the authors' layout do not belong together.
         ArtifactMismatch: a file is damaged.
     """
-    rows = pl.concat(_as_text(frame, where) for frame, where in _frames(directory))
+    frames = (found for directory in directories for found in _frames(directory))
+    rows = pl.concat(_as_text(frame, where) for frame, where in frames)
     split = split_by_contract(rows, BenchmarkItem, "item_id")
     quarantined = [split.quarantined]
     items = split.good

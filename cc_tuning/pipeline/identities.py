@@ -5,19 +5,21 @@ not in it: what they hold is an input.
 """
 
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from cc_tuning.distillation.config import DistillConfig
+from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
 from cc_tuning.evaluation.judge.config import RunJudging
 from cc_tuning.evaluation.sources.config import ItemsConfig, SamplingConfig, items_config
 from cc_tuning.miniature.config import TranslatorConfig
 from cc_tuning.pipeline.recipe import Recipe
-from cc_tuning.pipeline.runs import RunSpec, baseline_of
+from cc_tuning.pipeline.runs import KNOWN_RUNS, RunSpec, baseline_of
 from cc_tuning.report.config import ReportConfig, ReportedRun
 from cc_tuning.selection.config import SelectionConfig
+from cc_tuning.text.languages import find_language
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.objectives.config import PreferenceConfig, ReferenceConfig
 from cc_tuning.training.objectives.table import OBJECTIVES
@@ -43,7 +45,9 @@ def items(recipe: Recipe) -> ItemsConfig:
     """
     section = recipe.evaluation
     sampling = _of_section(section, SamplingConfig)
-    return items_config(section.benchmarks, section.languages, section.items_per_language, dict(sampling))
+    # Instructions are given, in a directory of their own.
+    benchmarks = [name for name in section.benchmarks if not (BENCHMARKS[name].is_instruction and section.instructions)]
+    return items_config(benchmarks, section.languages, section.items_per_language, dict(sampling))
 
 
 def select(recipe: Recipe) -> SelectionConfig:
@@ -118,13 +122,20 @@ def judge(recipe: Recipe, name: str, baseline: str) -> RunJudging:
     return RunJudging(run=name, baseline=baseline, judge=recipe.judge)
 
 
-def report(recipe: Recipe, runs: Iterable[tuple[RunSpec, str, int | None]]) -> ReportConfig:
-    """What the page says about the recipe; `runs` are each run with its name and its seed."""
+def report(recipe: Recipe, runs: Iterable[tuple[RunSpec, str, int | None, Recipe]]) -> ReportConfig:
+    """What the page says about the recipe; `runs` are each run with its name, its seed, and its own recipe."""
     return ReportConfig(
         name=recipe.name,
         runs=tuple(
-            ReportedRun(name=name, label=run.title, family=run.name, seed=seed, baseline=baseline_of(run, recipe.runs))
-            for run, name, seed in runs
+            ReportedRun(
+                name=name,
+                label=run.title,
+                family=run.name,
+                seed=seed,
+                baseline=baseline_of(run, recipe.runs),
+                **(_of_transfer(run, own) if run.data == "preference" else {}),
+            )
+            for run, name, seed, own in runs
         ),
         base_model=recipe.model.base,
         bootstrap_samples=recipe.evaluation.bootstrap_samples,
@@ -132,6 +143,17 @@ def report(recipe: Recipe, runs: Iterable[tuple[RunSpec, str, int | None]]) -> R
         seed=recipe.evaluation.seed,
         recipe=recipe.model_dump(mode="json", exclude={"execution"}),
     )
+
+
+def _of_transfer(run: RunSpec, recipe: Recipe) -> dict[str, Any]:
+    """What a run learns from pairs of two languages: its method, the language that it is moved into, and how many."""
+    codes = [recipe.translation.target] if recipe.translation.target else list(recipe.data.languages)
+    languages = [find_language(code) for code in codes]
+    targets = [language.iso639_1 for language in languages if not language.is_english]
+    of_pairs = [other for other in KNOWN_RUNS.values() if other.data == "preference"]
+    names = {(other.objective, other.connected): other.label for other in of_pairs}
+    method = names.get((run.objective, run.connected), f"{run.objective}{' with the connection' * run.connected}")
+    return {"method": method, "target": targets[0] if len(targets) == 1 else "", "pairs": recipe.data.rows}
 
 
 def _of_section(section: BaseModel, config: type[ConfigT]) -> ConfigT:

@@ -190,6 +190,7 @@ def _plan_run(spec: RunSpec, name: str, seed: int | None, whole: Recipe, local: 
         identities.evaluate(recipe, spec, name),
         name,
         items=places.items,
+        instructions=places.instructions,
         checkpoint=checkpoint,
         transform=transform.ref.at(TRANSFORM_MATRIX) if transform else None,
     )
@@ -218,6 +219,7 @@ def _with_judge(run: RunPlan, runs: tuple[RunPlan, ...], recipe: Recipe) -> RunP
         answers=run.evaluate.ref,
         baseline=others[0].evaluate.ref,
         items=run.evaluate.inputs["items"],
+        instructions=run.evaluate.inputs.get("instructions"),
     )
     return replace(run, judge=step)
 
@@ -302,7 +304,9 @@ def _plan_report(recipe: Recipe, runs: tuple[RunPlan, ...], places: Places) -> S
         of_others = (*run.start, *own)
         shared = [step for step in run.steps if step not in of_others and step.ref not in inputs.values()]
         inputs |= {f"{step.stage.name}/{run.name}": step.ref for step in (*shared, *own)}
-    return REPORT.step(identities.report(recipe, ((run.spec, run.name, run.seed) for run in runs)), **inputs)
+    return REPORT.step(
+        identities.report(recipe, ((run.spec, run.name, run.seed, run.recipe) for run in runs)), **inputs
+    )
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Step, ...]:

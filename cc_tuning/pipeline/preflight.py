@@ -100,7 +100,10 @@ def _of_step(step: Step, rows: "_RowSamples", execution: Execution) -> Iterator[
 
 
 def _missing(step: Step) -> Iterator[Finding]:
-    keys = {"source": "data.source", "base": "model.base", "tokenizer": "model.base", "items": "evaluation.items"}
+    keys = {
+        "source": "data.source", "base": "model.base", "tokenizer": "model.base", "items": "evaluation.items",
+        "instructions": "evaluation.instructions",
+    }  # fmt: skip
     for name, source in step.inputs.items():
         if isinstance(source, LocalSource) and (source.sha256 == MISSING or not source.path.exists()):
             yield Finding(keys.get(name, name), f"{source.path} does not exist; check the path in the recipe")
@@ -241,10 +244,11 @@ def _of_extras(config: TrainConfig, execution: Execution) -> Iterator[Finding]:
 def _of_evaluation(step: Step) -> Iterator[Finding]:
     config: Any = step.config
     chosen = config.evaluation
-    yield from _of_items(
-        step.inputs["items"],
-        lambda items: select_items(items, chosen.benchmarks, chosen.languages, chosen.items_per_language),
-    )
+    if "instructions" not in step.inputs:  # which of the two folders has an item is told when they are read
+        yield from _of_items(
+            step.inputs["items"],
+            lambda items: select_items(items, chosen.benchmarks, chosen.languages, chosen.items_per_language),
+        )
     place = _place(step.inputs["checkpoint"])
     if place is not None:
         yield from (Finding("the model evaluated", f"{place.name} {fault}") for fault in _faults(place))

@@ -102,6 +102,11 @@ class EvaluationSection(SamplingConfig, EvaluationConfig):
         description="`hub` makes them of the published data sets (docs/benchmarks.md); otherwise a directory of "
         "parquet files under the BenchmarkItem contract or in the layout of the authors' release, or `miniature`.",
     )
+    instructions: str = Field(
+        default="",
+        description="A directory of more items beside them, such as AlpacaEval's instructions in the languages asked "
+        "for: parquet files under the BenchmarkItem contract.",
+    )
 
 
 class MiniatureSection(Section):

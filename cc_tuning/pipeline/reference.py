@@ -36,8 +36,8 @@ and then the translator is not called for those rows.
 
 Text may be compressed (gzip, zstd, bzip2) and in UTF-8, UTF-16 or UTF-32, with a byte order mark or without. Hidden
 files are neither read nor part of the source's identity. A text that is null, NaN, blank or the word `nan` is missing;
-numbers, lists and objects are no text. Columns of other names, and the layouts of Alpaca, ShareGPT and lists of
-messages, are told by `data.columns`:
+numbers, lists and objects are no text. Columns of other names, and the layouts of Alpaca, ShareGPT, lists of messages
+and OpenAssistant's trees, are told by `data.columns`:
 
 ```yaml
 data:
@@ -45,6 +45,7 @@ data:
   columns: {layout: alpaca, language_code: swh}
   # columns: {names: {inputs: question, targets: answer, language_code: lang}}
   # columns: {layout: messages, names: {language_code: lang}}
+  # columns: {layout: oasst}
 ```
 
 **Items** (`evaluation.items`): `hub` makes them of the published data sets ([benchmarks.md](benchmarks.md)). Otherwise

@@ -67,7 +67,8 @@ def build_evaluation(build: Build[RunEvaluation]) -> RowCounts:
     """Answer and score with the recipe's engine.
 
     The input `checkpoint` is a run's, the base model before any tuning, or one from elsewhere; a directory, or a hub id
-    with its revision. The input `transform`, if there is one, takes the place of the matrix inside the checkpoint.
+    with its revision. The input `transform`, if there is one, takes the place of the matrix inside the checkpoint, and
+    `instructions`, if there is one, is a directory of more items beside `items`.
 
     Raises:
         ConfigError: there is nothing to evaluate, or a matrix was given for a checkpoint without a connection.
@@ -81,7 +82,7 @@ def build_evaluation(build: Build[RunEvaluation]) -> RowCounts:
 def evaluate_with(engine: Engine, build: Build[RunEvaluation]) -> RowCounts:
     """Answer and score with `engine`; raises as `build_evaluation`."""
     config = build.config.evaluation
-    loaded = load_items(build.inputs["items"].path)
+    loaded = load_items(*(build.inputs[name].path for name in ("items", "instructions") if name in build.inputs))
     broken = dict(loaded.quarantined.group_by("rule").len().iter_rows())
     check_quarantine_limit("evaluate", loaded.read, broken, build.execution.quarantine_limit)
     items = select_items(loaded.items, config.benchmarks, config.languages, config.items_per_language)
