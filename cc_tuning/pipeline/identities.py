@@ -10,7 +10,7 @@ from typing import TypeVar
 from pydantic import BaseModel
 
 from cc_tuning.distillation.config import DistillConfig
-from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
+from cc_tuning.evaluation.config import EvaluationConfig, PivotConfig, RunEvaluation
 from cc_tuning.evaluation.sources.config import ItemsConfig, SamplingConfig, items_config
 from cc_tuning.miniature.config import TranslatorConfig
 from cc_tuning.pipeline.recipe import Recipe
@@ -69,6 +69,7 @@ def materialize(recipe: Recipe, run: RunSpec) -> MaterializationConfig:
     return MaterializationConfig(
         **dict(recipe.materialization),
         setting=run.data,
+        english=run.english,
         min_quality=recipe.data.min_quality,
         offset=recipe.connection.offset,
     )
@@ -100,13 +101,28 @@ def transform(recipe: Recipe) -> TransformConfig:
     return TransformConfig(**dict(recipe.transform) | {"min_quality": min_quality})
 
 
+def pivot(recipe: Recipe) -> PivotConfig:
+    """Whose prompts are translated for the competitors that need it: those of the items that are asked."""
+    section = recipe.evaluation
+    return PivotConfig(
+        benchmarks=section.benchmarks,
+        languages=section.languages,
+        items_per_language=section.items_per_language,
+        translation=translate(recipe),
+    )
+
+
 def evaluate(recipe: Recipe, run: RunSpec, name: str) -> RunEvaluation:
-    """What a run is asked; `name` stands in every row it writes. A trained checkpoint brings its own template."""
+    """What a run is asked; `name` stands in every row it writes. A trained checkpoint brings its own template, and one
+    that learned with the English version in its prompts is asked with it, too."""
     asks_recipe = not run.is_trained and (not run.checkpoint or "materialization.chat_template" in run.set)
+    evaluation = _of_section(recipe.evaluation, EvaluationConfig)
+    if run.english == "context" and "context" not in evaluation.competitors:
+        evaluation = evaluation.model_copy(update={"competitors": ("context", *evaluation.competitors)})
     return RunEvaluation(
         run=name,
         chat_template=recipe.materialization.chat_template if asks_recipe else "tokenizer",
-        evaluation=_of_section(recipe.evaluation, EvaluationConfig),
+        evaluation=evaluation,
     )
 
 

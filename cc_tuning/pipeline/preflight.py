@@ -15,6 +15,7 @@ import polars as pl
 
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.errors import CcTuningError, ConfigError
+from cc_tuning.evaluation.config import PivotConfig
 from cc_tuning.evaluation.items import load_items, select_items
 from cc_tuning.model.families import FAMILIES
 from cc_tuning.pipeline.places import MISSING
@@ -90,6 +91,7 @@ def _of_step(step: Step, rows: "_RowSamples", execution: Execution) -> Iterator[
         "distill": lambda: _of_distillation(step),
         "materialize": lambda: _of_materialization(step),
         "train": lambda: _of_training(step, execution),
+        "pivot": lambda: _of_pivot(step),
         "evaluate": lambda: _of_evaluation(step),
     }
     check = checks.get(step.stage.name)
@@ -158,10 +160,18 @@ class _RowSamples:
 
 
 def _of_translation(step: Step, rows: _RowSamples) -> Iterator[Finding]:
-    place, config = _place(step.inputs.get("translator")), step.config
-    assert isinstance(config, TranslationConfig)
-    if not rows.need_translation():
-        return
+    assert isinstance(step.config, TranslationConfig)
+    if rows.need_translation():
+        yield from _of_translator(step, step.config)
+
+
+def _of_pivot(step: Step) -> Iterator[Finding]:
+    assert isinstance(step.config, PivotConfig)
+    yield from _of_translator(step, step.config.translation)
+
+
+def _of_translator(step: Step, config: TranslationConfig) -> Iterator[Finding]:
+    place = _place(step.inputs.get("translator"))
     if config.engine == "ctranslate2" and find_spec("ctranslate2") is None:
         yield Finding("translation.engine", "ctranslate2 is not installed; run `pip install 'cc-tuning[ct2]'`")
     if place is not None:

@@ -13,13 +13,9 @@ import polars as pl
 from cc_tuning.errors import TranslationFailed
 from cc_tuning.runtime.step import Build
 from cc_tuning.selection.checks import INVISIBLE
-from cc_tuning.text.languages import ENGLISH_FLORES_CODE, by_flores_code, find_language
+from cc_tuning.text.languages import ENGLISH_FLORES_CODE, find_language
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.job import DecodingJob
-from cc_tuning.translation.model_files import load_family
-from cc_tuning.translation.shard_plan import plan_shards
-from cc_tuning.translation.translating import translate_shards
-from cc_tuning.translation.workers import decode_job
+from cc_tuning.translation.into_english import EMPTY, LACKS_LANGUAGE, NO_TOKEN, SAID_NOTHING, IntoEnglish
 from data_contracts.layout import PAIRS, SELECTED_ROWS
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
@@ -27,10 +23,6 @@ from data_contracts.quarantine import check_quarantine_limit, quarantine_rows, w
 from data_contracts.schemas import AyaRow, ParallelPair
 
 logger = logging.getLogger(__name__)
-
-
-_NO_TOKEN = "the translator's tokenizer has no token for the row's FLORES code"
-_SAID_NOTHING = "the translator said nothing to some segment of the row"
 
 
 def build_translation(build: Build[TranslationConfig]) -> RowCounts:
@@ -66,23 +58,16 @@ def _translate(
     """The waiting rows that got their English, and those to quarantine."""
     if waiting.is_empty():
         return _unjudged(waiting), []
-    family = load_family(build.inputs["translator"])
-    codes = [code for code in waiting["flores_code"].unique() if family.knows(by_flores_code(code))]
-    is_known = pl.col("flores_code").is_in(codes)
-    lacking = quarantine_rows(waiting.filter(~is_known), "row_id", "translator_lacks_language", _NO_TOKEN)
+    into_english = IntoEnglish(build.inputs["translator"], build.config)
+    is_known = pl.col("flores_code").is_in(into_english.known(waiting["flores_code"]))
+    lacking = quarantine_rows(waiting.filter(~is_known), "row_id", LACKS_LANGUAGE, NO_TOKEN)
     # Said before hours of translation, not after.
-    check_limit({"translator_lacks_language": lacking.height})
-    job = DecodingJob(
-        translator=build.inputs["translator"], config=build.config, execution=build.execution, folder=build.folder
-    )
-    planned = list(plan_shards(waiting.filter(is_known), build.execution.translation_shard_rows))
-    translations = translate_shards(planned, family, job, partial(decode_job, run_all=build.run_all), build.progress)
-    joined = waiting.drop("inputs_en", "targets_en").join(
-        translations, left_on="row_id", right_on="pair_id", how="inner", validate="1:1"
-    )
+    check_limit({LACKS_LANGUAGE: lacking.height})
+    translations = into_english.translated(waiting.filter(is_known), build)
+    joined = waiting.drop("inputs_en", "targets_en").join(translations, on="row_id", how="inner", validate="1:1")
     english = pl.col("inputs_en", "targets_en")
     is_empty = (pl.col("empty_segments") > 0) | pl.any_horizontal(english.str.contains(INVISIBLE))
-    empty = quarantine_rows(joined.filter(is_empty), "row_id", "empty_translation", _SAID_NOTHING)
+    empty = quarantine_rows(joined.filter(is_empty), "row_id", EMPTY, SAID_NOTHING)
     return joined.filter(~is_empty).select(*waiting.columns, "quality", "flags"), [lacking, empty]
 
 

@@ -1,0 +1,65 @@
+"""Rows of texts in English, by a translator whose work is cut into shards and can go on after a kill.
+
+Two stages ask for it: rows to learn from, and prompts of benchmark items. What becomes of a row without a translation
+is for them to say; the rules are the same.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+import polars as pl
+
+from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.step import Build
+from cc_tuning.text.languages import by_flores_code
+from cc_tuning.translation.config import TranslationConfig
+from cc_tuning.translation.decoding import Vocabulary
+from cc_tuning.translation.job import DecodingJob
+from cc_tuning.translation.model_files import load_family
+from cc_tuning.translation.shard_plan import plan_shards
+from cc_tuning.translation.translating import translate_shards
+from cc_tuning.translation.workers import decode_job
+
+LACKS_LANGUAGE, EMPTY = "translator_lacks_language", "empty_translation"
+"""Rules under which a row is set aside."""
+NO_TOKEN = "the translator's tokenizer has no token for the row's FLORES code"
+SAID_NOTHING = "the translator said nothing to some segment of the row"
+
+
+@dataclass(frozen=True)
+class IntoEnglish:
+    """A translator into English, of which the tokenizer alone is loaded here."""
+
+    translator: Location
+    config: TranslationConfig
+
+    @cached_property
+    def _vocabulary(self) -> Vocabulary:
+        return load_family(self.translator)
+
+    def known(self, flores_codes: Iterable[str]) -> list[str]:
+        """Those of the languages that the translator was made for.
+
+        Raises:
+            TranslationFailed: the translator cannot be loaded.
+        """
+        return sorted(code for code in set(flores_codes) if self._vocabulary.knows(by_flores_code(code)))
+
+    def translated(self, rows: pl.DataFrame, build: Build[Any]) -> pl.DataFrame:
+        """`rows` (row_id, flores_code, inputs, targets) in English, all of known languages.
+
+        Gives row_id, inputs_en, targets_en, quality, flags and `empty_segments`, to which the translator said nothing.
+        Shards are kept in the folder of `build`, and `build.execution` says who decodes.
+
+        Raises:
+            TranslationFailed: a worker failed, or rows were lost on the way.
+        """
+        job = DecodingJob(
+            translator=self.translator, config=self.config, execution=build.execution, folder=build.folder
+        )
+        planned = list(plan_shards(rows, build.execution.translation_shard_rows))
+        decode = partial(decode_job, run_all=build.run_all)
+        made = translate_shards(planned, self._vocabulary, job, decode, build.progress)
+        return made.rename({"pair_id": "row_id"}).drop("segments")
