@@ -1,6 +1,6 @@
 """The settings of the connection: all that it is apart from the weights. Part of a run's identity."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -49,11 +49,11 @@ class ConnectionConfig(BaseModel):
         description="Training rows whose English prompts give mean and standard deviation, drawn by a hash of "
         "`training.seed` and row id; all of them where there are fewer. Only with `normalise`.",
     )
-    scale: float | None = Field(
+    scale: Annotated[float, Field(gt=0)] | Literal["learned"] | None = Field(
         None,
-        gt=0,
-        description="Length of `v` as a share of that of `f_1`, to which it is added; unset, `v` is as long as the "
-        "activation that it is (the paper's method).",
+        description="Length of `v` as a share of that of `f_1`, to which it is added; `learned`, one number that is "
+        "trained with the selector, from 1 on; unset, `v` is as long as the activation that it is (the paper's "
+        "method).",
     )
     english_gradient: bool = Field(
         False,
@@ -106,3 +106,16 @@ class ConnectionConfig(BaseModel):
                 "measures nothing; leave the number out, or choose centred or standardised"
             )
         return self
+
+    @property
+    def learns_scale(self) -> bool:
+        """Whether the length of `v` is trained."""
+        return self.scale == "learned"
+
+    @property
+    def share(self) -> float | None:
+        """The length of what the selector gives, as a share of that of `f_1`; None where it is as long as it is.
+
+        A learned share is in the vector already, times which `||f_1||` is added.
+        """
+        return 1.0 if self.scale == "learned" else self.scale

@@ -17,7 +17,7 @@ from cc_tuning.pipeline.recipe import Recipe
 from cc_tuning.pipeline.runs import RunSpec, baseline_of
 from cc_tuning.report.config import ReportConfig, ReportedRun
 from cc_tuning.selection.config import SelectionConfig
-from cc_tuning.training.config import TrainConfig
+from cc_tuning.training.config import TrainConfig, TrainingConfig
 from cc_tuning.training.objectives.config import PreferenceConfig, ReferenceConfig
 from cc_tuning.training.objectives.table import OBJECTIVES
 from cc_tuning.training.rows.config import MaterializationConfig
@@ -78,8 +78,10 @@ def materialize(recipe: Recipe, run: RunSpec) -> MaterializationConfig:
 def train(recipe: Recipe, run: RunSpec) -> TrainConfig:
     """How a run is trained. What it does not read is no part of it: a Decision Maker's rate, a key of `preference`."""
     has_decision_maker = run.connected and recipe.connection.selector == "decision_maker"
-    without = {} if has_decision_maker else {"decision_maker_learning_rate": None}
+    without: dict[str, float | None] = {} if has_decision_maker else {"decision_maker_learning_rate": None}
     assert run.objective is not None
+    if not OBJECTIVES[run.objective].distils:
+        without["distil_weight"] = TrainingConfig.model_fields["distil_weight"].default
     reads = OBJECTIVES[run.objective].reads
     return TrainConfig(
         objective=run.objective,

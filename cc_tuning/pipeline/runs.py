@@ -76,6 +76,15 @@ class RunSpec(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _what_is_distilled_has_a_connection(self) -> "RunSpec":
+        if self.objective is not None and OBJECTIVES[self.objective].distils and not self.connected:
+            raise ValueError(
+                f"run {self.name}: objective {self.objective!r} learns from what the model says with its connection; "
+                "set `connected: true`, or take the objective `sft`"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _english_comes_in_one_way(self) -> "RunSpec":
         if self.english == "none":
             return self
@@ -131,6 +140,9 @@ KNOWN_RUNS: Mapping[str, RunSpec] = {
         _row(_CC, "mt", baseline="ml-sft+mt"),
         _row(_CC, "sdrrl", baseline="ml-sft+sdrrl"),
         RunSpec(name="context", label="English in the prompt", english="context", baseline="ml-sft"),
+        RunSpec(
+            name="cc-distil", label="CC-Tuning, distilled", objective="cc-distil", connected=True, baseline="cc-tuning"
+        ),
         _of_pairs("sft", "SFT", "sft-both", baseline="base"),
         _of_pairs("sft-eng", "SFT-eng", "sft-eng", baseline="sft"),
         _of_pairs("sft-tgt", "SFT-tgt", "sft-tgt", baseline="sft"),
@@ -140,8 +152,9 @@ KNOWN_RUNS: Mapping[str, RunSpec] = {
     )
 }
 """The base model, not tuned; the paper's Table 1, where CC-Tuning is held against ML-SFT on the same data; and CLO
-beside what Lee et al. 2025 compare it with, all on the same pairs. CLO with the connection is in neither paper, nor is
-`context`: ML-SFT that reads the English version as text, a reference for what a connection could carry."""
+beside what Lee et al. 2025 compare it with, all on the same pairs. CLO with the connection is in neither paper, nor are
+`context`, ML-SFT that reads the English version as text, a reference for what a connection could carry, and
+`cc-distil`, whose answers with the connection off are the ones to look at."""
 
 
 def read_runs(written: object) -> tuple[RunSpec, ...]:

@@ -28,7 +28,7 @@ from cc_tuning.training.job import TrainingJob, batch_shape, device_type
 from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.models import JobModel, build_model, compile_blocks, trained_share
 from cc_tuning.training.objectives.base import Objective
-from cc_tuning.training.objectives.table import load_objective
+from cc_tuning.training.objectives.table import OBJECTIVES, load_objective
 from cc_tuning.training.statistics import MeasuredStatistics, measured_statistics, sampled_indices
 from cc_tuning.training.trainer import LengthGroupedTrainer
 from cc_tuning.training.trainer_checkpoints import step_of
@@ -91,15 +91,16 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerBase,
 ) -> LengthGroupedTrainer:
     """The Trainer of a job, with our callbacks and no others that speak."""
-    objective = load_objective(job.config.objective, job.config.preference)
+    training = job.config.training
+    objective = load_objective(job.config.objective, job.config.preference, training.distil_weight)
     connected = model.connected
     layers = model.base.config.num_hidden_layers
-    rate = job.config.training.decision_maker_learning_rate
+    rate = training.decision_maker_learning_rate
     callbacks: list[TrainerCallback] = [TrainingMetrics(job.folder / METRICS, tell_progress)]
     validation = None
     if split.held_out is not None:
         collate = build_collator(job, objective, tokenizer, None)
-        validation = Validation(split.held_out, collate, job.config.training.validations)
+        validation = Validation(split.held_out, collate, training.validations)
         callbacks.append(ValidationLines(validation))
     named: dict[str, Any] = {
         "model": model.trained,
@@ -107,7 +108,9 @@ def build_trainer(
         "rows": split.training,
         "collate": build_collator(job, objective, tokenizer, training_noise(job, layers)),
         "batch_shape": batch_shape(job),
-        "flops": flops_of_model(model.base.config, trained_share(model.trained)),
+        "flops": flops_of_model(
+            model.base.config, trained_share(model.trained), 2 if OBJECTIVES[job.config.objective].distils else 1
+        ),
         "connection": None if connected is None else ConnectionTraining(connected, rate),
         "validation": validation,
         "args": arguments,

@@ -38,7 +38,7 @@ def run_row(
         attended, _ = layer.self_attn(
             _norm(layer, "input_layernorm")(hidden),
             position_embeddings=_rotary(decoder, number, hidden, steps),
-            attention_mask=_mask(base, number, ids.shape[0]),
+            attention_mask=_mask(base, number, ids.shape[0]).to(hidden.dtype),
             past_key_values=None,
         )
         normalised = hasattr(layer, "post_feedforward_layernorm")  # Gemma 2 and 3, OLMo 2
