@@ -60,6 +60,21 @@ class ConnectionConfig(BaseModel):
         description="Whether the gradient flows back through the English pass. Off is what the authors' shipped "
         "configuration computes, and cheaper; on is the named variant (docs/deviations.md).",
     )
+    predicted_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the training rows, drawn anew in each epoch by a hash of `training.seed`, epoch and row "
+        "id, whose English activations are what a map makes of the row's own: the model then learns to read what it "
+        "gets at inference. It costs one more pass over the prompts, without gradient. 0 is the paper's method.",
+    )
+    predicted_refit: int = Field(
+        50,
+        ge=1,
+        description="Training steps after which that map is fitted anew, by least squares over the rows trained so "
+        "far, those of an interval counting half as much as those of the next. Before the first fit every row has its "
+        "English prompt.",
+    )
     position: Literal["last_prompt_token"] = Field(
         "last_prompt_token",
         description="Which token is t*: counted from the last token of the rendered generation prompt, the one "
@@ -104,6 +119,16 @@ class ConnectionConfig(BaseModel):
             raise ValueError(
                 f"connection.statistics_rows is {self.statistics_rows}, but connection.normalise is 'none', which "
                 "measures nothing; leave the number out, or choose centred or standardised"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_are_used(self) -> Self:
+        default = ConnectionConfig.model_fields["predicted_refit"].default
+        if not self.predicted_share and self.predicted_refit != default:
+            raise ValueError(
+                f"connection.predicted_refit is {self.predicted_refit}, but connection.predicted_share is 0, for which "
+                "nothing is fitted; leave the number out, or give a share"
             )
         return self
 

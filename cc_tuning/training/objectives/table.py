@@ -38,6 +38,11 @@ class ObjectiveEntry(NamedTuple):
     connected."""
 
     @property
+    def passes(self) -> int:
+        """How often a training sequence goes through the model, each time with its gradient."""
+        return 2 if self.distils else 1
+
+    @property
     def needs_reference(self) -> bool:
         """Whether it is given what a reference model says of its rows."""
         return bool(self.reads)
