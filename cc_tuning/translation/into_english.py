@@ -11,11 +11,14 @@ from typing import Any
 
 import polars as pl
 
+from cc_tuning.errors import ConfigError
+from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.step import Build
-from cc_tuning.text.languages import by_flores_code
+from cc_tuning.text.languages import ENGLISH, Language, by_flores_code
+from cc_tuning.translation.backends import load_translator
 from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.decoding import Vocabulary
+from cc_tuning.translation.decoding import CheckedDecoder, Vocabulary, translate_texts
 from cc_tuning.translation.job import DecodingJob
 from cc_tuning.translation.model_files import load_family
 from cc_tuning.translation.shard_plan import plan_shards
@@ -63,3 +66,20 @@ class IntoEnglish:
         decode = partial(decode_job, run_all=build.run_all)
         made = translate_shards(planned, self._vocabulary, job, decode, build.progress)
         return made.rename({"pair_id": "row_id"}).drop("segments")
+
+
+def translated_text(text: str, language: Language, translator: Location, config: TranslationConfig) -> str:
+    """One text in English, on whatever device there is.
+
+    Raises:
+        ConfigError: the translator does not know the language, or said nothing to some segment.
+        TranslationFailed: the translator cannot be loaded.
+    """
+    loaded = load_translator(translator, config, Execution())
+    if not loaded.knows(language):
+        raise ConfigError(f"{translator.name}: {NO_TOKEN}, {language.flores_code}; use a translator that knows it")
+    decoder = CheckedDecoder(loaded, config.retry)
+    (made,), _ = translate_texts([text], language, ENGLISH, decoder, config.max_segment_tokens, memory={})
+    if not made.text.strip() or any("empty" in segment.flags for segment in made.segments):
+        raise ConfigError(f"{translator.name} said nothing to some segment of {text!r}; give its English yourself")
+    return made.text

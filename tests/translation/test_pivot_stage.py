@@ -13,6 +13,7 @@ from cc_tuning.runtime.progress import no_progress
 from cc_tuning.runtime.sources import LocalSource
 from cc_tuning.runtime.stage_table import PIVOT
 from cc_tuning.runtime.step import Outcome, run_step
+from cc_tuning.translation.pivot_prompts import with_pivot
 from data_contracts.layout import PIVOT_PROMPTS
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import PivotPrompt, QuarantinedRow
@@ -104,3 +105,25 @@ def test_a_translator_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(TranslationFailed, match="empty"):
         pivot(tmp_path, tmp_path / "empty", ITEMS)
+
+
+@pytest.mark.parametrize(("mode", "connection"), [("pivot", "parallel"), ("pivot_context", "context")])
+def test_a_single_prompt_is_translated_for_the_connection_that_reads_it(
+    tiny_nllb_folder: Path, mode: str, connection: str
+) -> None:
+    made = with_pivot(mode, "La casa es roja.", "", str(tiny_nllb_folder), "spa")
+    assert made == (connection, "The house is red.")
+    assert with_pivot(mode, "Hola, Ana.", "", str(tiny_nllb_folder), "swh")[1] == "The dog drinks water."
+    assert with_pivot(mode, "Hola, Ana.", "", "nowhere", "eng") == (connection, "Hola, Ana.")  # its own English
+    assert with_pivot("parallel", "Hola.", "Hello.", "", "") == ("parallel", "Hello.")
+
+
+def test_a_pivot_needs_its_translator_and_a_language_that_it_knows(tiny_nllb_folder: Path) -> None:
+    model = str(tiny_nllb_folder)
+    for arguments in (("pivot", "Hola.", "Hello.", model, "spa"), ("pivot", "Hola.", "", "", "spa")):
+        with pytest.raises(ConfigError, match="makes the English prompt by itself"):
+            with_pivot(*arguments)
+    with pytest.raises(ConfigError, match="leave them out"):
+        with_pivot("off", "Hola.", "", model, "spa")
+    with pytest.raises(ConfigError, match="no token for the row's FLORES code, hin_Deva"):
+        with_pivot("pivot", "घर लाल है।", "", model, "hin")
