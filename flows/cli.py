@@ -263,8 +263,16 @@ def compare(
 def generate(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint directory.", show_default=False)],
     prompt: Annotated[str, typer.Argument(help="What to ask.", show_default=False)],
-    english: Annotated[str, typer.Option(help="The English prompt, for --connection parallel.")] = "",
-    connection: Annotated[str, typer.Option(help="transform, off or parallel.")] = "transform",
+    english: Annotated[str, typer.Option(help="The English prompt, for --connection parallel or context.")] = "",
+    connection: Annotated[
+        str,
+        typer.Option(
+            help="transform, off, parallel, or context (the English prompt as text); pivot and pivot_context are the "
+            "last two with the English of --translator."
+        ),
+    ] = "transform",
+    translator: Annotated[str, typer.Option(help="Directory of a translator, for pivot and pivot_context.")] = "",
+    language: Annotated[str, typer.Option(help="Of the prompt, for --translator: a code such as swh.")] = "",
     max_new_tokens: Annotated[int, typer.Option(help="At most this many new tokens.")] = 256,
     temperature: Annotated[float, typer.Option(help="0 is greedy; above, sample.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
@@ -272,7 +280,9 @@ def generate(
 ) -> None:
     """Answer a prompt; the answer streams to standard output."""
     from cc_tuning.inference.answer_one import GenerationRequest, generate_text
+    from cc_tuning.translation.pivot_prompts import with_pivot
 
+    connection, english = with_pivot(connection, prompt, english, translator, language)
     request = GenerationRequest(
         checkpoint=checkpoint,
         prompt=prompt,

@@ -104,7 +104,7 @@ def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
     materialized = examples * sequence * (BYTES_PER_TOKEN + BYTES_PER_TOKEN)
     items = _evaluation_items(recipe)
     connections = 3 if run.transform else 1
-    answers = items * connections
+    answers = items * (connections + len(recipe.evaluation.competitors))
     estimates = {
         run.evaluate.fingerprint: Estimate(
             answers, answers * recipe.evaluation.max_new_tokens, answers * _BYTES_PER_ANSWER
@@ -112,6 +112,8 @@ def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
     }
     if run.spec.data == "preference":  # four sequences a row
         tokens, sequence, materialized = 4 * tokens, 4 * sequence, 4 * materialized
+    if run.pivot:
+        estimates[run.pivot.fingerprint] = Estimate(items, items * TOKENS_PER_TEXT, items * _BYTES_PER_ITEM)
     if run.reference:
         estimates[run.reference.fingerprint] = Estimate(examples, examples * sequence, examples * _BYTES_PER_ANSWER)
     if run.materialize:

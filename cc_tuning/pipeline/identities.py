@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
-from cc_tuning.evaluation.config import EvaluationConfig, RunEvaluation
+from cc_tuning.evaluation.config import EvaluationConfig, PivotConfig, RunEvaluation
 from cc_tuning.evaluation.judge.config import RunJudging
 from cc_tuning.evaluation.sources.config import ItemsConfig, SamplingConfig, items_config
 from cc_tuning.miniature.config import TranslatorConfig
@@ -20,7 +20,7 @@ from cc_tuning.pipeline.runs import KNOWN_RUNS, RunSpec, baseline_of
 from cc_tuning.report.config import ReportConfig, ReportedRun
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.text.languages import find_language
-from cc_tuning.training.config import TrainConfig
+from cc_tuning.training.config import TrainConfig, TrainingConfig
 from cc_tuning.training.objectives.config import PreferenceConfig, ReferenceConfig
 from cc_tuning.training.objectives.table import OBJECTIVES
 from cc_tuning.training.rows.config import MaterializationConfig
@@ -76,6 +76,7 @@ def materialize(recipe: Recipe, run: RunSpec) -> MaterializationConfig:
     return MaterializationConfig(
         **dict(recipe.materialization),
         setting=run.data,
+        english=run.english,
         min_quality=recipe.data.min_quality,
         offset=recipe.connection.offset,
     )
@@ -84,8 +85,10 @@ def materialize(recipe: Recipe, run: RunSpec) -> MaterializationConfig:
 def train(recipe: Recipe, run: RunSpec) -> TrainConfig:
     """How a run is trained. What it does not read is no part of it: a Decision Maker's rate, a key of `preference`."""
     has_decision_maker = run.connected and recipe.connection.selector == "decision_maker"
-    without = {} if has_decision_maker else {"decision_maker_learning_rate": None}
+    without: dict[str, float | None] = {} if has_decision_maker else {"decision_maker_learning_rate": None}
     assert run.objective is not None
+    if not OBJECTIVES[run.objective].distils:
+        without["distil_weight"] = TrainingConfig.model_fields["distil_weight"].default
     reads = OBJECTIVES[run.objective].reads
     return TrainConfig(
         objective=run.objective,
@@ -107,13 +110,28 @@ def transform(recipe: Recipe) -> TransformConfig:
     return TransformConfig(**dict(recipe.transform) | {"min_quality": min_quality})
 
 
+def pivot(recipe: Recipe) -> PivotConfig:
+    """Whose prompts are translated for the competitors that need it: those of the items that are asked."""
+    section = recipe.evaluation
+    return PivotConfig(
+        benchmarks=section.benchmarks,
+        languages=section.languages,
+        items_per_language=section.items_per_language,
+        translation=translate(recipe),
+    )
+
+
 def evaluate(recipe: Recipe, run: RunSpec, name: str) -> RunEvaluation:
-    """What a run is asked; `name` stands in every row it writes. A trained checkpoint brings its own template."""
+    """What a run is asked; `name` stands in every row it writes. A trained checkpoint brings its own template, and one
+    that learned with the English version in its prompts is asked with it, too."""
     asks_recipe = not run.is_trained and (not run.checkpoint or "materialization.chat_template" in run.set)
+    evaluation = _of_section(recipe.evaluation, EvaluationConfig)
+    if run.english == "context" and "context" not in evaluation.competitors:
+        evaluation = evaluation.model_copy(update={"competitors": ("context", *evaluation.competitors)})
     return RunEvaluation(
         run=name,
         chat_template=recipe.materialization.chat_template if asks_recipe else "tokenizer",
-        evaluation=_of_section(recipe.evaluation, EvaluationConfig),
+        evaluation=evaluation,
     )
 
 

@@ -15,6 +15,7 @@ import polars as pl
 
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.errors import CcTuningError, ConfigError
+from cc_tuning.evaluation.config import PivotConfig
 from cc_tuning.evaluation.items import load_items, select_items
 from cc_tuning.evaluation.judge.config import RunJudging
 from cc_tuning.model.families import FAMILIES
@@ -28,7 +29,7 @@ from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.normalisation import normalise
 from cc_tuning.selection.sources import read_batches
 from cc_tuning.text.chat_templates import ChatTemplate
-from cc_tuning.text.languages import ENGLISH_FLORES_CODE, find_language
+from cc_tuning.text.languages import ENGLISH_FLORES_CODE, Language, find_language
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.objectives.table import OBJECTIVES
@@ -91,6 +92,7 @@ def _of_step(step: Step, rows: "_RowSamples", execution: Execution) -> Iterator[
         "distill": lambda: _of_distillation(step),
         "materialize": lambda: _of_materialization(step),
         "train": lambda: _of_training(step, execution),
+        "pivot": lambda: _of_pivot(step),
         "evaluate": lambda: _of_evaluation(step),
         "judge": lambda: _of_judge(step, rows.execution),
     }
@@ -163,11 +165,20 @@ class _RowSamples:
 
 
 def _of_translation(step: Step, rows: _RowSamples) -> Iterator[Finding]:
-    place, config = _place(step.inputs.get("translator")), step.config
+    config = step.config
     assert isinstance(config, TranslationConfig)
     target = find_language(config.target) if isinstance(config, TargetTranslationConfig) else None
-    if target is None and not rows.need_translation():
-        return
+    if target is not None or rows.need_translation():
+        yield from _of_translator(step, config, target)
+
+
+def _of_pivot(step: Step) -> Iterator[Finding]:
+    assert isinstance(step.config, PivotConfig)
+    yield from _of_translator(step, step.config.translation, None)
+
+
+def _of_translator(step: Step, config: TranslationConfig, target: Language | None) -> Iterator[Finding]:
+    place = _place(step.inputs.get("translator"))
     if config.engine == "ctranslate2" and find_spec("ctranslate2") is None:
         yield Finding("translation.engine", "ctranslate2 is not installed; run `pip install 'cc-tuning[ct2]'`")
     if place is not None:

@@ -58,7 +58,9 @@ share).
 
 `runs` names rows of the paper's Table 1 (`ml-sft`, `cc-tuning`, each also with `+en`, `+mt` or `+sdrrl`), runs of Lee
 et al. 2025 on both languages of each pair (`sft`, `sft-eng`, `sft-tgt`, `sft+dpo`, `clo`, and `clo+cc` with the
-connection), `base` (the base model as it is, only evaluated), or spells runs of your own:
+connection), `base` (the base model as it is, only evaluated), two of ours (`context`, ML-SFT that reads the English
+version as text before the prompt; `cc-distil`, CC-Tuning that teaches the model what it says with the connection, for
+use without), or spells runs of your own:
 
 ```yaml
 runs:
