@@ -1,0 +1,80 @@
+"""Where requests enter: each is told how it is connected, and what cannot be connected is refused.
+
+Both `LLM` and the server send every request through `InputProcessor.process_inputs`, which works on its own copy of the
+sender's parameters. Beam search never reaches it as such: vLLM plays it as a series of ordinary requests whose prompts
+grow by the answer, so t* would move with them; it is refused where it begins.
+"""
+
+from collections.abc import AsyncGenerator, Callable
+from functools import wraps
+from typing import Any
+
+from vllm.entrypoints.generate.beam_search.offline import BeamSearchOfflineMixin
+from vllm.entrypoints.generate.beam_search.online import BeamSearchOnlineMixin
+from vllm.exceptions import VLLMValidationError
+from vllm.v1.engine.input_processor import InputProcessor
+
+from cc_tuning_vllm.request_mode import RequestMode
+from cc_tuning_vllm.settings import SECTION
+
+
+def is_connected(model_config: Any) -> bool:
+    """Whether a vLLM model configuration is that of an exported directory."""
+    return getattr(model_config.hf_config, SECTION, None) is not None
+
+
+def watch_entrance() -> None:
+    """Tell the requests of connected models how they are connected; those of other models pass unchanged."""
+    process_inputs = InputProcessor.process_inputs
+    if getattr(process_inputs, "connects", False):
+        return
+
+    @wraps(process_inputs)
+    def process_connected(processor: InputProcessor, *args: Any, **named: Any) -> Any:
+        request = process_inputs(processor, *args, **named)
+        if is_connected(processor.model_config):
+            _tell(request, processor.model_config.hf_config.cc_tuning["offset"])
+        return request
+
+    process_connected.connects = True
+    InputProcessor.process_inputs = process_connected
+    BeamSearchOfflineMixin.beam_search = _refusing(BeamSearchOfflineMixin.beam_search, lambda llm: llm.model_config)
+    online = BeamSearchOnlineMixin.beam_search
+    BeamSearchOnlineMixin.beam_search = _refusing_stream(online, lambda server: server.engine_client.model_config)
+
+
+def _tell(request: Any, offset: int) -> None:
+    if request.resumable:
+        raise VLLMValidationError("a request whose prompt grows while it is answered has no fixed t*; send it whole")
+    try:
+        mode = RequestMode.asked(request.sampling_params.extra_args, len(request.prompt_token_ids), offset)
+    except ValueError as error:
+        raise VLLMValidationError(str(error), parameter="extra_args") from error
+    request.sampling_params.extra_args = mode.extra_args
+
+
+def _check(model_config: Any) -> None:
+    if is_connected(model_config):
+        raise VLLMValidationError(
+            "beam search is not possible with a cross-lingual connection in vLLM: it sends each beam again as a longer "
+            "prompt, whose t* is another one. Sample, or answer greedily"
+        )
+
+
+def _refusing(search: Callable[..., Any], model_config_of: Callable[[Any], Any]) -> Callable[..., Any]:
+    @wraps(search)
+    def refuse_connected(owner: Any, *args: Any, **named: Any) -> Any:
+        _check(model_config_of(owner))
+        return search(owner, *args, **named)
+
+    return refuse_connected
+
+
+def _refusing_stream(search: Callable[..., Any], model_config_of: Callable[[Any], Any]) -> Callable[..., Any]:
+    @wraps(search)
+    async def refuse_connected(owner: Any, *args: Any, **named: Any) -> AsyncGenerator[Any, None]:
+        _check(model_config_of(owner))
+        async for output in search(owner, *args, **named):
+            yield output
+
+    return refuse_connected
