@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 
 from tests.serving.served import (
-    Answer,
-    Served,
     ask_vllm,
     assert_same,
     requests_of,
