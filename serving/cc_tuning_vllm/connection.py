@@ -21,7 +21,7 @@ class Connection(nn.Module):
         is_normalised = settings.normalise != "none"
         is_trained = settings.selector == "decision_maker"
         self.decision_maker = _parameter((hidden_size, layers) if is_trained else None)
-        self.transform_matrix = _parameter(settings.shapes["matrix"])
+        self.transform_matrix = _filled_later(settings.shapes["matrix"])
         self.transform_intercept = _parameter(settings.shapes.get("intercept"))
         self.transform_output = _parameter(settings.shapes.get("output"))
         self.activation_mean = _parameter(sizes if is_normalised else None)
@@ -55,15 +55,17 @@ class Connection(nn.Module):
     def _carried(self, source: Tensor, embedding: Tensor, row_keys: Tensor) -> Tensor:
         if self.settings.selector == "mean":
             return source.mean(1)
-        if self.settings.selector == "random":
-            # The multiplicative hash by which a checkpoint is evaluated.
-            layer = (((row_keys + self.settings.seed) * 2654435761) >> 11) % self.layers
-        else:
+        if self.decision_maker is not None:
             layer = ((source + embedding.unsqueeze(1)).mean(1) @ self.decision_maker).argmax(-1)
+        else:
+            # The selector `random`: the multiplicative hash by which a checkpoint is evaluated.
+            layer = (((row_keys + self.settings.seed) * 2654435761) >> 11) % self.layers
         return source[torch.arange(len(source), device=source.device), layer]
 
 
 def _parameter(shape: tuple[int, ...] | None) -> nn.Parameter | None:
-    if shape is None:
-        return None
+    return None if shape is None else _filled_later(shape)
+
+
+def _filled_later(shape: tuple[int, ...]) -> nn.Parameter:
     return nn.Parameter(torch.zeros(shape, dtype=torch.float32), requires_grad=False)

@@ -5,8 +5,7 @@ sender's parameters. Beam search never reaches it as such: vLLM plays it as a se
 grow by the answer, so t* would move with them; it is refused where it begins.
 """
 
-from collections.abc import AsyncGenerator, Callable
-from functools import wraps
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from vllm.entrypoints.generate.beam_search.offline import BeamSearchOfflineMixin
@@ -14,6 +13,7 @@ from vllm.entrypoints.generate.beam_search.online import BeamSearchOnlineMixin
 from vllm.exceptions import VLLMValidationError
 from vllm.v1.engine.input_processor import InputProcessor
 
+from cc_tuning_vllm.patching import replace_once
 from cc_tuning_vllm.request_mode import RequestMode
 from cc_tuning_vllm.settings import SECTION
 
@@ -25,22 +25,16 @@ def is_connected(model_config: Any) -> bool:
 
 def watch_entrance() -> None:
     """Tell the requests of connected models how they are connected; those of other models pass unchanged."""
-    process_inputs = InputProcessor.process_inputs
-    if getattr(process_inputs, "connects", False):
-        return
+    replace_once(InputProcessor, "process_inputs", _process_connected)
+    replace_once(BeamSearchOfflineMixin, "beam_search", _search_offline)
+    replace_once(BeamSearchOnlineMixin, "beam_search", _search_online)
 
-    @wraps(process_inputs)
-    def process_connected(processor: InputProcessor, *args: Any, **named: Any) -> Any:
-        request = process_inputs(processor, *args, **named)
-        if is_connected(processor.model_config):
-            _tell(request, processor.model_config.hf_config.cc_tuning["offset"])
-        return request
 
-    process_connected.connects = True
-    InputProcessor.process_inputs = process_connected
-    BeamSearchOfflineMixin.beam_search = _refusing(BeamSearchOfflineMixin.beam_search, lambda llm: llm.model_config)
-    online = BeamSearchOnlineMixin.beam_search
-    BeamSearchOnlineMixin.beam_search = _refusing_stream(online, lambda server: server.engine_client.model_config)
+def _process_connected(process_inputs: Any, processor: InputProcessor, *args: Any, **named: Any) -> Any:
+    request = process_inputs(processor, *args, **named)
+    if is_connected(processor.model_config):
+        _tell(request, processor.model_config.hf_config.cc_tuning["offset"])
+    return request
 
 
 def _tell(request: Any, offset: int) -> None:
@@ -53,28 +47,20 @@ def _tell(request: Any, offset: int) -> None:
     request.sampling_params.extra_args = mode.extra_args
 
 
-def _check(model_config: Any) -> None:
+def _search_offline(search: Any, llm: Any, *args: Any, **named: Any) -> Any:
+    _check_beam_search(llm.model_config)
+    return search(llm, *args, **named)
+
+
+async def _search_online(search: Any, server: Any, *args: Any, **named: Any) -> AsyncGenerator[Any, None]:
+    _check_beam_search(server.engine_client.model_config)
+    async for output in search(server, *args, **named):
+        yield output
+
+
+def _check_beam_search(model_config: Any) -> None:
     if is_connected(model_config):
         raise VLLMValidationError(
             "beam search is not possible with a cross-lingual connection in vLLM: it sends each beam again as a longer "
             "prompt, whose t* is another one. Sample, or answer greedily"
         )
-
-
-def _refusing(search: Callable[..., Any], model_config_of: Callable[[Any], Any]) -> Callable[..., Any]:
-    @wraps(search)
-    def refuse_connected(owner: Any, *args: Any, **named: Any) -> Any:
-        _check(model_config_of(owner))
-        return search(owner, *args, **named)
-
-    return refuse_connected
-
-
-def _refusing_stream(search: Callable[..., Any], model_config_of: Callable[[Any], Any]) -> Callable[..., Any]:
-    @wraps(search)
-    async def refuse_connected(owner: Any, *args: Any, **named: Any) -> AsyncGenerator[Any, None]:
-        _check(model_config_of(owner))
-        async for output in search(owner, *args, **named):
-            yield output
-
-    return refuse_connected

@@ -7,7 +7,6 @@ profile memory or capture graphs call the model itself and are not connected.
 """
 
 from dataclasses import replace
-from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from vllm.forward_context import ForwardContext, get_forward_context, override_f
 from vllm.v1.attention.backend import CommonAttentionMetadata
 from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 
+from cc_tuning_vllm.patching import replace_once
 from cc_tuning_vllm.request_mode import RequestMode
 from cc_tuning_vllm.rereading import Rows
 from cc_tuning_vllm.suffix_rows import SuffixRows, key_of_tokens
@@ -25,26 +25,17 @@ from cc_tuning_vllm.suffix_rows import SuffixRows, key_of_tokens
 
 def connect_model_runner() -> None:
     """Make every runner of this process connect the models that have a connection."""
-    original = GPUModelRunner._model_forward
-    if getattr(original, "connects", False):
-        return
+    replace_once(GPUModelRunner, "_model_forward", _forward_connected)
 
-    @wraps(original)
-    def forward_connected(
-        runner: GPUModelRunner,
-        input_ids: Tensor | None = None,
-        positions: Tensor | None = None,
-        *args: Any,
-        **named: Any,
-    ) -> Any:
-        states = original(runner, input_ids, positions, *args, **named)
-        model = runner.get_model()
-        if hasattr(model, "connected_states"):
-            _connect(runner, model, input_ids, positions, states)
-        return states
 
-    forward_connected.connects = True
-    GPUModelRunner._model_forward = forward_connected
+def _forward_connected(
+    forward: Any, runner: GPUModelRunner, *, input_ids: Tensor, positions: Tensor, **named: Any
+) -> Any:
+    states = forward(runner, input_ids=input_ids, positions=positions, **named)
+    model = runner.get_model()
+    if hasattr(model, "connected_states"):
+        _connect(runner, model, input_ids, positions, states)
+    return states
 
 
 def _connect(runner: GPUModelRunner, model: Any, input_ids: Tensor, positions: Tensor, states: Tensor) -> None:

@@ -33,7 +33,8 @@ class ConnectedModel(nn.Module):
 
     def connected_states(self, rows: Rows) -> Tensor:
         """The final hidden states `[N, D]` of the rows from t* on, with `v` added at t*."""
-        return connected_states(self.model, self.connection, self.blocks, rows)
+        decoder = self.get_submodule("model")
+        return connected_states(decoder, self.connection, self.blocks, rows)
 
 
 class CcTuningLlamaForCausalLM(ConnectedModel, LlamaForCausalLM):

@@ -6,30 +6,25 @@ connected and where t* is; by the chain, all blocks behind it differ with it. Bl
 requests, connected or not.
 """
 
-from functools import wraps
 from typing import Any
 
 from vllm.v1.core import block_pool, kv_cache_utils
 
+from cc_tuning_vllm.patching import replace_once
 from cc_tuning_vllm.request_mode import RequestMode
-
-_NAME = "generate_block_hash_extra_keys"
 
 
 def key_blocks_by_connection() -> None:
     """Give the blocks that hold t* their key, in this process."""
-    original = getattr(kv_cache_utils, _NAME)
-    if getattr(original, "connects", False):
-        return
+    for module in (kv_cache_utils, block_pool):  # the second one has imported the function by its name
+        replace_once(module, "generate_block_hash_extra_keys", _with_connection)
 
-    @wraps(original)
-    def with_connection(request: Any, start: int, end: int, *args: Any) -> tuple[tuple[Any, ...] | None, int]:
-        keys, place = original(request, start, end, *args)
-        mode = RequestMode.told(request.sampling_params)
-        if mode is None or not start <= mode.token < end:
-            return keys, place
-        return (*(keys or ()), ("cc_tuning", f"{mode.mode} at {mode.token}")), place
 
-    with_connection.connects = True
-    for module in (kv_cache_utils, block_pool):
-        setattr(module, _NAME, with_connection)
+def _with_connection(
+    generate_keys: Any, request: Any, start_token_idx: int, end_token_idx: int, start_mm_idx: int
+) -> tuple[tuple[Any, ...] | None, int]:
+    keys, place = generate_keys(request, start_token_idx, end_token_idx, start_mm_idx)
+    mode = RequestMode.told(request.sampling_params)
+    if mode is None or not start_token_idx <= mode.token < end_token_idx:
+        return keys, place
+    return (*(keys or ()), ("cc_tuning", f"{mode.mode} at {mode.token}")), place

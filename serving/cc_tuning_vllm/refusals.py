@@ -4,7 +4,6 @@ vLLM calls `verify_and_update_config` of an architecture while it puts a configu
 """
 
 from collections.abc import Iterator
-from functools import wraps
 from typing import Any
 
 from vllm import __version__
@@ -12,6 +11,7 @@ from vllm.config import VllmConfig
 from vllm.model_executor.models.config import VerifyAndUpdateConfig
 
 from cc_tuning_vllm.entrance import is_connected
+from cc_tuning_vllm.patching import replace_once
 from cc_tuning_vllm.settings import ConnectionSettings
 
 TESTED = ("0.32.0",)
@@ -63,14 +63,9 @@ def _refused(config: Any) -> Iterator[str]:
 
 def keep_to_first_runner() -> None:
     """Let vLLM choose its V1 model runner for connected models, or refuse where V2 is asked for by the environment."""
-    original = VllmConfig._get_v2_model_runner_unsupported_features
-    if getattr(original, "connects", False):
-        return
+    replace_once(VllmConfig, "_get_v2_model_runner_unsupported_features", _unsupported_by_second_runner)
 
-    @wraps(original)
-    def with_connection(config: VllmConfig) -> list[str]:
-        connected = config.model_config is not None and is_connected(config.model_config)
-        return original(config) + (["the cross-lingual connection of CC-Tuning"] if connected else [])
 
-    with_connection.connects = True
-    VllmConfig._get_v2_model_runner_unsupported_features = with_connection
+def _unsupported_by_second_runner(unsupported: Any, config: VllmConfig) -> list[str]:
+    connected = config.model_config is not None and is_connected(config.model_config)
+    return [*unsupported(config), *(["the cross-lingual connection of CC-Tuning"] if connected else [])]

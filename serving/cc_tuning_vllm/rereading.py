@@ -34,13 +34,13 @@ class Blocks:
             return layer
         if connection.settings.source == "ffn":
             return self.at_site(connection, layer)
-        is_behind = connection.settings.site == "contribution" and self.after_attention
-        return layer.get_submodule(self.after_attention if is_behind else self.attention)
+        is_behind = connection.settings.site == "contribution"
+        return layer.get_submodule((self.after_attention if is_behind else None) or self.attention)
 
     def at_site(self, connection: Connection, layer: nn.Module) -> nn.Module:
         """The module of a layer to whose output `v` is added."""
-        is_behind = connection.settings.site == "contribution" and self.after_ffn
-        return layer.get_submodule(self.after_ffn if is_behind else self.ffn)
+        is_behind = connection.settings.site == "contribution"
+        return layer.get_submodule((self.after_ffn if is_behind else None) or self.ffn)
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,10 @@ class Rows:
 
 
 @torch.inference_mode()
-def connected_states(decoder: nn.Module, connection: Connection, blocks: Blocks, rows: Rows) -> Tensor:
+def connected_states(decoder: Any, connection: Connection, blocks: Blocks, rows: Rows) -> Tensor:
     """The final hidden states `[N, D]` of the rows, with `v` added at t*; attention metadata is that of these rows.
 
-    `decoder` is the model without its language-model head, as vLLM builds it.
+    `decoder` is vLLM's model without its language-model head.
     """
     layers: Sequence[Any] = list(decoder.layers)
     hidden = decoder.embed_input_ids(rows.input_ids)
@@ -97,7 +97,7 @@ def recorded(modules: Sequence[nn.Module], places: Tensor) -> Iterator[list[Tens
     outputs: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: Any, output: Tensor | tuple[Tensor, Tensor]) -> None:
-        outputs.append(sum(part[places] for part in output) if isinstance(output, tuple) else output[places])
+        outputs.append(output[0][places] + output[1][places] if isinstance(output, tuple) else output[places])
 
     handles = [module.register_forward_hook(keep) for module in modules]
     try:

@@ -2,7 +2,8 @@
 
 The job: `model`, `arguments` of `vllm.LLM`, and `rounds`, each a list of requests with `prompt` ids, `extra_args` and
 `max_tokens`. A round is one call of `generate`, so its requests share steps; a later round finds what earlier ones left
-in the prefix cache. A round can be `beam_search` too. What vLLM refuses is an answer: its error's text.
+in the prefix cache. A round can ask for beam search too. With `attempts`, a list of arguments, each is tried in turn
+and nothing is asked. What vLLM refuses is an answer: its error's text.
 """
 
 import json
@@ -50,13 +51,21 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     from vllm import LLM
 
-    try:
-        llm = LLM(job["model"], **job["arguments"])
-    except Exception as error:
-        Path(sys.argv[2]).write_text(json.dumps({"error": str(error)}))
+    def start(arguments: dict[str, Any]) -> tuple[Any, str]:
+        try:
+            return LLM(job["model"], **arguments), ""
+        except Exception as error:
+            return None, str(error)
+
+    if attempts := job.get("attempts"):
+        Path(sys.argv[2]).write_text(json.dumps([start(job["arguments"] | more)[1] for more in attempts]))
         return
+    llm, error = start(job["arguments"])
+    if error:
+        raise SystemExit(error)
     answers = [answer(llm, requests) for requests in job["rounds"]]
-    Path(sys.argv[2]).write_text(json.dumps({"rounds": answers}))
+    counted = {metric.name: metric.value for metric in llm.get_metrics() if hasattr(metric, "value")}
+    Path(sys.argv[2]).write_text(json.dumps({"rounds": answers, "counted": counted}))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ ENGINE = {
     "kv_cache_memory_bytes": 256 << 20,
     "block_size": 32,
     "max_logprobs": -1,
-    "disable_log_stats": True,
+    "disable_log_stats": False,
 }
 
 
@@ -95,9 +95,7 @@ class Answer:
     cached: int = 0
 
 
-def transformers_answers(
-    served: Served, prompts: list[list[int]], mode: ConnectionMode = "transform", offset: int = 0
-) -> list[Answer]:
+def transformers_answers(served: Served, prompts: list[list[int]], mode: ConnectionMode = "transform") -> list[Answer]:
     """What the reference engine answers, one prompt at a time."""
     model = CrossLingualModel.from_pretrained(served.checkpoint, dtype=torch.float32)
     stops = model.base.generation_config.eos_token_id
@@ -117,15 +115,39 @@ def transformers_answers(
     return answers
 
 
+@dataclass(frozen=True)
+class Told:
+    """What vLLM answered."""
+
+    rounds: list[Any]
+    """Of each round its answers, or the text of the error with which it was refused."""
+    counted: dict[str, float]
+    """vLLM's own counters at the end, by name."""
+
+
 def ask_vllm(
     served: Served,
     folder: Path,
     rounds: list[list[dict[str, Any]]],
     variables: dict[str, str] | None = None,
     **arguments: Any,
-) -> Any:
-    """vLLM's answers to each round of requests, or the text of the error with which it did not start."""
-    job = {"model": str(served.directory), "arguments": ENGINE | arguments, "rounds": rounds}
+) -> Told:
+    """vLLM's answers to each round of requests."""
+    told = _run(folder, {"model": str(served.directory), "arguments": ENGINE | arguments, "rounds": rounds}, variables)
+    answers = [
+        answers["error"] if isinstance(answers, dict) else [_read(answer) for answer in answers]
+        for answers in told["rounds"]
+    ]
+    return Told(answers, told["counted"])
+
+
+def refusals_of_vllm(served: Served, folder: Path, attempts: list[dict[str, Any]]) -> list[str]:
+    """The errors with which vLLM refuses to start with each of the arguments; empty where it starts."""
+    errors: list[str] = _run(folder, {"model": str(served.directory), "arguments": ENGINE, "attempts": attempts}, None)
+    return errors
+
+
+def _run(folder: Path, job: dict[str, Any], variables: dict[str, str] | None) -> Any:
     (folder / "job.json").write_text(json.dumps(job))
     (folder / "answers.json").unlink(missing_ok=True)
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -135,12 +157,7 @@ def ask_vllm(
         cwd=folder, env=environment, capture_output=True, text=True,
     )  # fmt: skip
     assert (folder / "answers.json").is_file(), ran.stderr[-6000:]
-    told = json.loads((folder / "answers.json").read_text())
-    if "error" in told:
-        return told["error"]
-    return [
-        answers if isinstance(answers, dict) else [_read(answer) for answer in answers] for answers in told["rounds"]
-    ]
+    return json.loads((folder / "answers.json").read_text())
 
 
 def _read(answer: dict[str, Any]) -> Answer:
