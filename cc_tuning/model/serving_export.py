@@ -26,7 +26,7 @@ from cc_tuning.model.transform_file import check_fitted_on, read_transform_matri
 from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.text.prompts import load_tokenizer, stop_token_ids
 from data_contracts.errors import ArtifactMismatch
-from data_contracts.files import read_json, write_json
+from data_contracts.files import read_json, write_json, written_atomically
 
 SECTION = "cc_tuning"
 SECTION_FORMAT = 1
@@ -165,7 +165,8 @@ def _write_weights(checkpoint: Path, directory: Path, tensors: Mapping[str, Tens
         except (SafetensorError, OSError) as error:
             raise ArtifactMismatch(f"{file} is truncated or not safetensors: {error}; restore it") from error
         shutil.copyfile(file, directory / file.name)
-    save_file(dict(tensors), directory / SERVED_CONNECTION_FILE)
+    with written_atomically(directory / SERVED_CONNECTION_FILE) as temporary:
+        save_file(dict(tensors), temporary)
     weight_map |= dict.fromkeys(tensors, SERVED_CONNECTION_FILE)
     size = sum((directory / name).stat().st_size for name in set(weight_map.values()))
     write_json(directory / _INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
