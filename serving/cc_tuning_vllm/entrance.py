@@ -14,7 +14,7 @@ from vllm.exceptions import VLLMValidationError
 from vllm.v1.engine.input_processor import InputProcessor
 
 from cc_tuning_vllm.patching import replace_once
-from cc_tuning_vllm.request_mode import RequestMode
+from cc_tuning_vllm.request_mode import Limits, RequestMode
 from cc_tuning_vllm.settings import SECTION
 
 
@@ -33,15 +33,20 @@ def watch_entrance() -> None:
 def _process_connected(process_inputs: Any, processor: InputProcessor, *args: Any, **named: Any) -> Any:
     request = process_inputs(processor, *args, **named)
     if is_connected(processor.model_config):
-        _tell(request, processor.model_config.hf_config.cc_tuning["offset"])
+        _tell(request, _limits(processor.model_config))
     return request
 
 
-def _tell(request: Any, offset: int) -> None:
+def _limits(model_config: Any) -> Limits:
+    offset = model_config.hf_config.cc_tuning["offset"]
+    return Limits(offset, model_config.get_vocab_size(), model_config.max_model_len)
+
+
+def _tell(request: Any, limits: Limits) -> None:
     if request.resumable:
         raise VLLMValidationError("a request whose prompt grows while it is answered has no fixed t*; send it whole")
     try:
-        mode = RequestMode.asked(request.sampling_params.extra_args, len(request.prompt_token_ids), offset)
+        mode = RequestMode.asked(request.sampling_params.extra_args, len(request.prompt_token_ids), limits)
     except ValueError as error:
         raise VLLMValidationError(str(error), parameter="extra_args") from error
     request.sampling_params.extra_args = mode.extra_args

@@ -54,13 +54,18 @@ def _connect(runner: GPUModelRunner, model: Any, input_ids: Tensor, positions: T
     index = torch.from_numpy(suffix.rows).to(device)
     ids = runner.input_batch.token_ids_cpu
     keys = [key_of_tokens(ids[place, : tokens[place] + 1].astype(np.int64)) for place in suffix.requests]
-    keeps_own = [modes[place].keeps_own for place in suffix.requests]
+    connected = [modes[place] for place in suffix.requests]
     rows = Rows(
         input_ids=input_ids[index],
         positions=positions[index],
         places=torch.from_numpy(suffix.places).to(device),
         row_keys=torch.tensor(keys, dtype=torch.int64, device=device),
-        keeps_own=torch.tensor(keeps_own, device=device),
+        keeps_own=torch.tensor([mode.keeps_own for mode in connected], device=device),
+        english={
+            row: torch.tensor(mode.english, dtype=input_ids.dtype, device=device)
+            for row, mode in enumerate(connected)
+            if mode.english
+        },
     )
     with override_forward_context(_context_of_rows(runner, suffix, index, rows.positions)):
         states[index] = model.connected_states(rows)

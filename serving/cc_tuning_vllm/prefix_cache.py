@@ -27,4 +27,4 @@ def _with_connection(
     mode = RequestMode.told(request.sampling_params)
     if mode is None or not start_token_idx <= mode.token < end_token_idx:
         return keys, place
-    return (*(keys or ()), ("cc_tuning", f"{mode.mode} at {mode.token}")), place
+    return (*(keys or ()), ("cc_tuning", mode.cache_key)), place

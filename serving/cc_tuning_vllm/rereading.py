@@ -2,13 +2,14 @@
 
 They run behind the ordinary forward pass of a step, which has put the keys and values of every token into the cache.
 The first one writes the same again. The second one begins behind the first layer, whose keys and values do not depend
-on `v`, and overwrites those of layers 2 to L.
+on `v`, and overwrites those of layers 2 to L. English prompts, where requests bring them, are read in between, each in
+a pass of its own.
 
 vLLM's decoder layers return what they add last and the residual it has not been added to yet. So the first of the two
 is the feed-forward block's contribution, and `f_1 + v` in its place is equation 5 of Ye et al. 2025 in every family.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from cc_tuning_vllm.connection import Connection
+from cc_tuning_vllm.uncached_attention import attending_without_cache
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class Rows:
     positions: Tensor  # [N] in their sequences
     places: Tensor  # [R] int64: which of the rows are t*
     row_keys: Tensor  # [R] int64, for the selector `random`
-    keeps_own: Tensor  # [R] bool: the requests that carry over their own activations as they are
+    keeps_own: Tensor  # [R] bool: the requests whose activations are carried over without the map
+    english: Mapping[int, Tensor]
+    """Of the requests, by their place among the R, that bring an English prompt: its ids up to its t* `[T_en]`."""
 
 
 @torch.inference_mode()
@@ -70,12 +74,28 @@ def connected_states(decoder: Any, connection: Connection, blocks: Blocks, rows:
             hidden, residual = layer(rows.positions, hidden, residual)
             if number == 0:  # norms work in place, so the state behind the first layer is kept as a copy
                 behind_first = hidden.clone(), residual.clone()
-    vector = connection(torch.stack(own, dim=1), embedding, rows.row_keys, rows.keeps_own)
+    activations = torch.stack(own, dim=1)
+    for place, token_ids in rows.english.items():
+        activations[place] = english_activations(decoder, connection, blocks, token_ids)
+    vector = connection(activations, embedding, rows.row_keys, rows.keeps_own)
     hidden, residual = behind_first
     hidden[rows.places] = _contribution(connection, blocks, layers[0], first[0], vector)
     for layer in layers[1:]:
         hidden, residual = layer(rows.positions, hidden, residual)
     return decoder.norm(hidden, residual)[0]
+
+
+def english_activations(decoder: Any, connection: Connection, blocks: Blocks, token_ids: Tensor) -> Tensor:
+    """`F_en [L, D]` at the last of an English prompt's `token_ids [T_en]`, in a pass of its own."""
+    layers: Sequence[Any] = list(decoder.layers)
+    hidden, residual = decoder.embed_input_ids(token_ids), None
+    positions = torch.arange(len(token_ids), device=token_ids.device)
+    attentions = [layer.get_submodule(f"{blocks.attention}.attn") for layer in layers]
+    read = [blocks.read(connection, layer) for layer in layers]
+    with attending_without_cache(attentions), recorded(read, positions[-1:]) as own:
+        for layer in layers:
+            hidden, residual = layer(positions, hidden, residual)
+    return torch.cat(own)
 
 
 def _contribution(connection: Connection, blocks: Blocks, layer: nn.Module, first: Tensor, vector: Tensor) -> Tensor:

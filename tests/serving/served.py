@@ -95,14 +95,21 @@ class Answer:
     cached: int = 0
 
 
-def transformers_answers(served: Served, prompts: list[list[int]], mode: ConnectionMode = "transform") -> list[Answer]:
-    """What the reference engine answers, one prompt at a time."""
+def transformers_answers(
+    served: Served,
+    prompts: list[list[int]],
+    mode: ConnectionMode = "transform",
+    english: list[list[int]] | None = None,
+) -> list[Answer]:
+    """What the reference engine answers, one prompt at a time; `english` are the prompts that `parallel` reads."""
     model = CrossLingualModel.from_pretrained(served.checkpoint, dtype=torch.float32)
     stops = model.base.generation_config.eos_token_id
     answers = []
-    for prompt in prompts:
+    for number, prompt in enumerate(prompts):
+        beside = {f"english_{name}": ids for name, ids in left_padded([english[number]]).items()} if english else {}
         made: Any = model.generate(
             **left_padded([prompt]),
+            **beside,
             connection=mode,
             max_new_tokens=NEW_TOKENS,
             do_sample=False,

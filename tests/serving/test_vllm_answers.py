@@ -71,6 +71,22 @@ def test_a_map_for_each_layer_with_its_intercept_answers_as_the_reference_does(t
     assert_same(connected, transformers_answers(served, served.prompts[:24]))
 
 
+@pytest.mark.parametrize("family", ["qwen2", "gemma3_text"])
+def test_english_prompts_take_the_place_of_the_map_as_in_the_reference(tmp_path: Path, family: str) -> None:
+    vllm_python()
+    served = served_model(tmp_path, family, ConnectionConfig(offset=1))
+    prompts, english = served.prompts[:24], served.prompts[24:48]
+    parallel = [requests_of([one], english=other)[0] for one, other in zip(prompts, english, strict=True)]
+    mixed = [parallel[place] if place % 2 else requests_of([prompt])[0] for place, prompt in enumerate(prompts)]
+    swapped = [requests_of([prompts[0]], english=other)[0] for other in english[:3]]
+    together, among, with_others = ask_vllm(served, tmp_path, [parallel, mixed, swapped]).rounds
+    expected = transformers_answers(served, prompts, "parallel", english)
+    assert_same(together, expected)
+    assert_same(among[1::2], expected[1::2])
+    # The prefix cache holds this prompt already, connected with other English ones.
+    assert_same(with_others, transformers_answers(served, [prompts[0]] * 3, "parallel", english[:3]))
+
+
 def test_prompts_in_chunks_of_33_tokens_change_nothing(tmp_path: Path) -> None:
     vllm_python()
     served = served_model(tmp_path, "qwen2")

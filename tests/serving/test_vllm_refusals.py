@@ -48,7 +48,7 @@ def test_requests_that_cannot_be_connected_are_refused_and_others_still_answered
     refused = {
         "the switch 'conection'": requests_of([prompt], conection="off"),
         "connection='maybe'": requests_of([prompt], connection="maybe"),
-        "does not read English prompts": requests_of([prompt], english=[1, 2]),
+        "'english' with a str": requests_of([prompt], english="What?"),
         "no token 1 before its last": requests_of([prompt[:1]]),
         "beam search is not possible": [{"prompt": prompt, "beam_search": True}],
     }
