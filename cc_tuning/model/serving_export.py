@@ -20,10 +20,11 @@ from transformers import AutoConfig, PretrainedConfig
 
 from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.checkpoint import CONNECTION_FILE, SavedConnection, load_selector, read_connection
+from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import build_selector
 from cc_tuning.model.normalisation import ActivationNormalisation
 from cc_tuning.model.transform_file import check_fitted_on, read_transform_matrix
-from cc_tuning.model.transform_matrix import TransformMatrix
+from cc_tuning.model.transform_matrix import FORM_KEY, INTERCEPT_KEY, OUTPUT_KEY, TRANSFORM_KEY, TransformMatrix
 from cc_tuning.text.prompts import load_tokenizer, stop_token_ids
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json, written_atomically
@@ -43,6 +44,22 @@ ARCHITECTURES: Mapping[str, str] = MappingProxyType(
     }
 )
 """The families that the plugin serves, by `config.model_type`."""
+_SERVED: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "selector": ("decision_maker", "mean", "random"),
+        "source": ("ffn", "attention", "block"),
+        "site": ("contribution", "block_output"),
+        "normalise": ("none", "centred", "standardised"),
+        "position": ("last_prompt_token",),
+    }
+)
+"""What the plugin computes, setting by setting."""
+_NUMBERS = frozenset({"scale", "offset", "seed"})
+"""Settings that it computes with whatever they are."""
+_BEFORE_SERVING = frozenset(
+    {"statistics_rows", "english_gradient", "english", "temperature", "final_temperature", "temperature_course"}
+)
+"""Settings of training; and which English prompts keep their own activations, which a request says itself."""
 _INDEX = "model.safetensors.index.json"
 _TEXT_FILES = (
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab*", "merges.txt",
@@ -77,6 +94,7 @@ def export_for_serving(checkpoint: Path, directory: Path, transform_matrix: Path
             f"{checkpoint} is a model of type {saved.description.family!r}; served are {', '.join(ARCHITECTURES)}. "
             "Evaluate it with the engine transformers, or add its family to the plugin in serving/"
         )
+    check_served(saved.description.connection)
     config = AutoConfig.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
     transform = _transform_of(checkpoint, saved, transform_matrix)
     transform.check_fits(config.num_hidden_layers, config.hidden_size)
@@ -97,6 +115,27 @@ def export_for_serving(checkpoint: Path, directory: Path, transform_matrix: Path
     return ServingExport(ARCHITECTURES[saved.description.family], parameters, stops)
 
 
+def check_served(connection: ConnectionConfig) -> None:
+    """Refuse a connection that the plugin does not compute.
+
+    Raises:
+        UnsupportedModel: a setting has a value that it does not know, or it does not know the setting and it is in use.
+    """
+    values = {name: getattr(connection, name) for name in ConnectionConfig.model_fields}
+    for name, value in values.items():
+        if name in _SERVED:
+            known: tuple[object, ...] = _SERVED[name]
+        elif name in _NUMBERS | _BEFORE_SERVING:
+            continue
+        else:
+            known = (ConnectionConfig.model_fields[name].get_default(),)
+        if value not in known:
+            raise UnsupportedModel(
+                f"connection.{name} is {value!r}, which is not served; served is {', '.join(map(repr, known))}. "
+                "Evaluate the checkpoint with the engine transformers"
+            )
+
+
 def _transform_of(checkpoint: Path, saved: SavedConnection, file: Path | None) -> TransformMatrix:
     """The map to serve with, of a form that the plugin computes."""
     transform = saved.parts.transform
@@ -108,12 +147,13 @@ def _transform_of(checkpoint: Path, saved: SavedConnection, file: Path | None) -
             f"{checkpoint} has a connection and no Transform Matrix, so it cannot answer without an English prompt. "
             "Pass the file of the transform stage with --transform-matrix"
         )
-    if transform.features == "pooled" or transform.languages:
+    unknown = sorted(set(transform.tensors) - {TRANSFORM_KEY, INTERCEPT_KEY, OUTPUT_KEY, FORM_KEY})
+    if transform.features not in ("layer", "all_layers") or transform.languages or unknown:
         form = "intercepts for each language" if transform.languages else f"the features {transform.features!r}"
         raise UnsupportedModel(
-            f"the map of {checkpoint} has {form}, and serving has neither a prompt's language nor the mean over its "
-            "tokens: a server reads prompts in chunks and from its cache. Fit it with transform.features `layer` or "
-            "`all_layers` and `transform.intercept: true` or false"
+            f"the map of {checkpoint} has {form if not unknown else ', '.join(unknown)}, and serving has neither a "
+            "prompt's language nor the mean over its tokens: a server reads prompts in chunks and from its cache. Fit "
+            "it with transform.features `layer` or `all_layers` and `transform.intercept: true` or false"
         )
     return transform
 
@@ -144,7 +184,7 @@ def _section(saved: SavedConnection, transform: TransformMatrix) -> dict[str, An
     shapes = {"matrix": transform.matrix, "intercept": transform.intercept, "output": transform.output}
     return {
         "format": SECTION_FORMAT,
-        **connection.model_dump(include={"selector", "source", "site", "normalise", "scale", "offset", "seed"}),
+        **connection.model_dump(include={*_SERVED, *_NUMBERS}),
         "features": transform.features,
         "shapes": {name: list(part.shape) for name, part in shapes.items() if part is not None},
         "english": connection.english,

@@ -8,12 +8,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from typer.testing import CliRunner
 
 from cc_tuning.errors import CcTuningError, ConfigError, UnsupportedModel
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
 from cc_tuning.model.normalisation import ActivationStatistics
-from cc_tuning.model.serving_export import export_for_serving
+from cc_tuning.model.serving_export import check_served, export_for_serving
 from cc_tuning.model.transform_matrix import Features, TransformMatrix
+from flows.cli import app
 from tests.checkpoints import save_connected_checkpoint, save_matrix, save_plain_checkpoint
 
 LAYERS, HIDDEN = 3, 32
@@ -123,6 +125,21 @@ def test_a_map_that_a_server_cannot_compute_is_refused_by_its_form(
         transform = TransformMatrix(torch.eye(HIDDEN), torch.randn(len(languages), HIDDEN), languages=languages)
     with pytest.raises(UnsupportedModel, match=named):
         export_for_serving(with_map(checkpoint, tmp_path / "ckpt", transform), tmp_path / "served")
+
+
+def test_a_connection_that_the_plugin_does_not_know_is_refused_by_its_setting() -> None:
+    check_served(ConnectionConfig(selector="random", source="block", scale=0.3, offset=2, english="identity"))
+    with pytest.raises(UnsupportedModel, match=r"connection\.selector is 'newest'"):
+        check_served(ConnectionConfig.model_construct(selector="newest"))
+
+
+def test_the_command_exports_and_says_what(checkpoint: Path, tmp_path: Path) -> None:
+    matrix = save_matrix(tmp_path / "w.safetensors", torch.eye(HIDDEN))
+    arguments = ["export", str(checkpoint), str(tmp_path / "served"), "--transform-matrix", str(matrix)]
+    told = CliRunner().invoke(app, arguments)
+    assert told.exit_code == 0
+    assert "CcTuningLlamaForCausalLM" in told.output
+    assert (tmp_path / "served" / "config.json").is_file()
 
 
 def test_a_family_that_the_plugin_does_not_serve_is_refused(checkpoint: Path, tmp_path: Path) -> None:
