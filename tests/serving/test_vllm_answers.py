@@ -58,7 +58,7 @@ def test_a_variant_of_the_connection_answers_as_the_reference_does(tmp_path: Pat
     prompts = served.prompts[:24]
     connected, off = ask_vllm(served, tmp_path, [requests_of(prompts), requests_of(prompts, connection="off")]).rounds
     assert_same(connected, transformers_answers(served, prompts))
-    assert changed(connected, off) > 12
+    assert changed(connected, off) > 6
 
 
 def test_a_map_for_each_layer_with_its_intercept_answers_as_the_reference_does(tmp_path: Path) -> None:
