@@ -10,6 +10,7 @@ import typer
 from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.stage_table import ITEMS, PIPELINE
 from cc_tuning.runtime.step import Stage
+from flows.model_commands import add_model_commands
 from flows.terminal import (
     console,
     exit_code_of,
@@ -296,21 +297,7 @@ def generate(
     generate_text(request, sys.stdout)
 
 
-@app.command(name="import-gguf")
-def import_gguf(
-    file: Annotated[Path, typer.Argument(help="A GGUF file.", show_default=False)],
-    directory: Annotated[Path, typer.Argument(help="A folder that is not there yet, or empty.", show_default=False)],
-    dtype: Annotated[str, typer.Option(help="Of the weights: float32, bfloat16 or float16.")] = "float32",
-) -> None:
-    """Write the model of a GGUF file as an ordinary model directory, to be a recipe's `model.base`."""
-    from cc_tuning.model.gguf_import import import_gguf as write_model
-
-    model = write_model(file, directory, dtype)
-    template = "with a chat template" if model.has_chat_template else "without a chat template"
-    say(
-        f"{model.name}: {model.family}, {model.parameters:,} weights, {template}\n"
-        f"Licence: {model.licence}; read it before you publish anything made from it\nModel: {directory}"
-    )
+add_model_commands(app)
 
 
 @app.command(name="lm-eval", context_settings={"ignore_unknown_options": True}, add_help_option=False)
