@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from cc_tuning.errors import ConfigError
+from cc_tuning.pipeline.estimates import estimate_steps
 from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import Plan, plan_recipe
 from data_contracts.store import ArtifactRef
 
 SMALLEST = Path(__file__).parents[1] / "flows" / "smallest.yaml"
+RECIPE = Path(__file__).parents[2] / "recipes" / "clo_llama3_8b.yaml"
 OF_PAIRS = ["runs=[sft, sft+dpo, clo]", "training.validation_fraction=0.2"]
 
 
@@ -66,6 +69,20 @@ def test_instructions_are_items_of_every_run_and_of_its_judge(tmp_path: Path) ->
     planned = plan(f"evaluation.instructions={tmp_path}")
     assert all("instructions" in run.evaluate.inputs for run in planned.runs)
     assert all("instructions" in run.judge.inputs for run in planned.runs if run.judge)
+
+
+def test_published_items_and_given_instructions_go_together(tmp_path: Path) -> None:
+    pl.DataFrame({"prompt": ["Swali"] * 7}).write_parquet(tmp_path / "alpaca.parquet")
+    settings = [
+        "evaluation.benchmarks=[BELEBELE-fields, AlpacaEval]", f"evaluation.instructions={tmp_path}",
+        "judge.kind=openai", "judge.model=someone",
+    ]  # fmt: skip
+    planned = plan_recipe(load_recipe(RECIPE, settings), sources_may_be_missing=True)
+    (items,) = planned.items
+    assert list(items.config.model_dump()["languages"]) == ["BELEBELE-fields"]
+    clo = planned.of_run("clo")[0]
+    assert clo.judge is not None and "instructions" in clo.judge.inputs
+    assert estimate_steps(planned)[clo.evaluate.fingerprint].rows == 2 * 900 + 7
 
 
 def test_a_target_needs_english_rows_and_is_another_language() -> None:
