@@ -152,13 +152,22 @@ def _source_rows(recipe: Recipe) -> int | None:
 
 
 def _evaluation_items(recipe: Recipe) -> int:
+    given = recipe.evaluation.instructions
+    return _items(recipe) + (_items_in(Path(given)) if given else 0)
+
+
+def _items(recipe: Recipe) -> int:
     if recipe.evaluation.items == HUB:
-        return sum(_published_items(recipe, name) for name in recipe.evaluation.benchmarks)
+        return sum(_published_items(recipe, name) for name in recipe.evaluation.benchmarks if name in SOURCES)
     folder = Path(recipe.evaluation.items)
     if recipe.evaluation.items == MINIATURE or not folder.is_dir():
         limit = recipe.evaluation.items_per_language
         asked = [BENCHMARKS[name] for name in recipe.evaluation.benchmarks]
         return sum(min(limit, row.paper_items) * len(row.paper_languages) for row in asked)
+    return _items_in(folder)
+
+
+def _items_in(folder: Path) -> int:
     counts = [_rows_in_footer(path) for path in sorted(folder.glob("*.parquet"))]
     return sum(count for count in counts if count is not None)
 
