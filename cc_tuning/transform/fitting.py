@@ -16,9 +16,12 @@ from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.transform.activations import ActivationBatch, SampledPair
 from cc_tuning.transform.config import DEFAULT_RIDGE, FitConfig
 from cc_tuning.transform.diagnostics import PredictionErrors
-from cc_tuning.transform.dual import Groups, fit_dual
+from cc_tuning.transform.dual import fit_exactly
+from cc_tuning.transform.dual_memory import free_bytes, require_memory
 from cc_tuning.transform.folds import ChosenRidge, choose_ridge, curves_of, folds_of
 from cc_tuning.transform.group_sums import GroupSums
+from cc_tuning.transform.groups import Groups
+from cc_tuning.transform.landmarks import fit_with_landmarks
 from cc_tuning.transform.moments import StreamingMoments
 from cc_tuning.transform.prediction import Predictor
 from cc_tuning.transform.solve import TransformFit, fit_transform_matrix
@@ -43,6 +46,7 @@ class FittedTransform:
         """
         worst = {
             "rank": min, "ridge": max, "relative_ridge": max, "condition_number": max, "solver": max, "gcv_score": max,
+            "outside_share": max,
         }  # fmt: skip
         figures: dict[str, Any] = {"rows": sum(fit.rows for fit in self.fits)}
         for name, of in worst.items():
@@ -68,7 +72,9 @@ def fit_spooled(spool: ActivationSpool, config: FitConfig, pairs: Sequence[Sampl
     groups = _groups(spool, config, pairs)
     folds = folds_of(pairs, config.folds, config.seed) if config.ridge == "cv" else [0] * spool.pairs[FIT]
     if config.features != "layer":
-        dual = fit_dual(spool, config, groups, folds)
+        require_memory(spool, config, free_bytes(spool.device))
+        fit = fit_with_landmarks if config.kernel == "landmarks" else fit_exactly
+        dual = fit(spool, config, groups, folds)
         return FittedTransform(dual.transform, [dual.fit], dual.english_mean, [dual.chosen] if dual.chosen else [])
     fits, means, chosen = [], [], []
     for layers in spool.parts(config.matrix):
@@ -90,7 +96,10 @@ def fit_spooled(spool: ActivationSpool, config: FitConfig, pairs: Sequence[Sampl
 def papers(config: FitConfig) -> FitConfig:
     """The paper's map on the same pairs: one matrix for all layers, no intercept, the default ridge."""
     form = {"features": "layer", "matrix": "shared", "intercept": False, "ridge": DEFAULT_RIDGE, "sweep_pairs": ()}
-    return config.model_copy(update=form)
+    unused = {
+        name: FitConfig.model_fields[name].default for name in ("kernel", "landmarks", "targets", "rank", "folds")
+    }
+    return config.model_copy(update=form | unused)
 
 
 def _groups(spool: ActivationSpool, config: FitConfig, pairs: Sequence[SampledPair]) -> Groups:
