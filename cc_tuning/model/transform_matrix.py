@@ -162,8 +162,8 @@ class TransformMatrix:
         if unknown := sorted({code for code in codes if code not in order}):
             raise ConfigError(
                 f"this Transform Matrix has {known}; it cannot answer prompts in {', '.join(map(repr, unknown))}, "
-                f"which had no pair in its fit. Take {MEAN_LANGUAGE!r} for their code, add rows in that language, or fit "
-                "with `transform.intercept: true`"
+                f"which had no pair in its fit. Take {MEAN_LANGUAGE!r} for their code, add rows in that language, or "
+                "fit with `transform.intercept: true`"
             )
         return torch.tensor([order[code] for code in codes], dtype=torch.int64, device=device)
 

@@ -48,7 +48,7 @@ TRAIN = Stage(
     tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRANSFORM = Stage(
-    "transform", 5, "Sample activations and fit the Transform Matrix.", "cc_tuning.stages.transform:build_transform",
+    "transform", 6, "Sample activations and fit the Transform Matrix.", "cc_tuning.stages.transform:build_transform",
     tags=("training", "gpu"), retries=1,
 )  # fmt: skip
 EVALUATE = Stage(

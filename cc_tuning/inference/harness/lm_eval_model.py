@@ -236,8 +236,8 @@ def _check_arguments(checkpoint: Path, connection: str, unknown: dict[str, Any])
     if unknown:
         raise ConfigError(
             f"lm-eval's model {MODEL_NAME} got model_args {', '.join(sorted(unknown))}, which it does not know; it "
-            "takes checkpoint, connection, transform_matrix, is_english, language, attention, dtype, max_length, truncation, "
-            "add_bos_token, prefix_token_id, think_end_token, enable_thinking and chat_template_args"
+            "takes checkpoint, connection, transform_matrix, is_english, language, attention, dtype, max_length, "
+            "truncation, add_bos_token, prefix_token_id, think_end_token, enable_thinking and chat_template_args"
         )
     if not checkpoint.is_dir():
         raise ConfigError(
