@@ -27,6 +27,7 @@ class ScaledRows:
         half = spool.dtype_of(FIT, name).itemsize < torch.float32.itemsize
         self.dtype = dtype or (torch.float32 if half else torch.float64)
         self.layers = range(spool.layers_of(name))
+        self._buffer: Tensor | None = None  # new memory for each layer would cost the system more than its rows do
         self.means: dict[int, Tensor] = {}
         """By layer, `[D]` float64: of all rows."""
         self.group_means: dict[int, Tensor] = {}
@@ -35,8 +36,13 @@ class ScaledRows:
         """By layer, what its rows are divided by; 0 where they do not vary."""
 
     def rows(self, layer: int, places: range | None = None) -> Tensor:
-        """`[N, D]`, or those of the pairs at `places` alone; zero where the layer does not vary."""
-        rows = self._spool.column(FIT, self._name, layer, self.dtype, places)
+        """`[N, D]`, or those of the pairs at `places` alone; zero where the layer does not vary. They are in memory that
+        the next call overwrites.
+        """
+        count = self._spool.pairs[FIT] if places is None else len(places)
+        if self._buffer is None:
+            self._buffer = torch.empty(count, self._spool.hidden_size, dtype=self.dtype, device=self._spool.device)
+        rows = self._spool.column(FIT, self._name, layer, places, out=self._buffer[:count])
         if layer not in self.scales:
             assert places is None, "the first look at a layer is at all of it"
             return self._first_look(layer, rows)

@@ -1,7 +1,8 @@
 """Sampled activations on disk, so that prompts are run once and their rows are read as often as is useful.
 
 They wait in the artifact's folder, in the model's dtype (1,000 pairs of an 8B model: 0.5 GB), and are read in the order
-they came, all layers at once or a few of them. So a fit needs memory for its moments only, whatever it is fitted on.
+they came, all layers at once or a few of them. So a fit needs memory for its moments only, whatever it is fitted on. A
+layer's rows of a batch lie together in its file, since the fits of many pairs read layer by layer.
 """
 
 import shutil
@@ -40,12 +41,12 @@ class ActivationSpool:
         folder.mkdir(parents=True)
         for number, batch in enumerate(batches):
             tensors = {
-                "activations": batch.activations.contiguous(),
-                "english_activations": batch.english_activations.contiguous(),
+                "activations": batch.activations.transpose(0, 1).contiguous(),
+                "english_activations": batch.english_activations.transpose(0, 1).contiguous(),
                 "places": batch.places,
             }
             if batch.pooled is not None:
-                tensors["pooled"] = batch.pooled.contiguous()
+                tensors["pooled"] = batch.pooled.transpose(0, 1).contiguous()
             save_file(tensors, folder / f"{number:06d}.safetensors")
             self.pairs[split] += len(batch.places)
             progress(sum(self.pairs.values()), total, "pairs")
@@ -55,9 +56,10 @@ class ActivationSpool:
         for path in self._paths(split):
             with safe_open(path, "pt", device=str(self.device)) as file:
                 places = file.get_tensor("places")
-                own, english = (file.get_slice(name)[:, layers] for name in ("activations", "english_activations"))
+                names = ("activations", "english_activations")
+                own, english = (file.get_slice(name)[layers].transpose(0, 1) for name in names)
                 has_pooled = layers == slice(None) and "pooled" in file.keys()  # noqa: SIM118, it is no mapping
-                pooled = file.get_tensor("pooled") if has_pooled else None
+                pooled = file.get_tensor("pooled").transpose(0, 1) if has_pooled else None
             if pairs is not None:
                 asked = (places >= pairs.start) & (places < pairs.stop)
                 own, english, places = own[asked], english[asked], places[asked]
@@ -70,19 +72,25 @@ class ActivationSpool:
         return self.layers - (name == "pooled")
 
     def column(
-        self, split: str, name: str, layer: int, dtype: torch.dtype = torch.float64, places: range | None = None
+        self,
+        split: str,
+        name: str,
+        layer: int,
+        places: range | None = None,
+        dtype: torch.dtype = torch.float64,
+        out: Tensor | None = None,
     ) -> Tensor:
         """One layer of `activations`, `english_activations` or `pooled` of all pairs of a split, or of those at
-        `places`, in the order in which the pairs were given: `[N, D]` in `dtype`.
+        `places`, in the order in which the pairs were given: `[N, D]` in `dtype`, or written to `out` in its own.
         """
         places = range(self.pairs[split]) if places is None else places
-        rows = torch.empty(len(places), self.hidden_size, dtype=dtype, device=self.device)
+        rows = torch.empty(len(places), self.hidden_size, dtype=dtype, device=self.device) if out is None else out
         for path in self._paths(split):
             with safe_open(path, "pt", device=str(self.device)) as file:
                 at = file.get_tensor("places")
                 asked = ((at >= places.start) & (at < places.stop)).nonzero().flatten()
                 if len(asked):
-                    rows[at[asked] - places.start] = file.get_slice(name)[:, layer][asked].to(dtype)
+                    rows[at[asked] - places.start] = file.get_slice(name)[layer][asked].to(rows)
         return rows
 
     def dtype_of(self, split: str, name: str) -> torch.dtype:
