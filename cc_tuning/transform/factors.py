@@ -79,9 +79,9 @@ def factored(
             V.append(U[0].new_zeros(U[0].shape[1], len(targets.means[layer])))
     output, intercept = torch.cat(V, dim=1), None
     if config.intercept:
-        read = sum(features.group_means[layer] @ of_layer for layer, of_layer in zip(features.layers, U, strict=True))
+        read = [features.group_means[layer] @ of_layer for layer, of_layer in zip(features.layers, U, strict=True)]
         english = torch.stack([targets.group_means[layer] for layer in targets.layers], dim=1)
-        intercept = english - (read @ output).view_as(english)
+        intercept = english - (torch.stack(read).sum(0) @ output).view_as(english)
         intercept = intercept if languages else intercept[0]
     factors = TransformMatrix(torch.cat(U), intercept, output, config.features, languages)
     return factors.to(output.device, torch.float32)

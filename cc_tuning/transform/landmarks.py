@@ -109,6 +109,7 @@ def _read_features(rows: ScaledRows, landmarks: range) -> _Features:
         product = of_layer @ of_layer[landmarks.start : landmarks.stop].T
         products = product.double() if products is None else products.add_(product)
     assert products is not None
+    rows.release()
     among = products[landmarks.start : landmarks.stop]
     among = (among + among.T) / 2
     eigenvalues, vectors = torch.linalg.eigh(among)

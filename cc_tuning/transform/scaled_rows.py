@@ -36,11 +36,12 @@ class ScaledRows:
         """By layer, what its rows are divided by; 0 where they do not vary."""
 
     def rows(self, layer: int, places: range | None = None) -> Tensor:
-        """`[N, D]`, or those of the pairs at `places` alone; zero where the layer does not vary. They are in memory that
-        the next call overwrites.
+        """`[N, D]`, or those of the pairs at `places` alone; zero where the layer does not vary.
+
+        The next call overwrites them.
         """
         count = self._spool.pairs[FIT] if places is None else len(places)
-        if self._buffer is None:
+        if self._buffer is None or len(self._buffer) < count:
             self._buffer = torch.empty(count, self._spool.hidden_size, dtype=self.dtype, device=self._spool.device)
         rows = self._spool.column(FIT, self._name, layer, places, out=self._buffer[:count])
         if layer not in self.scales:
@@ -53,6 +54,10 @@ class ScaledRows:
     def varying(self, layers: Sequence[int]) -> int:
         """How many of the layers vary: the sum of squares of their rows about the groups' means."""
         return sum(self.scales[layer] > 0 for layer in layers)
+
+    def release(self) -> None:
+        """Let the memory of the rows go; it is had again with the next ones."""
+        self._buffer = None
 
     def _first_look(self, layer: int, rows: Tensor) -> Tensor:
         noise = torch.finfo(rows.dtype).eps * _squares(rows)
