@@ -278,6 +278,10 @@ def generate(
     temperature: Annotated[float, typer.Option(help="0 is greedy; above, sample.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
     is_english: Annotated[bool, typer.Option(help="The prompt is English (for connection.english: identity).")] = False,
+    language: Annotated[
+        str,
+        typer.Option(help="FLORES code of the prompt, or mean (for transform.intercept: per_language)."),
+    ] = "",
 ) -> None:
     """Answer a prompt; the answer streams to standard output."""
     from cc_tuning.inference.answer_one import GenerationRequest, generate_text
@@ -293,6 +297,7 @@ def generate(
         temperature=temperature,
         seed=seed,
         is_english=is_english,
+        language=language,
     )
     generate_text(request, sys.stdout)
 

@@ -9,6 +9,7 @@ from transformers import TextStreamer
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.model import CrossLingualModel, load_checkpoint
+from cc_tuning.model.transform_matrix import ENGLISH
 from cc_tuning.runtime.devices import resolve_device
 from cc_tuning.text.prompts import ChatPrompts, in_context, load_tokenizer
 
@@ -32,6 +33,8 @@ class GenerationRequest:
     seed: int
     is_english: bool = False
     """Whether the prompt is English; asked by checkpoints with `connection.english: identity` only."""
+    language: str = ""
+    """FLORES code of the prompt, or `mean`; asked by maps with an intercept for each language only."""
 
 
 def generate_text(request: GenerationRequest, output: TextIO) -> None:
@@ -71,6 +74,8 @@ def generate_text(request: GenerationRequest, output: TextIO) -> None:
         arguments |= _batch(prompts, request.english_prompt, device, "english_")
     if request.connection == "transform":
         arguments["english_rows"] = torch.tensor([request.is_english], device=device)
+        language = request.language or (ENGLISH if request.is_english else "")
+        arguments["languages"] = [language] if language else None
     model.generate(connection="off" if is_text else request.connection, **arguments)
 
 

@@ -230,6 +230,11 @@ def test_ablations_of_selector_and_source_are_one_recipe() -> None:
             "[{name: a, like: ml-sft, set: {training.decision_maker_learning_rate: 1}}]",
             "this run's is 'none'",
         ),
+        (
+            "[{name: a, like: cc-tuning, set: {connection.selector: mean, transform.matrix: per_layer, "
+            "transform.intercept: true, transform.targets: chosen}}]",
+            "connection.selector is 'mean', which chooses no layer by the prompt",
+        ),
         ("[{name: a, checkpoint: owner/model}]", "run a: revision is missing: pin the commit"),
         ("[{name: a, like: ml-sft, objective: sorting}]", r"runs\.0\.objective"),
         (
