@@ -44,6 +44,13 @@ ACCURACY_EXTRACTED = Metric(
     is_headline=False,
     is_of_paper=False,
 )
+ACCURACY_ANY_DIGITS = Metric(
+    "accuracy_any_digits",
+    "accuracy, any digits",
+    "Accuracy, any digits, is accuracy where 1969 and ١٩٦٩ are one answer: digits of every script are read alike.",
+    is_headline=False,
+    is_of_paper=False,
+)
 EXACT_MATCH = Metric(
     "exact_match",
     "exact match",
@@ -163,8 +170,8 @@ BEHAVIOUR = (IN_LANGUAGE, FOREIGN_WORDS, EMPTY, REPEATS_PROMPT, CUT)
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        *(ACCURACY, ACCURACY_EXTRACTED, EXACT_MATCH, F1, MKQA_EM, MKQA_F1, ROUGE_L, ROUGE_L_ASCII, CHRF),
-        ANSWERED_IN_LANGUAGE,
+        *(ACCURACY, ACCURACY_EXTRACTED, ACCURACY_ANY_DIGITS, EXACT_MATCH, F1, MKQA_EM, MKQA_F1),
+        *(ROUGE_L, ROUGE_L_ASCII, CHRF, ANSWERED_IN_LANGUAGE),
         *(ACCURACY_BY_LIKELIHOOD, ACCURACY_BY_LIKELIHOOD_PER_BYTE, GOLD_NLL, GOLD_BITS_PER_BYTE),
         *(EXTRACTED, *BEHAVIOUR),
     )

@@ -1,7 +1,7 @@
 """Test items: read under their contract, chosen by rule, counted."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,9 @@ def load_items(*directories: Path) -> LoadedItems:
 
     The columns `choices`, `group` and `cluster` may be absent.
 
-    Set aside are rows that break BenchmarkItem, whose `choices_kind` is not their benchmark's, or whose answers no
-    response can meet (not an option, blank), or that have texts of other than all options.
+    Set aside are rows that break BenchmarkItem, whose prompt is blank, whose `choices_kind` is not their
+    benchmark's, whose answers no response can meet (not an option, blank), or that have texts of other than all
+    options.
 
     Raises:
         ConfigError: a directory holds neither.
@@ -161,7 +162,8 @@ def _has_other_choices(row: dict[str, Any]) -> bool:
     return bool(options) and row["choices"] is not None and len(row["choices"]) != len(options)
 
 
-_RULES = {
+_RULES: Mapping[str, Callable[[dict[str, Any]], bool]] = {
+    "prompt_is_blank": lambda row: not normalised(row["prompt"]),
     "choices_kind_of_another_benchmark": _is_of_another_kind,
     "answers_cannot_be_met": _cannot_be_met,
     "choices_are_not_one_for_each_option": _has_other_choices,

@@ -11,6 +11,7 @@ import polars as pl
 from cc_tuning.errors import EvaluationFailed
 from cc_tuning.evaluation.benchmark import (
     ACCURACY,
+    ACCURACY_ANY_DIGITS,
     ACCURACY_EXTRACTED,
     ANSWERED_IN_LANGUAGE,
     BEHAVIOUR,
@@ -116,6 +117,7 @@ def _foreign_words(answer: Answer) -> float | None:
 _MEASURES: Mapping[Metric, Measure] = {
     ACCURACY: _accuracy,
     ACCURACY_EXTRACTED: _accuracy_extracted,
+    ACCURACY_ANY_DIGITS: lambda answer: 100.0 * contains_gold(answer.response, answer.answers, any_digits=True),
     EXTRACTED: _extracted,
     EXACT_MATCH: lambda answer: squad_exact_match(answer.response, answer.answers),
     F1: lambda answer: squad_f1(answer.response, answer.answers),

@@ -9,8 +9,9 @@ from transformers import TextStreamer
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.model import CrossLingualModel, load_checkpoint
-from cc_tuning.model.transform_matrix import ENGLISH
+from cc_tuning.model.transform_matrix import ENGLISH, MEAN_LANGUAGE
 from cc_tuning.runtime.devices import resolve_device
+from cc_tuning.text.languages import by_any_code
 from cc_tuning.text.prompts import ChatPrompts, in_context, load_tokenizer
 
 CONNECTIONS = ("transform", "parallel", "off", "context")
@@ -34,7 +35,7 @@ class GenerationRequest:
     is_english: bool = False
     """Whether the prompt is English; asked by checkpoints with `connection.english: identity` only."""
     language: str = ""
-    """FLORES code of the prompt, or `mean`; asked by maps with an intercept for each language only."""
+    """A code of the prompt's language, or `mean`; asked by maps with an intercept for each language only."""
 
 
 def generate_text(request: GenerationRequest, output: TextIO) -> None:
@@ -75,6 +76,8 @@ def generate_text(request: GenerationRequest, output: TextIO) -> None:
     if request.connection == "transform":
         arguments["english_rows"] = torch.tensor([request.is_english], device=device)
         language = request.language or (ENGLISH if request.is_english else "")
+        if language not in ("", MEAN_LANGUAGE):
+            language = by_any_code(language, request.prompt).flores_code
         arguments["languages"] = [language] if language else None
     model.generate(connection="off" if is_text else request.connection, **arguments)
 

@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.config import ConnectionConfig
+from cc_tuning.model.earlier_transformers import write_earlier_config_keys
 from cc_tuning.model.normalisation import ActivationStatistics
 from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.runtime.pretrained import refusing_remote_code, savable_generation_settings
@@ -102,6 +103,7 @@ def write_base_model(directory: Path, base: PreTrainedModel, stop_token_ids: Seq
     with tempfile.TemporaryDirectory(dir=directory, prefix=".base.") as name:
         written = Path(name)
         base.save_pretrained(written)
+        write_earlier_config_keys(written)
         if stop_token_ids:
             generation = type(base.generation_config).from_dict(base.generation_config.to_dict())
             generation.eos_token_id = list(stop_token_ids)

@@ -4,7 +4,7 @@ One pass, all findings at once, each with where it is and what to do. Of models 
 headers of weights are read, of rows the first thousands. What can be said only of all rows is said by their stages.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -12,6 +12,7 @@ from itertools import islice
 from typing import Any
 
 import polars as pl
+from transformers import PretrainedConfig
 
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.errors import CcTuningError, ConfigError
@@ -19,6 +20,7 @@ from cc_tuning.evaluation.config import PivotConfig
 from cc_tuning.evaluation.items import load_items, select_items
 from cc_tuning.evaluation.judge.config import RunJudging
 from cc_tuning.model.families import FAMILIES
+from cc_tuning.model.headers import faults_of_weights
 from cc_tuning.pipeline.places import MISSING
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.pretrained import faults_of_model, load_config
@@ -205,12 +207,8 @@ def _of_training(step: Step, execution: Execution) -> Iterator[Finding]:
     place = _place(step.inputs["base"])
     if place is None:
         return
-    found = [Finding("model.base", f"{place.name} {fault}") for fault in _faults(place)]
+    model, found = _checked_model(place, "model.base")
     yield from found
-    if found:
-        return
-    model, failures = _tried("model.base", lambda: load_config(place))
-    yield from failures
     if model is None:
         return
     needs_parts = config.connection is not None or OBJECTIVES[config.objective].trained == "attention"
@@ -229,8 +227,15 @@ def _of_training(step: Step, execution: Execution) -> Iterator[Finding]:
         )
 
 
-def _faults(place: Location) -> Sequence[str]:
-    return list(faults_of_model(place.path)) if place.is_local else []
+def _checked_model(place: Location, where: str) -> tuple[PretrainedConfig | None, list[Finding]]:
+    """The configuration of a model, and what is wrong with it or its weights; None where it cannot be looked at."""
+    found = [Finding(where, f"{place.name} {fault}") for fault in faults_of_model(place.path)] if place.is_local else []
+    if found:
+        return None, found
+    model, found = _tried(where, lambda: load_config(place))
+    if model is not None and place.is_local:
+        found += [Finding(where, f"{place.name}: {fault}") for fault in faults_of_weights(place.path, model)]
+    return model, found
 
 
 def _of_extras(config: TrainConfig, execution: Execution) -> Iterator[Finding]:
@@ -262,7 +267,7 @@ def _of_evaluation(step: Step) -> Iterator[Finding]:
         )
     place = _place(step.inputs["checkpoint"])
     if place is not None:
-        yield from (Finding("the model evaluated", f"{place.name} {fault}") for fault in _faults(place))
+        yield from _checked_model(place, "the model evaluated")[1]
         yield from _of_tokenizer(step.inputs["checkpoint"], config.chat_template, "the model evaluated")
 
 

@@ -16,7 +16,7 @@ BASE_MODEL = Stage(
     "cc_tuning.miniature.base_model:build_base_model", tags=("miniature",),
 )  # fmt: skip
 TRANSLATOR = Stage(
-    "translator", 2, "Train the tiny translator of the embedded default.",
+    "translator", 3, "Train the tiny translator of the embedded default.",
     "cc_tuning.miniature.translator:build_translator", tags=("miniature",),
 )  # fmt: skip
 ITEMS = Stage(
@@ -44,7 +44,7 @@ REFERENCE = Stage(
     "cc_tuning.stages.reference:build_reference", tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRAIN = Stage(
-    "train", 5, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
+    "train", 6, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
     tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRANSFORM = Stage(
@@ -56,7 +56,7 @@ PIVOT = Stage(
     tags=("evaluation", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 EVALUATE = Stage(
-    "evaluate", 5, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
+    "evaluate", 6, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
     tags=("evaluation", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 JUDGE = Stage(

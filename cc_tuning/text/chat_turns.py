@@ -12,6 +12,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, UnsupportedModel
+from cc_tuning.runtime.time_limit import time_limit
 from cc_tuning.text.chat_templates import CHAT_TEMPLATES
 
 PROBES = ("Habari, dünya 你好?", "2", "def f(x):\n\treturn {'a': [x, 2]}\n\nWhy?")
@@ -21,6 +22,7 @@ PROBES = ("Habari, dünya 你好?", "2", "def f(x):\n\treturn {'a': [x, 2]}\n\nW
 _FIXED_DATE = datetime(2024, 7, 26)
 _DATE_FORMS = [f"%{flag}{letter}" for flag in ("-", "") for letter in "aAbBcdHIjmMpSuUwWxXyYZeFTDR"]
 _TEXT_MARKER, _ANSWER_MARKER = "\ue100text\ue101", "\ue100answer\ue101"
+_RENDERING_SECONDS = 5.0  # a template that ends takes milliseconds
 _CONTROL_TOKEN_FORM = re.compile(r"<\|[^|<>]+\|>|<(?:start|end)_of_turn>")
 
 
@@ -113,14 +115,15 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, name: str, text: str, answer: 
     if answer is not None:
         messages.append({"role": "assistant", "content": answer})
     try:
-        rendered = tokenizer.apply_chat_template(
-            messages,
-            chat_template=_without_clock(tokenizer.get_chat_template()),
-            tokenize=False,
-            add_generation_prompt=answer is None,
-            enable_thinking=False,
-            date_string=_FIXED_DATE.strftime("%d %b %Y"),
-        )
+        with time_limit(_RENDERING_SECONDS):
+            rendered = tokenizer.apply_chat_template(
+                messages,
+                chat_template=_without_clock(tokenizer.get_chat_template()),
+                tokenize=False,
+                add_generation_prompt=answer is None,
+                enable_thinking=False,
+                date_string=_FIXED_DATE.strftime("%d %b %Y"),
+            )
     except Exception as error:  # a template is a program, and can fail in every way
         raise UnsupportedModel(
             f"the chat template of {name} cannot be rendered for a question: {error}; mend it, or choose another"
