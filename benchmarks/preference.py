@@ -2,8 +2,9 @@
 
 A row is four sequences for CLO (each prompt with both responses) and two for SFT (each prompt with its own), so a step
 twice as long is what the sequences cost. TRL's DPOTrainer is given the same rows as two examples each, with the
-log-probabilities of the reference model beside them (`precompute_ref_log_probs`), as ours has them. One step is forward,
-backward and optimizer on random rows of equal lengths; CLO as the paper has it trains the attention blocks alone.
+log-probabilities of the reference model beside them (`precompute_ref_log_probs`), as ours has them. One step is
+forward, backward and optimizer on random rows of equal lengths; CLO as the paper has it trains the attention blocks
+alone.
 """
 
 import tempfile

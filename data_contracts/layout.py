@@ -55,6 +55,9 @@ TRANSFORM_PAIRS = "pairs.parquet"
 EMBEDDING = "embedding.json"
 """Where prompts of three languages stand in the output space of the base model and of the tuned one."""
 
+# pivot
+PIVOT_PROMPTS = "pivot_prompts.parquet"
+
 # evaluate
 PREDICTIONS = "predictions.parquet"
 LIKELIHOODS = "likelihoods.parquet"

@@ -15,7 +15,9 @@ BENCHMARKS = (
     "XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum", "BELEBELE", "GlobalMMLU", "INCLUDE", "MGSM",
     "BELEBELE-fields", "AlpacaEval",
 )  # fmt: skip
-CONNECTIONS = ("off", "transform", "parallel", "constant", "other", "identity")
+CONNECTIONS = (
+    "off", "transform", "parallel", "constant", "other", "identity", "context", "pivot", "pivot_context",
+)  # fmt: skip
 JUDGED_ORDERS = ("run_first", "baseline_first")
 VERDICTS = ("run", "baseline", "tie", "refused", "open")
 SDRRL_TASKS = ("distilled", "cross_lingual", "translated_answer", "code_switched", "partial_translation", "completion")
@@ -195,6 +197,17 @@ class BenchmarkItem(dy.Schema):
     group = dy.String(nullable=True)
     cluster = dy.String(nullable=True)
     """What several items share (a premise, a passage, a paragraph), the same name in every language; null: nothing."""
+
+
+class PivotPrompt(dy.Schema):
+    """The prompt of a benchmark item in English, as a translator made it; `quality` and `flags` as of ParallelPair."""
+
+    benchmark = dy.Enum(BENCHMARKS, primary_key=True, nullable=False)
+    language = dy.String(primary_key=True, nullable=False, regex=r"^[a-z]{2,3}$")
+    item_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    prompt_en = dy.String(nullable=False, min_length=1)
+    quality = dy.Float64(nullable=False, min=0.0, max=1.0)
+    flags = dy.List(dy.String(nullable=False), nullable=False)
 
 
 class Prediction(dy.Schema):

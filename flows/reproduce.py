@@ -49,6 +49,8 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
             make(run.train, execution)  # English pass, Decision Maker, connection
         if run.transform:
             make(run.transform, execution)  # W_T stands in for the English prompt
+        if run.pivot:  # for competitors: the items' prompts in English, by the translator
+            make(run.pivot, execution)
         make(run.evaluate, execution)
     for run in plan.runs:
         if run.judge:  # which of its answers are better than its baseline's

@@ -36,6 +36,7 @@ _NAMES = {
     "reference": "ask reference model",
     "train": "train model",
     "transform": "fit transform matrix",
+    "pivot": "translate benchmark prompts",
     "evaluate": "evaluate run",
     "judge": "judge answers",
     "report": "write report",

@@ -95,6 +95,12 @@ CHRF = Metric(
     is_headline=False,
     is_of_paper=False,
 )
+ANSWERED_IN_LANGUAGE = Metric(
+    "answered_in_language",
+    "answered in the language",
+    "Answered in the language is the percentage of answers that say something and are not found to be in another "
+    "language than the instruction.",
+)
 
 
 def _likelihood(name: str, label: str, sentence: str, unit: Unit = "percent", is_higher_better: bool = True) -> Metric:
@@ -164,18 +170,8 @@ BEHAVIOUR = (IN_LANGUAGE, FOREIGN_WORDS, EMPTY, REPEATS_PROMPT, CUT)
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        *(
-            ACCURACY,
-            ACCURACY_EXTRACTED,
-            ACCURACY_ANY_DIGITS,
-            EXACT_MATCH,
-            F1,
-            MKQA_EM,
-            MKQA_F1,
-            ROUGE_L,
-            ROUGE_L_ASCII,
-            CHRF,
-        ),
+        *(ACCURACY, ACCURACY_EXTRACTED, ACCURACY_ANY_DIGITS, EXACT_MATCH, F1, MKQA_EM, MKQA_F1),
+        *(ROUGE_L, ROUGE_L_ASCII, CHRF, ANSWERED_IN_LANGUAGE),
         *(ACCURACY_BY_LIKELIHOOD, ACCURACY_BY_LIKELIHOOD_PER_BYTE, GOLD_NLL, GOLD_BITS_PER_BYTE),
         *(EXTRACTED, *BEHAVIOUR),
     )
@@ -209,9 +205,9 @@ class Benchmark:
     @property
     def headline_metric(self) -> Metric:
         """The metric of tables with one figure per benchmark."""
-        return next((metric for metric in self.metrics if metric.is_headline), self.metrics[0])
+        return next(metric for metric in self.metrics if metric.is_headline)
 
     @property
     def paper_metric(self) -> Metric:
         """The metric that is comparable with the paper's tables."""
-        return next((metric for metric in self.metrics if metric.is_of_paper), self.metrics[0])
+        return next(metric for metric in self.metrics if metric.is_of_paper)

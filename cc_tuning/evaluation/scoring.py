@@ -13,6 +13,7 @@ from cc_tuning.evaluation.benchmark import (
     ACCURACY,
     ACCURACY_ANY_DIGITS,
     ACCURACY_EXTRACTED,
+    ANSWERED_IN_LANGUAGE,
     BEHAVIOUR,
     CHRF,
     CUT,
@@ -99,6 +100,10 @@ def _extracted(answer: Answer) -> float:
     return 100.0 * ((answer.option if answer.benchmark.options else answer.number) is not None)
 
 
+def _answered_in_language(answer: Answer) -> float:
+    return 100.0 * (not is_empty(answer.response) and is_in_language(answer.response, answer.language) is not False)
+
+
 def _in_language(answer: Answer) -> float | None:
     verdict = is_in_language(answer.response, answer.language)
     return None if verdict is None else 100.0 * verdict
@@ -121,6 +126,7 @@ _MEASURES: Mapping[Metric, Measure] = {
     ROUGE_L_ASCII: lambda answer: rouge_l_ascii(answer.response, answer.answers),
     ROUGE_L: lambda answer: rouge_l(answer.response, answer.answers),
     CHRF: lambda answer: chrf(answer.response, answer.answers),
+    ANSWERED_IN_LANGUAGE: _answered_in_language,
     IN_LANGUAGE: _in_language,
     FOREIGN_WORDS: _foreign_words,
     EMPTY: lambda answer: 100.0 * is_empty(answer.response),

@@ -111,6 +111,9 @@ def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
     estimates = {run.evaluate.fingerprint: _estimate_evaluation(run)}
     if run.spec.data == "preference":  # four sequences a row
         tokens, sequence, materialized = 4 * tokens, 4 * sequence, 4 * materialized
+    if run.pivot:
+        items = _evaluation_items(recipe)
+        estimates[run.pivot.fingerprint] = Estimate(items, items * TOKENS_PER_TEXT, items * _BYTES_PER_ITEM)
     if run.reference:
         estimates[run.reference.fingerprint] = Estimate(examples, examples * sequence, examples * _BYTES_PER_ANSWER)
     if run.materialize:
@@ -130,6 +133,7 @@ def _estimate_evaluation(run: RunPlan) -> Estimate:
     evaluation = run.recipe.evaluation
     items = _evaluation_items(run.recipe)
     connections = 3 if run.transform else 1
+    connections += len(evaluation.competitors)
     answers = items * connections
     asked = items * (connections + (len(evaluation.controls) if run.transform else 0)) if evaluation.likelihoods else 0
     tokens = answers * evaluation.max_new_tokens + asked * TOKENS_PER_TEXT
@@ -182,8 +186,13 @@ def _language(code: str) -> str:
 
 
 def _evaluation_items(recipe: Recipe) -> int:
+    given = recipe.evaluation.instructions
+    return _items(recipe) + (_items_in(Path(given), recipe) if given else 0)
+
+
+def _items(recipe: Recipe) -> int:
     if recipe.evaluation.items == HUB:
-        return sum(_published_items(recipe, name) for name in recipe.evaluation.benchmarks)
+        return sum(_published_items(recipe, name) for name in recipe.evaluation.benchmarks if name in SOURCES)
     folder = Path(recipe.evaluation.items)
     if recipe.evaluation.items == MINIATURE or not folder.is_dir():
         limit = recipe.evaluation.items_per_language

@@ -120,6 +120,8 @@ def reason_unread(run: RunSpec, key: str, recipe: Recipe) -> str:
         return (
             f"objective {run.objective!r} reads {', '.join(f'preference.{name}' for name in reads) or 'none of them'}"
         )
+    if key == "training.distil_weight" and not (run.objective and OBJECTIVES[run.objective].distils):
+        return f"objective {run.objective!r} distils nothing; `cc-distil` does"
     if section == "distillation" and run.data != "sdrrl":
         return f"its rows are those of {run.data!r}; only `sdrrl` has distilled ones"
     selector = run.set.get("connection.selector", recipe.connection.selector) if run.connected else "none"

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from cc_tuning.errors import ConfigError
+from cc_tuning.evaluation.config import NEED_PIVOT, RunEvaluation
 from cc_tuning.pipeline import identities
 from cc_tuning.pipeline.overrides import names_of, recipe_of_run
 from cc_tuning.pipeline.places import LocalSources, Places
@@ -21,6 +22,7 @@ from cc_tuning.runtime.stage_table import (
     EVALUATE,
     JUDGE,
     MATERIALIZE,
+    PIVOT,
     REFERENCE,
     REPORT,
     SELECT,
@@ -71,6 +73,8 @@ class RunPlan:
     reference: Step | None
     train: Step | None
     transform: Step | None
+    pivot: Step | None
+    """What translates the items' prompts, for competitors that read them."""
     evaluate: Step
     judge: Step | None = None
     """Of its answers beside its baseline's; None without a judge or a baseline."""
@@ -78,7 +82,7 @@ class RunPlan:
     @property
     def own_steps(self) -> tuple[Step, ...]:
         """From its training rows to its scores, in the order they run."""
-        steps = (self.materialize, self.reference, self.train, self.transform, self.evaluate)
+        steps = (self.materialize, self.reference, self.train, self.transform, self.pivot, self.evaluate)
         return tuple(step for step in steps if step)
 
     @property
@@ -186,12 +190,16 @@ def _plan_run(spec: RunSpec, name: str, seed: int | None, whole: Recipe, local: 
                 checkpoint=checkpoint,
                 base=places.base,
             )
+    evaluation = identities.evaluate(recipe, spec, name)
+    pivot = _plan_pivot(recipe, spec, evaluation, places)
     evaluate = EVALUATE.step(
-        identities.evaluate(recipe, spec, name),
+        evaluation,
         name,
         items=places.items,
+        instructions=places.instructions,
         checkpoint=checkpoint,
         transform=transform.ref.at(TRANSFORM_MATRIX) if transform else None,
+        pivot=pivot.ref if pivot else None,
     )
     return RunPlan(
         spec=spec,
@@ -201,6 +209,7 @@ def _plan_run(spec: RunSpec, name: str, seed: int | None, whole: Recipe, local: 
         items=places.items_step,
         embedded=places.embedded,
         transform=transform,
+        pivot=pivot,
         evaluate=evaluate,
         **vars(training),
     )
@@ -218,8 +227,19 @@ def _with_judge(run: RunPlan, runs: tuple[RunPlan, ...], recipe: Recipe) -> RunP
         answers=run.evaluate.ref,
         baseline=others[0].evaluate.ref,
         items=run.evaluate.inputs["items"],
+        instructions=run.evaluate.inputs.get("instructions"),
     )
     return replace(run, judge=step)
+
+
+def _plan_pivot(recipe: Recipe, spec: RunSpec, evaluation: RunEvaluation, places: Places) -> Step | None:
+    """Nothing where no competitor of the run reads translated prompts; a checkpoint from elsewhere may be connected."""
+    asked = NEED_PIVOT.intersection(evaluation.evaluation.competitors)
+    if not spec.connected and not spec.checkpoint:
+        asked -= {"pivot"}
+    if not asked:
+        return None
+    return PIVOT.step(identities.pivot(recipe), items=places.items, translator=places.translator)
 
 
 @dataclass(frozen=True)
@@ -245,7 +265,7 @@ def _plan_training(
     data = _plan_data(recipe, spec, places)
     materialize = MATERIALIZE.step(
         identities.materialize(recipe, spec),
-        spec.data,
+        spec.data if spec.english == "none" else f"{spec.data}-{spec.english}",
         pairs=data.translate.ref,
         tokenizer=places.base,
         distilled=data.distill.ref if data.distill else None,
@@ -302,7 +322,9 @@ def _plan_report(recipe: Recipe, runs: tuple[RunPlan, ...], places: Places) -> S
         of_others = (*run.start, *own)
         shared = [step for step in run.steps if step not in of_others and step.ref not in inputs.values()]
         inputs |= {f"{step.stage.name}/{run.name}": step.ref for step in (*shared, *own)}
-    return REPORT.step(identities.report(recipe, ((run.spec, run.name, run.seed) for run in runs)), **inputs)
+    return REPORT.step(
+        identities.report(recipe, ((run.spec, run.name, run.seed, run.recipe) for run in runs)), **inputs
+    )
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Step, ...]:

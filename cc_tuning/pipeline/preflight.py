@@ -16,6 +16,7 @@ from transformers import PretrainedConfig
 
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.errors import CcTuningError, ConfigError
+from cc_tuning.evaluation.config import PivotConfig
 from cc_tuning.evaluation.items import load_items, select_items
 from cc_tuning.evaluation.judge.config import RunJudging
 from cc_tuning.model.families import FAMILIES
@@ -30,7 +31,7 @@ from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.normalisation import normalise
 from cc_tuning.selection.sources import read_batches
 from cc_tuning.text.chat_templates import ChatTemplate
-from cc_tuning.text.languages import ENGLISH_FLORES_CODE, find_language
+from cc_tuning.text.languages import ENGLISH_FLORES_CODE, Language, find_language
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.objectives.table import OBJECTIVES
@@ -93,6 +94,7 @@ def _of_step(step: Step, rows: "_RowSamples", execution: Execution) -> Iterator[
         "distill": lambda: _of_distillation(step),
         "materialize": lambda: _of_materialization(step),
         "train": lambda: _of_training(step, execution),
+        "pivot": lambda: _of_pivot(step),
         "evaluate": lambda: _of_evaluation(step),
         "judge": lambda: _of_judge(step, rows.execution),
     }
@@ -102,7 +104,10 @@ def _of_step(step: Step, rows: "_RowSamples", execution: Execution) -> Iterator[
 
 
 def _missing(step: Step) -> Iterator[Finding]:
-    keys = {"source": "data.source", "base": "model.base", "tokenizer": "model.base", "items": "evaluation.items"}
+    keys = {
+        "source": "data.source", "base": "model.base", "tokenizer": "model.base", "items": "evaluation.items",
+        "instructions": "evaluation.instructions",
+    }  # fmt: skip
     for name, source in step.inputs.items():
         if isinstance(source, LocalSource) and (source.sha256 == MISSING or not source.path.exists()):
             yield Finding(keys.get(name, name), f"{source.path} does not exist; check the path in the recipe")
@@ -162,11 +167,20 @@ class _RowSamples:
 
 
 def _of_translation(step: Step, rows: _RowSamples) -> Iterator[Finding]:
-    place, config = _place(step.inputs.get("translator")), step.config
+    config = step.config
     assert isinstance(config, TranslationConfig)
     target = find_language(config.target) if isinstance(config, TargetTranslationConfig) else None
-    if target is None and not rows.need_translation():
-        return
+    if target is not None or rows.need_translation():
+        yield from _of_translator(step, config, target)
+
+
+def _of_pivot(step: Step) -> Iterator[Finding]:
+    assert isinstance(step.config, PivotConfig)
+    yield from _of_translator(step, step.config.translation, None)
+
+
+def _of_translator(step: Step, config: TranslationConfig, target: Language | None) -> Iterator[Finding]:
+    place = _place(step.inputs.get("translator"))
     if config.engine == "ctranslate2" and find_spec("ctranslate2") is None:
         yield Finding("translation.engine", "ctranslate2 is not installed; run `pip install 'cc-tuning[ct2]'`")
     if place is not None:
@@ -246,10 +260,11 @@ def _of_extras(config: TrainConfig, execution: Execution) -> Iterator[Finding]:
 def _of_evaluation(step: Step) -> Iterator[Finding]:
     config: Any = step.config
     chosen = config.evaluation
-    yield from _of_items(
-        step.inputs["items"],
-        lambda items: select_items(items, chosen.benchmarks, chosen.languages, chosen.items_per_language),
-    )
+    if "instructions" not in step.inputs:  # which of the two folders has an item is told when they are read
+        yield from _of_items(
+            step.inputs["items"],
+            lambda items: select_items(items, chosen.benchmarks, chosen.languages, chosen.items_per_language),
+        )
     place = _place(step.inputs["checkpoint"])
     if place is not None:
         yield from _checked_model(place, "the model evaluated")[1]

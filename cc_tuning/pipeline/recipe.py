@@ -102,6 +102,11 @@ class EvaluationSection(SamplingConfig, EvaluationConfig):
         description="`hub` makes them of the published data sets (docs/benchmarks.md); otherwise a directory of "
         "parquet files under the BenchmarkItem contract or in the layout of the authors' release, or `miniature`.",
     )
+    instructions: str = Field(
+        default="",
+        description="A directory of more items beside them, such as AlpacaEval's instructions in the languages asked "
+        "for: parquet files under the BenchmarkItem contract.",
+    )
 
 
 class MiniatureSection(Section):
@@ -159,12 +164,17 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _decision_maker_has_a_rate_where_there_is_one(self) -> "Recipe":
+    def _decision_maker_is_asked_where_there_is_one(self) -> "Recipe":
         rate, selector = self.training.decision_maker_learning_rate, self.connection.selector
         if rate is not None and selector != "decision_maker":
             raise ValueError(
                 f"training.decision_maker_learning_rate is {rate}, but connection.selector is {selector!r}, which has "
                 "no weight to train; leave the rate out"
+            )
+        if self.transform.targets == "chosen" and selector != "decision_maker":
+            raise ValueError(
+                f"transform.targets is 'chosen', but connection.selector is {selector!r}, which chooses no layer by "
+                "the prompt; leave it at 'all' where that selector is used"
             )
         return self
 

@@ -51,6 +51,10 @@ TRANSFORM = Stage(
     "transform", 6, "Sample activations and fit the Transform Matrix.", "cc_tuning.stages.transform:build_transform",
     tags=("training", "gpu"), retries=1,
 )  # fmt: skip
+PIVOT = Stage(
+    "pivot", 1, "Translate the prompts of benchmark items into English.", "cc_tuning.stages.pivot:build_pivot",
+    tags=("evaluation", "gpu"), retries=2, resumable=True,
+)  # fmt: skip
 EVALUATE = Stage(
     "evaluate", 6, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
     tags=("evaluation", "gpu"), retries=2, resumable=True,
@@ -60,11 +64,11 @@ JUDGE = Stage(
     tags=("evaluation",), retries=2, resumable=True,
 )  # fmt: skip
 REPORT = Stage(
-    "report", 5, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
+    "report", 6, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
 )  # fmt: skip
 
 EMBEDDED = (WORLD, BASE_MODEL, TRANSLATOR)
 """What the embedded default makes first; they have no command of their own."""
-PIPELINE = (ITEMS, SELECT, TRANSLATE, DISTILL, MATERIALIZE, REFERENCE, TRAIN, TRANSFORM, EVALUATE, JUDGE, REPORT)
+PIPELINE = (ITEMS, SELECT, TRANSLATE, DISTILL, MATERIALIZE, REFERENCE, TRAIN, TRANSFORM, PIVOT, EVALUATE, JUDGE, REPORT)
 """In the order of the pipeline."""
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (*EMBEDDED, *PIPELINE)}

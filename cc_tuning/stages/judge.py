@@ -39,7 +39,8 @@ def build_judgements(build: Build[RunJudging]) -> RowCounts:
     """
     config, execution = build.config, build.execution
     own, others = (read_parquet(build.inputs[name].path / PREDICTIONS, Prediction) for name in ("answers", "baseline"))
-    paired = paired_answers(own, others, load_items(build.inputs["items"].path).items, config.judge.benchmarks)
+    folders = [build.inputs[name].path for name in ("items", "instructions") if name in build.inputs]
+    paired = paired_answers(own, others, load_items(*folders).items, config.judge.benchmarks)
     count = counting(build.progress, 0, 2 * paired.height, "verdicts")
     if config.judge.kind == "rule":
         judgements = judge_by_rule(paired, config, count)

@@ -16,14 +16,9 @@ import polars as pl
 from cc_tuning.errors import TranslationFailed
 from cc_tuning.runtime.step import Build
 from cc_tuning.selection.checks import INVISIBLE
-from cc_tuning.text.languages import ENGLISH, ENGLISH_FLORES_CODE, Language, by_flores_code, find_language
+from cc_tuning.text.languages import ENGLISH, ENGLISH_FLORES_CODE, Language, find_language
 from cc_tuning.translation.config import TargetTranslationConfig, TranslationConfig
-from cc_tuning.translation.decoding import Vocabulary
-from cc_tuning.translation.job import DecodingJob
-from cc_tuning.translation.model_files import check_knows, load_family
-from cc_tuning.translation.shard_plan import plan_shards
-from cc_tuning.translation.translating import translate_shards
-from cc_tuning.translation.workers import decode_job
+from cc_tuning.translation.row_translator import EMPTY, LACKS_LANGUAGE, NO_TOKEN, SAID_NOTHING, RowTranslator
 from data_contracts.layout import PAIRS, SELECTED_ROWS
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
@@ -33,8 +28,6 @@ from data_contracts.schemas import AyaRow, ParallelPair
 logger = logging.getLogger(__name__)
 
 
-_NO_TOKEN = "the translator's tokenizer has no token for the row's FLORES code"
-_SAID_NOTHING = "the translator said nothing to some segment of the row"
 _NOT_ENGLISH = "the translation is from English, and the row is not"
 
 
@@ -70,9 +63,9 @@ def _translate_from_english(build: Build[TranslationConfig], target: Language, r
     others = quarantine_rows(rows.filter(~is_english), "row_id", "not_english", _NOT_ENGLISH)
     limit = partial(check_quarantine_limit, "translate", rows.height, limit=build.execution.quarantine_limit)
     limit({"not_english": others.height})
-    family = load_family(build.inputs["translator"])
-    check_knows(family, target, build.inputs["translator"].name)
-    translated, empty = _decoded(build, family, rows.filter(is_english), target)
+    translator = RowTranslator(build.inputs["translator"], build.config)
+    translator.check_writes(target)
+    translated, empty = _decoded(build, translator, rows.filter(is_english), target)
     counts = write_quarantine(build.folder, [others, empty])
     limit(counts)
     made = translated.drop("language", "language_code", "flores_code", "origin").rename(
@@ -106,36 +99,24 @@ def _translate(
     """The waiting rows that got their English, and those to quarantine."""
     if waiting.is_empty():
         return _unjudged(waiting), []
-    family = load_family(build.inputs["translator"])
-    codes = [code for code in waiting["flores_code"].unique() if family.knows(by_flores_code(code))]
-    is_known = pl.col("flores_code").is_in(codes)
-    lacking = quarantine_rows(waiting.filter(~is_known), "row_id", "translator_lacks_language", _NO_TOKEN)
+    translator = RowTranslator(build.inputs["translator"], build.config)
+    is_known = pl.col("flores_code").is_in(translator.known(waiting["flores_code"]))
+    lacking = quarantine_rows(waiting.filter(~is_known), "row_id", LACKS_LANGUAGE, NO_TOKEN)
     # Said before hours of translation, not after.
-    check_limit({"translator_lacks_language": lacking.height})
-    translated, empty = _decoded(build, family, waiting.filter(is_known), ENGLISH)
+    check_limit({LACKS_LANGUAGE: lacking.height})
+    translated, empty = _decoded(build, translator, waiting.filter(is_known), ENGLISH)
     return translated, [lacking, empty]
 
 
 def _decoded(
-    build: Build[TranslationConfig], family: Vocabulary, waiting: pl.DataFrame, target: Language
+    build: Build[TranslationConfig], translator: RowTranslator, waiting: pl.DataFrame, target: Language
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows with their translations in `inputs_en` and `targets_en`, judged; and the empty ones to quarantine."""
-    job = DecodingJob(
-        translator=build.inputs["translator"],
-        # Without the target, which decides no segment: `target_flores_code` has it.
-        config=TranslationConfig(**{name: getattr(build.config, name) for name in TranslationConfig.model_fields}),
-        target_flores_code=target.flores_code,
-        execution=build.execution,
-        folder=build.folder,
-    )
-    planned = list(plan_shards(waiting, build.execution.translation_shard_rows))
-    translations = translate_shards(planned, family, job, partial(decode_job, run_all=build.run_all), build.progress)
-    joined = waiting.drop("inputs_en", "targets_en").join(
-        translations, left_on="row_id", right_on="pair_id", how="inner", validate="1:1"
-    )
+    translations = translator.translated(waiting, build, target)
+    joined = waiting.drop("inputs_en", "targets_en").join(translations, on="row_id", how="inner", validate="1:1")
     english = pl.col("inputs_en", "targets_en")
     is_empty = (pl.col("empty_segments") > 0) | pl.any_horizontal(english.str.contains(INVISIBLE))
-    empty = quarantine_rows(joined.filter(is_empty), "row_id", "empty_translation", _SAID_NOTHING)
+    empty = quarantine_rows(joined.filter(is_empty), "row_id", EMPTY, SAID_NOTHING)
     return joined.filter(~is_empty).select(*waiting.columns, "quality", "flags"), empty
 
 

@@ -44,7 +44,11 @@ class Turns:
 
     def conversation(self, text: str, answer: str) -> str:
         """The rendered conversation."""
-        return self.prompt(text) + self.answer_lead + answer + self.answer_tail + self.after_answer
+        return self.prompt(text) + self.rest(answer)
+
+    def rest(self, answer: str) -> str:
+        """What follows the prompt in the rendered conversation."""
+        return self.answer_lead + answer + self.answer_tail + self.after_answer
 
 
 def require_template(tokenizer: PreTrainedTokenizerBase, name: str) -> None:

@@ -90,6 +90,14 @@ def connection_position(prompt_length: int, offset: int) -> int:
     return position
 
 
+def in_context(text: str, english: str) -> str:
+    """`text` with its English version before it, a blank line between them; `text` alone where both are one.
+
+    What a prompt looks like in training with `english: context` and in the evaluation's modes of that name.
+    """
+    return text if text == english else f"{english}\n\n{text}"
+
+
 def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """The ids that end generation: the template's end of turn, then the tokenizer's end of text when it is another."""
     return ChatPrompts(tokenizer).stop_token_ids

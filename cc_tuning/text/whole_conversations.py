@@ -7,7 +7,8 @@ written with these names, so `</s>` in a text is what SentencePiece makes of it:
 
 Training and inference see one prompt if a prompt's ids begin those of its example. They do where no piece of the
 vocabulary reaches over the seam between the two, as `]▁` would; `find_whole` says whether a tokenizer and a template
-are so. The prompt's length, and with it the connection position, is then the number of its own ids.
+are so. Where a prompt ends with a line break, which Gemma joins with those that follow, an answer that begins with one
+is encoded by itself. The prompt's length, and with it the connection position, is then the number of its own ids.
 """
 
 import json
@@ -56,8 +57,10 @@ class WholeConversations:
         for answer in answers:
             _check_text(answer)
         whole = self._encoded([self.turns.conversation(*spoken) for spoken in zip(texts, answers, strict=True)])
-        for prompt, ids in zip(prompts, whole, strict=True):
-            assert ids[: len(prompt)] == prompt and ids[-1] == self.end_of_turn_id
+        for place, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            if whole[place][: len(prompt)] != prompt:
+                whole[place] = prompt + self._encoded([self.turns.rest(answer)])[0]
+            assert whole[place][-1] == self.end_of_turn_id
         return [(ids, len(prompt)) for prompt, ids in zip(prompts, whole, strict=True)]
 
     def _encoded(self, texts: Sequence[str]) -> list[list[int]]:
@@ -80,7 +83,7 @@ def find_whole(tokenizer: PreTrainedTokenizerBase, turns: Turns, name: str) -> W
     ids = {part: list(literal(part, add_special_tokens=False).ids) for part in (turns.before_text, turns.after_answer)}
     end_of_turn_id = check_end(tokenizer, turns, ids[turns.after_answer], name)
     check_beginning(tokenizer, ids[turns.before_text], name)
-    names = {token: f"{_OPEN}{place}{_CLOSE}" for place, token in enumerate(sorted(_control_tokens(tokenizer)))}
+    names = {token: f"{_OPEN}{place}{_CLOSE}" for place, token in enumerate(sorted(_control_tokens(tokenizer, turns)))}
     renamed = Tokenizer.from_str(json.dumps(_renamed(specification, names)))
     if any(renamed.token_to_id(names[token]) != tokenizer.convert_tokens_to_ids(token) for token in names):
         raise UnsupportedModel(
@@ -106,10 +109,17 @@ def _check_text(text: str) -> None:
             )
 
 
-def _control_tokens(tokenizer: PreTrainedTokenizerBase) -> set[str]:
-    """The added tokens but for bytes and runs of white space, which are text that some vocabularies list so."""
-    added = tokenizer.get_added_vocab()
-    return {token for token in added if token.replace(_MARK, "").strip() and not _BYTE.fullmatch(token)}
+def _control_tokens(tokenizer: PreTrainedTokenizerBase, turns: Turns) -> set[str]:
+    """The special tokens, and what else of the added ones the template writes.
+
+    The others are text that a vocabulary lists so: bytes, white space, in Gemma's also `<b>` and other markup.
+    """
+    written = "".join((turns.before_text, turns.before_answer, turns.after_answer))
+    return {
+        added.content
+        for added in tokenizer.added_tokens_decoder.values()
+        if (added.special or added.content in written) and added.content.strip() and not _BYTE.fullmatch(added.content)
+    }
 
 
 def _marks_words(specification: dict[str, Any]) -> bool:
@@ -118,6 +128,8 @@ def _marks_words(specification: dict[str, Any]) -> bool:
     cutters = list(components(specification["pre_tokenizer"]))
     kinds = {part["type"] for part in normalisers} - {"Sequence"}
     is_marking = any(part["type"] == "Replace" and part["content"] == _MARK for part in normalisers)
+    if is_marking:  # no blank is left at which Gemma's could cut
+        cutters = [part for part in cutters if part.get("pattern") != {"String": " "}]
     has_metaspace = [part["type"] for part in cutters] == ["Metaspace"]
     return kinds <= _NORMALISERS and (has_metaspace or (is_marking and not cutters))
 
@@ -130,7 +142,7 @@ def _seam_is_safe(specification: dict[str, Any], tokenizer: PreTrainedTokenizerB
     last, lead = (text.replace(" ", _MARK) for text in (prompt[-1], turns.answer_lead[:1]))
     model = specification["model"]
     vocabulary = model["vocab"] if isinstance(model["vocab"], dict) else [piece for piece, _ in model["vocab"]]
-    control = _control_tokens(tokenizer)
+    control = _control_tokens(tokenizer, turns)
     pieces = [piece for piece in vocabulary if piece not in control]
     # Without bytes a character that no piece has is unknown, and unknown neighbours become one.
     is_known = last in vocabulary or (model.get("byte_fallback") and "<0x0A>" in vocabulary)

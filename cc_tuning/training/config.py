@@ -42,6 +42,12 @@ class TrainingConfig(BaseModel):
         gt=0,
         description="Peak learning rate of the Decision Maker, on the same schedule; unset, it is `learning_rate`.",
     )
+    distil_weight: float = Field(
+        default=1.0,
+        gt=0,
+        description="Weight of the divergence beside the likelihood (`cc-distil`): how much the model without the "
+        "connection learns from the model with it.",
+    )
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps in which the rate rises.")
     scheduler: Literal["cosine", "linear", "constant_with_warmup"] = Field(
         default="cosine", description="Course of the learning rate after warm-up."
@@ -154,6 +160,15 @@ class TrainConfig(BaseModel):
             raise ConfigError(
                 f"objective {self.objective!r} {wanted}, got {self.preference!r}; "
                 f"{'give `preference`' if is_read else 'leave `preference` out'}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_distilled_has_a_connection(self) -> Self:
+        if OBJECTIVES[self.objective].distils and self.connection is None:
+            raise ConfigError(
+                f"objective {self.objective!r} on a model without a connection: there is nothing to learn from; give "
+                "`connection`, or take the objective `sft`"
             )
         return self
 

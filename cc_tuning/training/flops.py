@@ -47,6 +47,7 @@ class ModelFlops:
     attention: int  # per pair of query and key
     head: int  # per position with logits
     trained_share: float = 1.0
+    passes: int = 1  # of a training sequence through the model, each with its gradient
 
     def of(self, counts: TokenCounts) -> float:
         """What training the counted rows needs, English prompts included (they have a forward pass alone)."""
@@ -54,11 +55,14 @@ class ModelFlops:
         head = self.head * counts.labels
         pairs = (counts.english_squares + counts.english_tokens) / 2
         english = self.linear * counts.english_tokens + self.attention * pairs
-        return (2 + self.trained_share) * (forward + head) + english
+        return (2 + self.trained_share) * self.passes * (forward + head) + english
 
 
-def flops_of_model(config: PretrainedConfig, trained_share: float = 1.0) -> ModelFlops:
-    """The FLOPs of a decoder with gated feed-forward blocks, dense or with experts, by the formulas above."""
+def flops_of_model(config: PretrainedConfig, trained_share: float = 1.0, passes: int = 1) -> ModelFlops:
+    """The FLOPs of a decoder with gated feed-forward blocks, dense or with experts, by the formulas above.
+
+    `passes` is how often a training sequence goes through it.
+    """
     hidden, layers, heads = config.hidden_size, config.num_hidden_layers, config.num_attention_heads
     head_size = getattr(config, "head_dim", None) or hidden // heads
     key_value_heads = getattr(config, "num_key_value_heads", None) or heads
@@ -71,6 +75,7 @@ def flops_of_model(config: PretrainedConfig, trained_share: float = 1.0) -> Mode
         attention=4 * layers * heads * head_size,
         head=2 * hidden * config.vocab_size,
         trained_share=trained_share,
+        passes=passes,
     )
 
 

@@ -175,7 +175,7 @@ def test_controls_need_likelihoods_and_are_named_once() -> None:
     assert EvaluationConfig(**EvaluationConfig().model_dump() | {"likelihoods": False}).controls == ()
     with pytest.raises(ValidationError, match="by likelihood only: identity asked for, and likelihoods is false"):
         EvaluationConfig(likelihoods=False, controls=("identity",))
-    with pytest.raises(ValidationError, match="a control stands twice in other, other"):
+    with pytest.raises(ValidationError, match="a name stands twice in controls: other, other"):
         EvaluationConfig(controls=("other", "other"))
     with pytest.raises(ValidationError, match="'constant', 'other' or 'identity'"):
         EvaluationConfig.model_validate({"controls": ["parallel"]})

@@ -62,7 +62,12 @@ class LaterAndLater:
 
 
 def evaluated(
-    folder: Path, items: list[dict[str, object]], checkpoint: Path, engine: Engine, **settings: object
+    folder: Path,
+    items: list[dict[str, object]],
+    checkpoint: Path,
+    engine: Engine,
+    instructions: Path | None = None,
+    **settings: object,
 ) -> Path:
     """The stage's folder after `items` were answered."""
     (folder / "items").mkdir(parents=True)
@@ -70,6 +75,8 @@ def evaluated(
     names = tuple(dict.fromkeys(str(item["benchmark"]) for item in items))
     config = EvaluationConfig(**{"benchmarks": names, "bootstrap_samples": 50} | settings)  # type: ignore[arg-type]
     inputs = {"items": Location(str(folder / "items")), "checkpoint": Location(str(checkpoint))}
+    if instructions is not None:
+        inputs["instructions"] = Location(str(instructions))
     execution = Execution(device="cpu", threads=1, evaluation_batch_size=2)
     (folder / "evaluate").mkdir()
     build = Build(RunEvaluation(run="clo", evaluation=config), inputs, folder / "evaluate", execution, no_progress)
@@ -156,6 +163,18 @@ def test_only_instructions_are_drawn_and_long_unless_the_recipe_says_so() -> Non
     assert long.sampling is not None and long.max_new_tokens == 512
     assert (long.sampling.temperature, long.sampling.top_p) == (0.6, 0.9)
     assert generate_request(config.model_copy(update={"sampled": True}), "MMMLU", (1,)).sampling is not None
+
+
+def test_instructions_in_a_folder_of_their_own_are_answered_beside_the_items(tmp_path: Path, checkpoint: Path) -> None:
+    instruction = choice(1, "AlpacaEval", choices_kind="instruction", choices=None, answers=["Reference."])
+    (tmp_path / "instructions").mkdir()
+    pl.DataFrame([instruction]).write_parquet(tmp_path / "instructions" / "alpaca.parquet")
+    folder = evaluated(
+        tmp_path / "both", [choice(1)], checkpoint, EngineHere(), tmp_path / "instructions",
+        benchmarks=("MMMLU", "AlpacaEval"), max_new_tokens=2, instruction_max_new_tokens=3,
+    )  # fmt: skip
+    written = read_parquet(folder / "predictions.parquet", Prediction)
+    assert set(written["benchmark"].cast(pl.String)) == {"MMMLU", "AlpacaEval"}
 
 
 def test_answers_to_instructions_have_a_language_and_no_right_or_wrong(tmp_path: Path, checkpoint: Path) -> None:

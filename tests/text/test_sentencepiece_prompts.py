@@ -173,6 +173,41 @@ def test_without_typed_control_tokens_they_are_what_transformers_makes_of_it(kin
     assert [each.input_ids for each in examples] == tokenizer(rendered, add_special_tokens=False)["input_ids"]
 
 
+def gemma_like(folder: Path) -> PreTrainedTokenizerFast:
+    """With runs of line breaks, blanks and markup among the added tokens, not special, as Gemma has them."""
+    tokenizer = as_fast(learnt([]), KINDS["none"])
+    backend = tokenizer.backend_tokenizer
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    listed = ["\n", "\n\n", "\n\n\n", "▁▁", "▁▁▁", "<b>", "</b>"]
+    backend.add_tokens([AddedToken(token, normalized=False, special=False) for token in listed])
+    backend.add_special_tokens([AddedToken(token, special=True) for token in ("<start_of_turn>", "<end_of_turn>")])
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def test_line_breaks_and_markup_that_a_vocabulary_lists_stay_what_transformers_makes_of_them(tmp_path: Path) -> None:
+    tokenizer = gemma_like(tmp_path)
+    prompts = ChatPrompts(load_tokenizer(tmp_path, "gemma"))
+    texts = [f"<b>{text}</b>\n\n\n\n{text}" for text in random_texts(5, ["typed"])[:1000]]
+    texts = ["\n\nx", "", "\n", *(text.replace("</s>", "").replace("<s>", "") for text in texts)]
+    expected = tokenizer(
+        [f"<s><start_of_turn>user\n{text}<end_of_turn>\n<start_of_turn>model\n" for text in texts],
+        add_special_tokens=False,
+    )["input_ids"]
+    assert prompts.encode_prompts(texts) == expected
+    assert prompts.encode_prompt("<end_of_turn>").count(tokenizer.convert_tokens_to_ids("<end_of_turn>")) == 1
+
+
+@pytest.mark.parametrize("answer", ["\n\nfour", "\n", "four\n", ""])
+def test_an_answer_that_begins_with_a_line_break_does_not_change_its_prompt(answer: str, tmp_path: Path) -> None:
+    tokenizer = gemma_like(tmp_path)
+    prompts = ChatPrompts(load_tokenizer(tmp_path, "gemma"))
+    prompt, example = prompts.encode_prompt("2 + 2"), prompts.encode_example("2 + 2", answer)
+    assert example.prompt_length == len(prompt) and example.input_ids[: len(prompt)] == prompt
+    assert example.input_ids[-1] == tokenizer.convert_tokens_to_ids("<end_of_turn>")
+    assert "".join(tokenizer.convert_ids_to_tokens(example.input_ids[len(prompt) : -1])) == answer
+
+
 def test_a_merge_that_spells_a_control_token_does_not_make_one(tmp_path: Path) -> None:
     """Some converted vocabularies hold `<` + `s>`; SentencePiece never merges into a control token."""
     tokenizer = as_fast(learnt([]), KINDS["prepended"])

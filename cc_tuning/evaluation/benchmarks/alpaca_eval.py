@@ -5,12 +5,12 @@ drawn, not greedy (Lee et al. 2025, appendix B), and what a rule can say of one 
 `judge` says the rest.
 """
 
-from cc_tuning.evaluation.benchmark import IN_LANGUAGE, Benchmark
+from cc_tuning.evaluation.benchmark import ANSWERED_IN_LANGUAGE, Benchmark
 
 ALPACA_EVAL = Benchmark(
     name="AlpacaEval",
     choices_kind="instruction",
     scoring="gold_contained",
     is_instruction=True,
-    metrics=(IN_LANGUAGE,),
+    metrics=(ANSWERED_IN_LANGUAGE,),
 )
