@@ -21,6 +21,8 @@ from cc_tuning.runtime.sources import Location
 logger = logging.getLogger(__name__)
 
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_LFS_POINTER = b"version https://git-lfs"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -113,26 +115,57 @@ def _faults_of_config(config: dict[str, Any]) -> Iterator[str]:
         yield f"is an encoder with a decoder (type {kind!r}); expected a causal language model"
 
 
+def files_of_weights(directory: Path) -> list[Path]:
+    """The files that transformers reads the weights of a model from; none where it reads none."""
+    if (directory / _SINGLE).is_file():
+        return [directory / _SINGLE]
+    return [directory / name for name in _shards(directory) or ()]
+
+
+def _shards(directory: Path) -> list[str] | None:
+    """The files that the index of weights names; None where it is no index."""
+    index = _json(directory / _INDEX)
+    shards = index.get("weight_map") if isinstance(index, dict) else None
+    return sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else None
+
+
 def _faults_of_weights(directory: Path) -> Iterator[str]:
-    files = {path.name: path for path in sorted(directory.glob("*.safetensors"))}
-    if not files:
-        if any(any(directory.glob(pattern)) for pattern in _PICKLES):
-            yield "its weights are pickles, which are never read; save them again as safetensors"
-        elif any(directory.glob("*.gguf")):
-            yield "its weights are GGUF; make a model directory of them with `cc-tuning import-gguf`"
-        else:
-            yield "has no *.safetensors; expected weights beside config.json"
+    shards = _shards(directory)
+    if shards is None and (directory / _INDEX).is_file():
+        yield f"its {_INDEX} has no `weight_map` from weights to files; fetch it again"
         return
-    index = _json(directory / "model.safetensors.index.json")
-    shards = index.get("weight_map", {}) if isinstance(index, dict) else {}
-    if absent := sorted(set(shards.values()) - files.keys()):
+    files = files_of_weights(directory)
+    if not files:
+        yield _what_is_there_instead(directory)
+        return
+    if absent := [name for name in shards or () if not (directory / name).is_file()]:
         yield f"its index lists {len(absent)} files of weights that are missing, the first {absent[0]}; fetch them"
-    for name, path in files.items():
-        try:
-            with safe_open(path, framework="numpy") as opened:
-                opened.keys()
-        except (SafetensorError, OSError) as error:
-            yield f"{name} ({path.stat().st_size} bytes) is truncated or not safetensors ({error}); fetch it again"
+    for path in files:
+        if path.is_file() and (fault := _fault_of_header(path)):
+            yield f"{path.name} ({path.stat().st_size} bytes) {fault}"
+
+
+def _what_is_there_instead(directory: Path) -> str:
+    if others := sorted(path.name for path in directory.glob("*.safetensors")):
+        return f"has {others[0]}, but no {_SINGLE} and no {_INDEX}; expected weights under these names"
+    if any(any(directory.glob(pattern)) for pattern in _PICKLES):
+        return "its weights are pickles, which are never read; save them again as safetensors"
+    if any(directory.glob("*.gguf")):
+        return "its weights are GGUF; make a model directory of them with `cc-tuning import-gguf`"
+    return "has no *.safetensors; expected weights beside config.json"
+
+
+def _fault_of_header(path: Path) -> str:
+    """Why a file cannot be read as safetensors, with what to do; empty when it can."""
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            return "is a pointer of Git LFS, not the file; run `git lfs pull` there"
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            opened.keys()
+    except (SafetensorError, OSError) as error:
+        return f"is truncated or not safetensors ({error}); fetch it again"
+    return ""
 
 
 def _json(path: Path) -> Any:
