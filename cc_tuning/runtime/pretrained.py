@@ -95,7 +95,26 @@ def faults_of_model(directory: Path) -> Iterator[str]:
         yield f"config.json {kind}; expected the folder of a model, as `save_pretrained` writes it"
     else:
         yield from _faults_of_config(config)
+    yield from _faults_of_generation(directory / "generation_config.json")
     yield from _faults_of_weights(directory)
+
+
+def _faults_of_generation(path: Path) -> Iterator[str]:
+    """transformers passes over a file that it cannot read, and stops at a wrong one when the model is saved."""
+    if not path.is_file():
+        return
+    settings = _json(path)
+    if not isinstance(settings, dict):
+        yield f"{path.name} is no JSON object; mend it, or remove it"
+        return
+    for name in _TOKEN_IDS:
+        ids = settings.get(name)
+        if ids is not None and not all(type(each) is int for each in (ids if isinstance(ids, list) else [ids])):
+            yield f"{name} of {path.name} is {ids!r}, expected a token's number or a list of them; mend or remove it"
+    try:
+        GenerationConfig.from_dict(settings)
+    except Exception as error:  # of a file that somebody wrote by hand, transformers raises any
+        yield f"{path.name} cannot be used: {' '.join(str(error).split())}; mend it, or remove it"
 
 
 def _faults_of_config(config: dict[str, Any]) -> Iterator[str]:
