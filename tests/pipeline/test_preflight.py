@@ -180,6 +180,13 @@ def test_a_translator_is_looked_at_only_where_rows_lack_english(project: Path) -
     assert found.where == "translation.model" and "expected 'm2m_100'" in found.what
 
 
+def test_a_translator_of_the_items_prompts_is_looked_at_though_the_rows_bring_their_english(project: Path) -> None:
+    assert not findings(project)  # the rows need no translator, so that a language model in its place does no harm
+    (found,) = findings(project, "evaluation.competitors=[pivot]")
+    assert found.where == "translation.model" and "expected 'm2m_100'" in found.what
+    assert not findings(project, "evaluation.competitors=[context]")
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 10**6) | st.floats(allow_nan=True) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
