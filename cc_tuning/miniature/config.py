@@ -60,4 +60,9 @@ class TranslatorConfig(BaseModel):
         description="Learn to translate from English too, in twice as many steps; a recipe with a +sdrrl run needs it "
         "and sets it.",
     )
+    reads_prompts: bool = Field(
+        default=False,
+        description="Whether prompts of benchmark items are translated too; a recipe with a pivot sets it. Without, "
+        "and with rows that all bring their English, there is nothing to translate, and it is not trained.",
+    )
     held_out_pairs: int = Field(default=100, ge=1, description="Pairs kept from training to measure by.")

@@ -112,7 +112,7 @@ def _pairs_and_texts(build: Build[TranslatorConfig]) -> tuple[pl.DataFrame, list
         return pairs, [], True
     rows = sound_rows(build.inputs["rows"])
     lacking = identify_rows(rows).filter(pl.col("inputs_en").is_null(), pl.col("flores_code") != ENGLISH_FLORES_CODE)
-    is_needed = build.config.both_ways or not lacking.is_empty()
+    is_needed = build.config.both_ways or build.config.reads_prompts or not lacking.is_empty()
     return pl.concat([pairs, _given_pairs(rows)]), texts_of_rows(rows), is_needed
 
 

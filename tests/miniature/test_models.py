@@ -144,19 +144,24 @@ def test_given_english_becomes_translation_pairs(small_world: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("english", "both_ways", "is_trained"),
-    [("Where?", False, False), (" ", False, True), ("Where?", True, True)],
-    ids=["given", "blank", "given, and translated from English as well"],
+    ("english", "needed", "is_trained"),
+    [
+        ("Where?", {}, False),
+        (" ", {}, True),
+        ("Where?", {"both_ways": True}, True),
+        ("Where?", {"reads_prompts": True}, True),
+    ],
+    ids=["given", "blank", "given, and translated from English as well", "given, and prompts are translated"],
 )
 def test_a_translator_that_has_nothing_to_translate_is_not_trained(
-    small_world: Path, tmp_path: Path, english: str, both_ways: bool, is_trained: bool
+    small_world: Path, tmp_path: Path, english: str, needed: dict[str, bool], is_trained: bool
 ) -> None:
     row = {"inputs": "Où ?", "targets": "Ici.", "language": "French", "language_code": "fra", "targets_en": "Here."}
     english_row = {"inputs": "Who?", "targets": "She.", "language": "English", "language_code": "eng"}
     rows = tmp_path / "rows.jsonl"
     lines = [json.dumps(each, ensure_ascii=False) + "\n" for each in (row | {"inputs_en": english}, english_row)]
     rows.write_text("".join(lines), encoding="utf-8")
-    config = _TRANSLATOR.model_copy(update={"both_ways": both_ways})
+    config = _TRANSLATOR.model_copy(update=needed)
     counts = build_translator(make_build(config, {"world": small_world, "rows": rows}, tmp_path / "made"))
     assert (counts.kept > 0) == is_trained
     assert (tmp_path / "made" / "losses.jsonl").exists() == is_trained
