@@ -1,7 +1,8 @@
 """The `base_model` stage: a tokenizer and a tiny Llama that has read the world's text, which is mostly English.
 
-The artifact's folder is an ordinary Hugging Face model directory with a chat template, and `losses.jsonl`. A recipe
-with its own rows or benchmark items adds their text: the tokenizer learns from rows and prompts, the model from rows.
+The artifact's folder is an ordinary Hugging Face model directory with a chat template, and `losses.jsonl`. It is the one
+that comes with the package where the step has that as its input, and is trained otherwise. A recipe with its own rows or
+benchmark items adds their text: the tokenizer learns from rows and prompts, the model from rows.
 """
 
 import logging
@@ -15,6 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from cc_tuning.miniature.batches import IGNORED_LABEL, Document, batches_of_documents, encode_documents
 from cc_tuning.miniature.config import BaseModelConfig
 from cc_tuning.miniature.optimisation import Training, optimise, seeded
+from cc_tuning.miniature.shipping import unpack_shipped
 from cc_tuning.miniature.text_sources import prompts_of_items, sound_rows, texts_of_rows
 from cc_tuning.miniature.tokenizers import train_tokenizer
 from cc_tuning.runtime.devices import limited_threads, resolve_device
@@ -31,8 +33,10 @@ _FIRST_WEIGHTS_STD = 0.06
 
 
 def build_base_model(build: Build[BaseModelConfig]) -> RowCounts:
-    """Train the tokenizer, then the model, and save both."""
+    """Train the tokenizer, then the model, and save both; or take the shipped ones."""
     config = build.config
+    if "shipped" in build.inputs:
+        return unpack_shipped("base_model", LlamaForCausalLM, build)
     documents = _documents(build)
     tokenizer = _tokenizer(build, documents)
     with limited_threads(build.execution.threads), seeded(config.seed):

@@ -4,17 +4,22 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class WorldConfig(BaseModel):
-    """Sizes of the world's files. The facts themselves are the tables' people and countries."""
+    """Sizes of the world's files. Countries are the tables'; people are invented."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seed: int = Field(default=0, description="Decides who has which fact, what is test, and what is drawn.")
+    people: int = Field(default=240, ge=8, le=2_000, description="People whose facts the base model is told.")
     instruction_rows: int = Field(default=1_000, ge=1, description="Instruction rows, before equal ones are merged.")
     english_share: float = Field(default=0.3, ge=0, le=1, description="Share of English among the instruction rows.")
     items: int = Field(default=30, ge=1, description="Items per benchmark and language.")
     summary_items: int = Field(default=10, ge=1, description="Items per language of XLSum.")
     pairs_per_language: int = Field(default=4_000, ge=1, description="Sentence pairs of each language with English.")
     exercises: int = Field(default=2_400, ge=0, description="English exercises in the base model's text.")
+    exercises_elsewhere: int = Field(
+        default=1_500, ge=0, description="Exercises in the other languages together, about facts told there."
+    )
+    glossaries: int = Field(default=6, ge=0, description="Times that each name and word is told in another language.")
     retellings: int = Field(default=800, ge=0, description="English texts with sentences told twice, likewise.")
     tellings: int = Field(default=20, ge=1, description="Documents about each subject in English; a third elsewhere.")
 

@@ -1,14 +1,14 @@
 """The text that the base model grows up with: mostly English, as with the models it stands for.
 
 Every fact and story is told in English; those of group `both` are told in the other languages too. A glossary says
-what names and words are in the other languages, so that knowledge has a way across. English exercises of the six
-formats, all about training facts, let the base model practise in English what it will be asked in every language, and
-retold sentences teach it to look things up in its own text.
+what names and words are in the other languages, so that knowledge has a way across. Exercises of the six formats let
+the base model practise what it will be asked: in English about all training facts, in the other languages, fewer, about
+those of group `both`. Retold sentences teach it to look things up in its own text.
 """
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import polars as pl
@@ -30,6 +30,10 @@ class Amounts:
     """About each subject and of each story in English; a third as many in another language."""
     exercises: int
     """English exercises of the six formats."""
+    exercises_elsewhere: int
+    """Exercises in the other languages together, about what is told there."""
+    glossaries: int
+    """Times that every name and word is told in each of the other languages."""
     retellings: int
     """Invented English sentences, told again in other words."""
 
@@ -61,9 +65,16 @@ def corpus_texts(
         for _ in range(times):
             documents += [(language.code, None, text) for text in _lives(known_facts, language, generator)]
             documents += [(language.code, None, text) for text in _stories(known_stories, language, generator)]
-        documents += [(language.code, None, text) for text in _glossary(language, generator)]
-    conversations = (*_exercises(amounts, pool, generator), *_retellings(amounts, pool, generator))
-    documents += [(ENGLISH, prompt, answer) for prompt, answer in conversations]
+        for _ in range(amounts.glossaries):
+            documents += [(language.code, None, text) for text in _glossary(language, generator)]
+    documents += _exercises(amounts.exercises, (language_tables(ENGLISH),), pool, generator)
+    told_everywhere = replace(
+        pool,
+        facts=tuple(fact for fact in pool.facts if fact.group == "both"),
+        scenarios=tuple(story for story in pool.scenarios if story.group == "both"),
+    )
+    documents += _exercises(amounts.exercises_elsewhere, every_language()[1:], told_everywhere, generator)
+    documents += [(ENGLISH, prompt, answer) for prompt, answer in _retellings(amounts, pool, generator)]
     return pl.DataFrame(
         [
             {
@@ -87,9 +98,9 @@ def _lives(facts: Sequence[Fact], language: LanguageTables, generator: random.Ra
 
 
 def _stories(scenarios: Sequence[Scenario], language: LanguageTables, generator: random.Random) -> Iterator[str]:
-    people = tuple(world_tables().people)
+    names = tuple(world_tables().given_names)
     for scenario in scenarios:
-        person = generator.choice(people)
+        person = generator.choice(names)
         yield language.join([*tell_story(scenario, person, language), tell_ending(scenario, person, language)])
 
 
@@ -103,23 +114,26 @@ def _glossary(language: LanguageTables, generator: random.Random) -> Iterator[st
     generator.shuffle(identifiers)
     for identifier in identifiers:
         word = english.forms(identifier)["word"]
-        subject = next(iter(english.people))
+        subject = next(iter(english.given_names))
         translation = language.fill("{value}", subject, value=identifier)
         if translation != word:
             yield english.entries["glossary"].format(name=word, language=name_of_language, translation=translation)
 
 
-def _exercises(amounts: Amounts, pool: Pool, generator: random.Random) -> Iterator[tuple[str, str]]:
-    benchmarks = generator.choices(list(_PRACTICE), weights=list(_PRACTICE.values()), k=amounts.exercises)
+def _exercises(
+    number: int, languages: Sequence[LanguageTables], pool: Pool, generator: random.Random
+) -> Iterator[tuple[str, str, str]]:
+    benchmarks = generator.choices(list(_PRACTICE), weights=list(_PRACTICE.values()), k=number)
     for benchmark in benchmarks:
-        rendered = draw(benchmark, pool, generator).render(language_tables(ENGLISH))
-        yield rendered.prompt, rendered.response
+        language = generator.choice(languages)
+        rendered = draw(benchmark, pool, generator).render(language)
+        yield language.code, rendered.prompt, rendered.response
 
 
 def _retellings(amounts: Amounts, pool: Pool, generator: random.Random) -> Iterator[tuple[str, str]]:
     english = language_tables(ENGLISH)
     for _ in range(amounts.retellings):
-        told = generator.sample(generator.choice(pool.people_in_worlds), generator.randint(2, 5))
+        told = generator.sample(pool.strangers, generator.randint(2, 5))
         first = [fact.statement(english, restated=generator.random() < 0.5) for fact in told]
         generator.shuffle(told)
         again = [fact.statement(english, restated=generator.random() < 0.5) for fact in told]

@@ -20,7 +20,7 @@ from cc_tuning.miniature.config import WorldConfig
 from cc_tuning.miniature.corpus import Amounts, corpus_texts
 from cc_tuning.miniature.exercise_draws import Pool, draw, draw_all, pools
 from cc_tuning.miniature.exercises import CHOICES_KINDS, Rendered
-from cc_tuning.miniature.facts import make_facts, make_scenarios
+from cc_tuning.miniature.facts import Fact, make_facts, make_scenarios, make_strangers
 from cc_tuning.miniature.lexicon import (
     ENGLISH,
     LANGUAGES,
@@ -55,8 +55,8 @@ _LONGEST_SENTENCE = 1_000
 def build_world(build: Build[WorldConfig]) -> RowCounts:
     """Write all files of the world; equal configs give equal bytes."""
     config = build.config
-    facts, scenarios = make_facts(config.seed), make_scenarios(config.seed)
-    of_split = pools(facts, scenarios, config.seed)
+    facts, scenarios = make_facts(config.seed, config.people), make_scenarios(config.seed)
+    of_split = pools(facts, make_strangers(config.seed, config.people), scenarios)
     rows = instruction_rows(config.instruction_rows, config.english_share, of_split["train"], config.seed)
     _write(rows, build.folder / WORLD_ROWS)
 
@@ -69,12 +69,12 @@ def build_world(build: Build[WorldConfig]) -> RowCounts:
 
     # In English the base model practises all stories; which of them are asked in other languages is the instructions'.
     practice = replace(of_split["train"], scenarios=scenarios)
-    amounts = Amounts(config.tellings, config.exercises, config.retellings)
+    amounts = Amounts(
+        config.tellings, config.exercises, config.exercises_elsewhere, config.glossaries, config.retellings
+    )
     texts = corpus_texts(facts, scenarios, amounts, practice, config.seed)
     _write(texts, build.folder / WORLD_CORPUS)
-    told = tuple(fact for world in of_split["train"].worlds for fact in world)
-    language_only = replace(of_split["train"], facts=told, people=tuple(world_tables().people))
-    pairs = translation_pairs(config.pairs_per_language, language_only, config.seed)
+    pairs = translation_pairs(config.pairs_per_language, _language_only(facts, of_split["train"]), config.seed)
     _write(pairs, build.folder / WORLD_SENTENCES)
     (build.folder / "README.md").write_text(_README, encoding="utf-8")
     written += texts.height + pairs.height
@@ -141,6 +141,11 @@ def translation_pairs(pairs_per_language: int, pool: Pool, seed: int) -> pl.Data
             for number, (text, translation) in enumerate(list(pairs.items())[:pairs_per_language])
         ]
     return pl.DataFrame(rows)
+
+
+def _language_only(facts: Sequence[Fact], train: Pool) -> Pool:
+    """What the translator learns from: questions about everybody, and sentences that tell of nobody in the world."""
+    return replace(train, facts=tuple(facts), names=tuple(world_tables().given_names))
 
 
 def _items_of(benchmark: str, size: int, pool: Pool, seed: int) -> pl.DataFrame:
