@@ -1,7 +1,7 @@
 """What a model of the miniature world can be asked for: the share of a benchmark's items that it answers, by language.
 
-The items are those of `MKQA` and `MMMLU`, whose answers have to be known. An answer counts when it is the most likely
-one token by token, which is what greedy decoding would write; so no token is generated and hundreds of items take seconds.
+The items are open questions, whose answers have to be known. An answer counts when it is the most likely one token by
+token, which is what greedy decoding would write; so no token is generated, and hundreds of items take seconds.
 """
 
 from collections.abc import Sequence
@@ -39,9 +39,10 @@ def answers_greedily(model: torch.nn.Module, examples: Sequence[Example]) -> lis
     for first in range(0, len(examples), _ASKED_AT_ONCE):
         some = examples[first : first + _ASKED_AT_ONCE]
         ids = padded([example.input_ids for example in some], 0)
-        labels = padded(
-            [[IGNORED_LABEL] * each.prompt_length + each.input_ids[each.prompt_length :] for each in some], IGNORED_LABEL
-        )[:, 1:]
+        given = [[IGNORED_LABEL] * example.prompt_length for example in some]
+        answers = [example.input_ids[example.prompt_length :] for example in some]
+        labels = padded([[*skipped, *answer] for skipped, answer in zip(given, answers, strict=True)], IGNORED_LABEL)
+        labels = labels[:, 1:]
         scores: Tensor = model(input_ids=ids).logits[:, :-1]
         right = (scores.argmax(-1) == labels) | (labels == IGNORED_LABEL)
         answered += right.all(1).tolist()
