@@ -15,12 +15,12 @@ class WorldConfig(BaseModel):
     items: int = Field(default=30, ge=1, description="Items per benchmark and language.")
     summary_items: int = Field(default=10, ge=1, description="Items per language of XLSum.")
     pairs_per_language: int = Field(default=4_000, ge=1, description="Sentence pairs of each language with English.")
-    exercises: int = Field(default=2_400, ge=0, description="English exercises in the base model's text.")
+    exercises: int = Field(default=4_000, ge=0, description="English exercises in the base model's text.")
     exercises_elsewhere: int = Field(
         default=1_500, ge=0, description="Exercises in the other languages together, about facts told there."
     )
     glossaries: int = Field(default=6, ge=0, description="Times that each name and word is told in another language.")
-    retellings: int = Field(default=800, ge=0, description="English texts with sentences told twice, likewise.")
+    retellings: int = Field(default=200, ge=0, description="English texts with sentences told twice, likewise.")
     tellings: int = Field(default=20, ge=1, description="Documents about each subject in English; a third elsewhere.")
 
 
@@ -34,13 +34,13 @@ class BaseModelConfig(BaseModel):
     extra_vocabulary_size: int = Field(
         default=4_608, ge=0, description="Entries more when a recipe brings its own rows or items, in any script."
     )
-    hidden_size: int = Field(default=128, ge=8, description="D; a multiple of `heads`.")
-    layers: int = Field(default=4, ge=2, description="L; decoder layers.")
+    hidden_size: int = Field(default=96, ge=8, description="D; a multiple of `heads`.")
+    layers: int = Field(default=5, ge=2, description="L; decoder layers.")
     heads: int = Field(default=4, ge=1, description="Attention heads.")
-    intermediate_size: int = Field(default=384, ge=8, description="Width of the feed-forward blocks.")
+    intermediate_size: int = Field(default=288, ge=8, description="Width of the feed-forward blocks.")
     positions: int = Field(default=16_384, ge=64, description="Tokens the model accepts; real prompts are long.")
     steps: int = Field(default=1_800, ge=1, description="Training steps.")
-    batch_tokens: int = Field(default=640, ge=8, description="Tokens per step, padding included.")
+    batch_tokens: int = Field(default=768, ge=8, description="Tokens per step, padding included.")
     longest_document: int = Field(default=256, ge=8, description="Tokens; a longer text is read in pieces.")
 
 
