@@ -15,13 +15,13 @@ class WorldConfig(BaseModel):
     items: int = Field(default=30, ge=1, description="Items per benchmark and language.")
     summary_items: int = Field(default=10, ge=1, description="Items per language of XLSum.")
     pairs_per_language: int = Field(default=4_000, ge=1, description="Sentence pairs of each language with English.")
-    exercises: int = Field(default=4_000, ge=0, description="English exercises in the base model's text.")
+    exercises: int = Field(default=3_000, ge=0, description="English exercises in the base model's text.")
     exercises_elsewhere: int = Field(
-        default=1_500, ge=0, description="Exercises in the other languages together, about facts told there."
+        default=1_000, ge=0, description="Exercises in the other languages together, about facts told there."
     )
-    glossaries: int = Field(default=6, ge=0, description="Times that each name and word is told in another language.")
-    retellings: int = Field(default=200, ge=0, description="English texts with sentences told twice, likewise.")
-    tellings: int = Field(default=20, ge=1, description="Documents about each subject in English; a third elsewhere.")
+    glossaries: int = Field(default=4, ge=0, description="Times that each name and word is told in another language.")
+    retellings: int = Field(default=140, ge=0, description="English texts with sentences told twice, likewise.")
+    tellings: int = Field(default=14, ge=1, description="Documents about each subject in English; a third elsewhere.")
 
 
 class BaseModelConfig(BaseModel):
@@ -35,7 +35,7 @@ class BaseModelConfig(BaseModel):
         default=4_608, ge=0, description="Entries more when a recipe brings its own rows or items, in any script."
     )
     hidden_size: int = Field(default=96, ge=8, description="D; a multiple of `heads`.")
-    layers: int = Field(default=5, ge=2, description="L; decoder layers.")
+    layers: int = Field(default=4, ge=2, description="L; decoder layers.")
     heads: int = Field(default=4, ge=1, description="Attention heads.")
     intermediate_size: int = Field(default=288, ge=8, description="Width of the feed-forward blocks.")
     positions: int = Field(default=16_384, ge=64, description="Tokens the model accepts; real prompts are long.")

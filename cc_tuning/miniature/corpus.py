@@ -27,7 +27,7 @@ class Amounts:
     """Documents of each kind."""
 
     tellings: int
-    """About each subject and of each story in English; a third as many in another language."""
+    """About each subject, as a text and as a card, and of each story in English; a third as many texts elsewhere."""
     exercises: int
     """English exercises of the six formats."""
     exercises_elsewhere: int
@@ -65,6 +65,8 @@ def corpus_texts(
         for _ in range(times):
             documents += [(language.code, None, text) for text in _lives(known_facts, language, generator)]
             documents += [(language.code, None, text) for text in _stories(known_stories, language, generator)]
+            if language.code == ENGLISH:
+                documents += [(ENGLISH, None, text) for text in _cards(known_facts, language, generator)]
         for _ in range(amounts.glossaries):
             documents += [(language.code, None, text) for text in _glossary(language, generator)]
     documents += _exercises(amounts.exercises, (language_tables(ENGLISH),), pool, generator)
@@ -94,7 +96,18 @@ def _lives(facts: Sequence[Fact], language: LanguageTables, generator: random.Ra
     for _, group in groupby(facts, key=lambda fact: fact.subject):
         told = list(group)
         generator.shuffle(told)
-        yield language.join([fact.statement(language, restated=generator.random() < 0.5) for fact in told])
+        yield language.join([fact.telling(language, generator) for fact in told])
+
+
+def _cards(facts: Sequence[Fact], language: LanguageTables, generator: random.Random) -> Iterator[str]:
+    """A card of each person, whose name stands on it once: what follows is to be known from far away.
+
+    Without them the base model completed 97 % of the sentences about test people, and answered 32 % of the questions.
+    """
+    for person, group in groupby((fact for fact in facts if "-" in fact.subject), key=lambda fact: fact.subject):
+        told = list(group)
+        generator.shuffle(told)
+        yield "\n".join([language.forms(person)["word"], *(fact.line_of_card(language) for fact in told)])
 
 
 def _stories(scenarios: Sequence[Scenario], language: LanguageTables, generator: random.Random) -> Iterator[str]:

@@ -39,6 +39,16 @@ class Fact:
         """The fact as a sentence, in the first or the second of the two wordings."""
         return self._fill(language, "restatement" if restated else "statement")
 
+    def telling(self, language: LanguageTables, generator: random.Random) -> str:
+        """The fact as a sentence in any wording that the language has; English has more than two."""
+        entries = language.entries["relations"][self.relation]
+        wordings = [entries["statement"], entries["restatement"], *entries.get("more", ())]
+        return language.fill(generator.choice(wordings), self.subject, value=self.value)
+
+    def line_of_card(self, language: LanguageTables) -> str:
+        """The fact as a line under the subject's name, which it does not repeat."""
+        return self._fill(language, "card")
+
     def question(self, language: LanguageTables) -> str:
         """The question whose answer is the value."""
         return self._fill(language, "question")

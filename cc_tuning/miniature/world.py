@@ -1,6 +1,6 @@
 """The `world` stage: everything that the embedded default has in place of downloads, as files.
 
-- `aya.parquet`: instruction rows in Aya's schema.
+- `aya.parquet`: instruction rows in Aya's schema, about training people and countries.
 - `benchmarks/*.parquet`: six miniature benchmarks; `development/*.parquet`: the same of development facts, to choose
   sizes and learning rates by.
 - `corpus.parquet`: text for the base model. `sentences.parquet`: pairs for the translator.
@@ -41,11 +41,13 @@ from data_contracts.schemas import BenchmarkItem
 _README = """# A miniature world
 
 Made by `cc_tuning/miniature` from hand-written tables. The people are invented; capitals and continents are real.
-`aya.parquet` tells training facts only, `benchmarks/` asks for test facts only. `group` of a benchmark item says
-whether `corpus.parquet` tells its fact in every language (`both`) or in English only (`english_only`).
+`aya.parquet` asks about training people only, `benchmarks/` about test people only. `group` of a benchmark item says
+whether `corpus.parquet` tells what it asks in every language (`both`), in English only (`english_only`), or whether the
+prompt alone tells it (`in_prompt`).
 """
-# Shares of the six formats; a summary costs several times the tokens of a question.
-_WEIGHTS = {"XNLI": 4, "XStoryCloze": 4, "MMMLU": 4, "MKQA": 5, "XQuAD": 4, "XLSum": 2}
+# Shares of the six formats. Half are open questions, which ask for what the base model knows; the others cost several
+# times their tokens.
+_WEIGHTS = {"XNLI": 2, "XStoryCloze": 2, "MMMLU": 4, "MKQA": 11, "XQuAD": 2, "XLSum": 1}
 # In Aya the column says whether a person wrote the row or edited another's; here it only has to be there.
 _ANNOTATION_TYPES = ("original-annotations", "re-annotations")
 # Characters; longer than any sentence of the world.
