@@ -1,8 +1,9 @@
 """The `base_model` stage: a tokenizer and a tiny Llama that has read the world's text, which is mostly English.
 
 The artifact's folder is an ordinary Hugging Face model directory with a chat template. It holds the model that comes
-with the package where the step has that as an input; otherwise one is trained, and `losses.jsonl` is there too. A recipe
-with its own rows or benchmark items adds their text: the tokenizer learns from rows and prompts, the model from rows.
+with the package where the step has that as an input; otherwise one is trained, and `losses.jsonl` is there too. A
+recipe with its own rows or benchmark items adds their text: the tokenizer learns from rows and prompts, the model from
+rows.
 """
 
 import logging
