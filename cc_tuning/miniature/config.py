@@ -21,11 +21,13 @@ class WorldConfig(BaseModel):
     )
     glossaries: int = Field(default=4, ge=0, description="Times that each name and word is told in another language.")
     retellings: int = Field(default=140, ge=0, description="English texts with sentences told twice, likewise.")
-    tellings: int = Field(default=14, ge=1, description="Documents about each subject in English; a third elsewhere.")
+    tellings: int = Field(
+        default=14, ge=1, description="Texts and cards about each subject in English; a third as many texts elsewhere."
+    )
 
 
 class BaseModelConfig(BaseModel):
-    """Sizes of the tiny Llama, and how long it reads."""
+    """Sizes of the tiny Llama, and how long it reads. Untouched, they stand for the one that comes with the package."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -39,13 +41,13 @@ class BaseModelConfig(BaseModel):
     heads: int = Field(default=4, ge=1, description="Attention heads.")
     intermediate_size: int = Field(default=288, ge=8, description="Width of the feed-forward blocks.")
     positions: int = Field(default=16_384, ge=64, description="Tokens the model accepts; real prompts are long.")
-    steps: int = Field(default=1_800, ge=1, description="Training steps.")
+    steps: int = Field(default=1_800, ge=1, description="Training steps, where no shipped model is taken.")
     batch_tokens: int = Field(default=768, ge=8, description="Tokens per step, padding included.")
     longest_document: int = Field(default=256, ge=8, description="Tokens; a longer text is read in pieces.")
 
 
 class TranslatorConfig(BaseModel):
-    """Sizes of the tiny translator, and how long it learns."""
+    """Sizes of the tiny translator, and how long it learns; untouched, they stand for the one of the package."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -58,7 +60,7 @@ class TranslatorConfig(BaseModel):
     layers: int = Field(default=2, ge=1, description="Layers of the encoder, and of the decoder.")
     heads: int = Field(default=4, ge=1, description="Attention heads.")
     intermediate_size: int = Field(default=256, ge=8, description="Width of the feed-forward blocks.")
-    steps: int = Field(default=350, ge=1, description="Training steps.")
+    steps: int = Field(default=350, ge=1, description="Training steps, where no shipped model is taken.")
     batch_tokens: int = Field(default=1_024, ge=8, description="Tokens per step, padding included.")
     both_ways: bool = Field(
         default=False,
