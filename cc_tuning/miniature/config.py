@@ -15,14 +15,14 @@ class WorldConfig(BaseModel):
     items: int = Field(default=30, ge=1, description="Items per benchmark and language.")
     summary_items: int = Field(default=10, ge=1, description="Items per language of XLSum.")
     pairs_per_language: int = Field(default=4_000, ge=1, description="Sentence pairs of each language with English.")
-    exercises: int = Field(default=3_000, ge=0, description="English exercises in the base model's text.")
+    exercises: int = Field(default=1_600, ge=0, description="English exercises in the base model's text.")
     exercises_elsewhere: int = Field(
         default=1_000, ge=0, description="Exercises in the other languages together, about facts told there."
     )
     glossaries: int = Field(default=4, ge=0, description="Times that each name and word is told in another language.")
-    retellings: int = Field(default=140, ge=0, description="English texts with sentences told twice, likewise.")
+    retellings: int = Field(default=60, ge=0, description="English texts with sentences told twice, likewise.")
     tellings: int = Field(
-        default=14, ge=1, description="Texts and cards about each subject in English; a third as many texts elsewhere."
+        default=16, ge=1, description="Texts and quizzes about each subject in English; a third as many texts elsewhere."
     )
 
 

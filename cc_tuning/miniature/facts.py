@@ -2,8 +2,8 @@
 
 Knowledge becomes something a model can be asked for when there are many subjects, each told in several wordings and
 orders, and some of them asked about (Allen-Zhu and Li 2023, arXiv 2309.14316). So there are hundreds of people, and the
-split is by subject: training people are asked about, in English while the base model grows up and in every language in
-instruction rows; development and test people are told of and never asked about before their items are.
+split is by subject: training people are asked about in conversations, in English while the base model grows up and in
+every language in instruction rows; of development and test people there are texts and quizzes, in English.
 
 Independently of that, the base model meets a subject in every language (group `both`) or in English only (group
 `english_only`): test people are all of the second group, so that an answer in another language has to cross over.
@@ -38,16 +38,6 @@ class Fact:
     def statement(self, language: LanguageTables, restated: bool = False) -> str:
         """The fact as a sentence, in the first or the second of the two wordings."""
         return self._fill(language, "restatement" if restated else "statement")
-
-    def telling(self, language: LanguageTables, generator: random.Random) -> str:
-        """The fact as a sentence in any wording that the language has; English has more than two."""
-        entries = language.entries["relations"][self.relation]
-        wordings = [entries["statement"], entries["restatement"], *entries.get("more", ())]
-        return language.fill(generator.choice(wordings), self.subject, value=self.value)
-
-    def line_of_card(self, language: LanguageTables) -> str:
-        """The fact as a line under the subject's name, which it does not repeat."""
-        return self._fill(language, "card")
 
     def question(self, language: LanguageTables) -> str:
         """The question whose answer is the value."""
