@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from cc_tuning.miniature.shipped import Kind, check_files
 from cc_tuning.runtime.step import Build
+from data_contracts.files import ordinary_mode
 from data_contracts.layout import LOSSES
 from data_contracts.manifest import RowCounts
 
@@ -46,6 +47,7 @@ def pack(trained: Path, folder: Path) -> None:
     copy_beside_weights(trained, folder)
     weights = {name: tensor.bfloat16() for name, tensor in load_file(trained / WEIGHTS).items()}
     save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+    (folder / WEIGHTS).chmod(ordinary_mode())  # it is written readable for its owner alone
 
 
 def copy_beside_weights(source: Path, folder: Path) -> None:
