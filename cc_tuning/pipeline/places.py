@@ -140,7 +140,7 @@ class Places:
     def _shipped(self, config: BaseModelConfig | TranslatorConfig, own_text: bool) -> Source | None:
         """The tiny model that comes with the package, where it is the one that would be trained."""
         folder = None if own_text else shipped_model(config, self._recipe.miniature.world)
-        return folder and self._local.at(str(folder))
+        return self._local.at(str(folder)) if folder else None
 
     def _own(self, place: str, revision: str) -> Source:
         return HubSource(place, revision) if is_hub_id(place) and revision else self._local.at(place)
