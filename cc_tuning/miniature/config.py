@@ -22,7 +22,9 @@ class WorldConfig(BaseModel):
     glossaries: int = Field(default=4, ge=0, description="Times that each name and word is told in another language.")
     retellings: int = Field(default=60, ge=0, description="English texts with sentences told twice, likewise.")
     tellings: int = Field(
-        default=16, ge=1, description="Texts and quizzes about each subject in English; a third as many texts elsewhere."
+        default=16,
+        ge=1,
+        description="Texts and quizzes of each subject in English; elsewhere a third as many texts.",
     )
 
 
@@ -42,6 +44,9 @@ class BaseModelConfig(BaseModel):
     intermediate_size: int = Field(default=288, ge=8, description="Width of the feed-forward blocks.")
     positions: int = Field(default=16_384, ge=64, description="Tokens the model accepts; real prompts are long.")
     steps: int = Field(default=1_800, ge=1, description="Training steps, where no shipped model is taken.")
+    practice_steps: int = Field(
+        default=0, ge=0, description="Steps after these, at lower rates, on conversations and an eighth of the texts."
+    )
     batch_tokens: int = Field(default=768, ge=8, description="Tokens per step, padding included.")
     longest_document: int = Field(default=256, ge=8, description="Tokens; a longer text is read in pieces.")
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from cc_tuning.miniature.shipped import Kind, check_files
 from cc_tuning.runtime.step import Build
 from data_contracts.files import ordinary_mode
-from data_contracts.layout import LOSSES
+from data_contracts.layout import LOSSES, PRACTICE_LOSSES
 from data_contracts.manifest import RowCounts
 
 WEIGHTS = "model.safetensors"
@@ -51,8 +51,8 @@ def pack(trained: Path, folder: Path) -> None:
 
 
 def copy_beside_weights(source: Path, folder: Path) -> None:
-    """Copy every file of a model directory but the weights, and the log of its training."""
+    """Copy every file of a model directory but the weights, and the logs of its training."""
     folder.mkdir(parents=True, exist_ok=True)
     for file in sorted(source.iterdir()):
-        if file.is_file() and file.name not in (WEIGHTS, LOSSES):
+        if file.is_file() and file.name not in (WEIGHTS, LOSSES, PRACTICE_LOSSES):
             shutil.copyfile(file, folder / file.name)

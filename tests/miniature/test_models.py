@@ -27,7 +27,14 @@ from data_contracts.files import sha256_of_file
 from tests.miniature.conftest import make_build
 
 SMALLEST_BASE = BaseModelConfig(
-    vocabulary_size=700, extra_vocabulary_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=48, steps=6
+    vocabulary_size=700,
+    extra_vocabulary_size=200,
+    hidden_size=32,
+    layers=2,
+    heads=2,
+    intermediate_size=48,
+    steps=6,
+    practice_steps=2,
 )
 SMALLEST_TRANSLATOR = TranslatorConfig(
     vocabulary_size=1_200, hidden_size=32, layers=1, heads=2, intermediate_size=48, steps=6, held_out_pairs=8
@@ -55,7 +62,8 @@ def test_base_model_loads_chats_and_stops(base_folder: Path) -> None:
     ids = torch.tensor([prompts.encode_prompt("What is the capital of Kenya?")])
     output = model.generate(ids, max_new_tokens=5, do_sample=False, eos_token_id=list(prompts.stop_token_ids))
     assert ids.shape[1] < output.shape[1] <= ids.shape[1] + 5
-    assert len((base_folder / "losses.jsonl").read_text().splitlines()) == SMALLEST_BASE.steps
+    for name, steps in (("losses.jsonl", SMALLEST_BASE.steps), ("practice_losses.jsonl", SMALLEST_BASE.practice_steps)):
+        assert len((base_folder / name).read_text().splitlines()) == steps
 
 
 def test_base_model_has_equal_bytes_for_equal_inputs(base_folder: Path, small_world: Path, tmp_path: Path) -> None:
