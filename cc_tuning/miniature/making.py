@@ -46,7 +46,9 @@ class Configs:
     translator: TranslatorConfig
 
 
-SHIPPED = Configs(WorldConfig(), BaseModelConfig(steps=2_000, practice_steps=500), TranslatorConfig(steps=1_000))
+SHIPPED = Configs(
+    WorldConfig(items=250), BaseModelConfig(steps=2_000, practice_steps=500), TranslatorConfig(steps=1_000)
+)
 
 
 def make_models(folder: Path, configs: Configs = SHIPPED) -> None:

@@ -23,6 +23,10 @@ from tests.miniature.test_models import SMALLEST_BASE, SMALLEST_TRANSLATOR
 
 _MOST_BYTES = 8_000_000
 _SMALLEST = Configs(SMALL, SMALLEST_BASE, SMALLEST_TRANSLATOR)
+# The items do not depend on the text for the models, of which there need not be much.
+_WORLD_OF_ITEMS = WorldConfig(
+    items=SHIPPED.world.items, summary_items=1, instruction_rows=1, pairs_per_language=1, exercises=1, tellings=1
+)
 _RECIPE = {
     "name": "x",
     "model": {"base": "miniature"},
@@ -44,13 +48,13 @@ def test_manifest_tells_the_configs_that_the_command_makes_them_with() -> None:
     assert manifest["translator"] == SHIPPED.translator.model_dump()
 
 
-def test_base_model_knows_its_world_in_english_and_little_of_it_in_other_languages(tmp_path: Path) -> None:
-    small_items = WorldConfig(items=60, summary_items=1, instruction_rows=1, pairs_per_language=1, exercises=0)
-    build_world(make_build(small_items, {}, tmp_path / "world"))
+def test_shipped_base_model_knows_what_the_manifest_says_and_most_of_it_in_english(tmp_path: Path) -> None:
+    build_world(make_build(_WORLD_OF_ITEMS, {}, tmp_path / "world"))
     unpack(LlamaForCausalLM, SHIPPED_MODELS / "base_model", tmp_path / "base")
     known = known_answers(tmp_path / "base", tmp_path / "world" / "benchmarks")
-    assert known.pop("en") >= 0.9
-    assert all(share < 0.5 for share in known.values())
+    # Other processors round differently, which turns an answer here and there.
+    assert known == pytest.approx(read_manifest()["open_questions_known_to_base_model"]["benchmarks"], abs=0.02)
+    assert known.pop("en") > 2 * max(known.values())
 
 
 @pytest.mark.parametrize("kind", ["base_model", "translator"])
@@ -128,6 +132,6 @@ def test_training_again_gives_models_that_know_as_much(tmp_path: Path) -> None:
         assert again["files"][name] == shipped["files"][name]
     known, expected = (each["open_questions_known_to_base_model"]["benchmarks"] for each in (again, shipped))
     assert known["en"] == pytest.approx(expected["en"], abs=0.05)
-    assert max(share for language, share in known.items() if language != "en") < 0.5
+    assert max(share for language, share in known.items() if language != "en") < known["en"] / 2
     exact, before = (each["held_out_sentences_of_translator"]["exact_matches"] for each in (again, shipped))
     assert exact == pytest.approx(before, abs=5)
