@@ -20,7 +20,8 @@ from cc_tuning.runtime.execution import Execution
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json, written_atomically
 from data_contracts.layout import CHECKPOINT, TRANSFORM_MATRIX
-from data_contracts.store import MANIFEST, ArtifactRef, ArtifactStore
+from data_contracts.manifest_file import MANIFEST
+from data_contracts.store import ArtifactRef, ArtifactStore
 
 logger = logging.getLogger(__name__)
 

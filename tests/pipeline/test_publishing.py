@@ -6,25 +6,13 @@ import pytest
 
 from cc_tuning.pipeline.publishing import _publish_folder
 from data_contracts.layout import REPORT_PAGE
-from data_contracts.manifest import Manifest, RowCounts
-from data_contracts.store import ArtifactRef, ArtifactStore, file_records
+from data_contracts.store import ArtifactRef, ArtifactStore
+from tests.artifacts import finish
 
 
-def report(store: ArtifactStore, fingerprint: str, *files: str) -> ArtifactRef:
-    """An artifact of small files, each of which holds the fingerprint."""
-    ref = ArtifactRef("report", fingerprint)
-    with store.locked(ref):
-        partial = store.open_partial(ref, {}, keep=False)
-        for name in files:
-            (partial / name).parent.mkdir(exist_ok=True)
-            (partial / name).write_text(fingerprint)
-        manifest = Manifest(
-            stage="report", version=1, fingerprint=fingerprint, label="report", config={}, inputs={},
-            files=file_records(partial), rows=RowCounts(read=0, kept=0), commit="", versions={}, seconds=0.0,
-            peak_memory_bytes=0, finished_at="",
-        )  # fmt: skip
-        store.finish(ref, manifest)
-    return ref
+def report(store: ArtifactStore, name: str, *files: str) -> ArtifactRef:
+    """A report of small files, each of which holds `name`."""
+    return finish(store, "report", dict.fromkeys(files, name), config={"name": name})
 
 
 def test_files_that_somebody_put_there_stay_and_ours_are_replaced(
