@@ -46,7 +46,7 @@ class EvaluationConfig(BaseModel):
         "mean of what the items' English prompts add; `other`, another item's English prompt; `identity`, the prompt's "
         "own activations as if they were English. None without `likelihoods`.",
     )
-    bootstrap_samples: int = Field(default=SAMPLES, ge=1, description="Resamples behind each interval.")
+    bootstrap_samples: int = Field(default=SAMPLES, ge=1, le=1_000_000, description="Resamples behind each interval.")
     confidence: float = Field(default=CONFIDENCE, gt=0, lt=1, description="Coverage of the intervals.")
     seed: int = Field(
         default=0, ge=0, description="Seed of the resampling, and of whose English prompt the control `other` takes."

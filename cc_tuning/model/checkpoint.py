@@ -25,7 +25,7 @@ from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.normalisation import ActivationStatistics
 from cc_tuning.model.transform_matrix import TransformMatrix
-from cc_tuning.runtime.pretrained import refusing_remote_code, savable_generation_settings
+from cc_tuning.runtime.pretrained import refusing_remote_code, require_own_weights, savable_generation_settings
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json, written_atomically
 
@@ -189,6 +189,7 @@ def read_base_model(directory: Path, dtype: torch.dtype | str, attention: str = 
     """
     if not (directory / "config.json").is_file():
         raise ArtifactMismatch(f"{directory} is not a model directory: config.json is missing; train again")
+    require_own_weights(directory)
     try:
         with refusing_remote_code(str(directory)):
             loaded: Any = AutoModelForCausalLM.from_pretrained(

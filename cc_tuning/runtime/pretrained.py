@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
@@ -21,6 +21,7 @@ from cc_tuning.runtime.sources import Location
 logger = logging.getLogger(__name__)
 
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+_FOREIGN = "its index of weights leads to {!r}, expected names of visible files beside it; put them there"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -123,9 +124,11 @@ def _faults_of_weights(directory: Path) -> Iterator[str]:
         else:
             yield "has no *.safetensors; expected weights beside config.json"
         return
-    index = _json(directory / "model.safetensors.index.json")
-    shards = index.get("weight_map", {}) if isinstance(index, dict) else {}
-    if absent := sorted(set(shards.values()) - files.keys()):
+    shards = _shards_in_index(directory)
+    if foreign := [name for name in shards if not _is_own_file(name)]:
+        yield _FOREIGN.format(foreign[0])
+        return
+    if absent := sorted(shards - files.keys()):
         yield f"its index lists {len(absent)} files of weights that are missing, the first {absent[0]}; fetch them"
     for name, path in files.items():
         try:
@@ -135,8 +138,32 @@ def _faults_of_weights(directory: Path) -> Iterator[str]:
             yield f"{name} ({path.stat().st_size} bytes) is truncated or not safetensors ({error}); fetch it again"
 
 
+def require_own_weights(directory: Path) -> None:
+    """Refuse a model whose index of weights leads to files that are not beside it, or are hidden.
+
+    They would be read and not hashed.
+
+    Raises:
+        UnsupportedModel: names the first of them.
+    """
+    for name in sorted(_shards_in_index(directory)):
+        if not _is_own_file(name):
+            raise UnsupportedModel(f"{directory}: {_FOREIGN.format(name)}")
+
+
+def _shards_in_index(directory: Path) -> set[str]:
+    index = _json(directory / "model.safetensors.index.json")
+    listed = index.get("weight_map") if isinstance(index, dict) else None
+    return {str(name) for name in listed.values()} if isinstance(listed, dict) else set()
+
+
+def _is_own_file(name: str) -> bool:
+    return PurePosixPath(name).name == name and not name.startswith(".")
+
+
 def _json(path: Path) -> Any:
+    """The value of a JSON file; None where there is no file or it is no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return None

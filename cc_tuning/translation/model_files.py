@@ -13,7 +13,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import cached_file
 
 from cc_tuning.errors import TranslationFailed
-from cc_tuning.runtime.pretrained import refusing_remote_code
+from cc_tuning.runtime.pretrained import refusing_remote_code, require_own_weights
 from cc_tuning.runtime.sources import Location
 from cc_tuning.text.languages import ENGLISH
 from cc_tuning.translation.translator_families import FAMILIES, Family
@@ -59,6 +59,8 @@ def load_model(location: Location, dtype: str) -> TranslationModel:
         TranslationFailed: it is not a whole model of a known family with its tokenizer, or cannot be fetched.
     """
     family = load_family(location)
+    if location.is_local:
+        require_own_weights(location.path)
     with _loading(location):
         loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
             **_place(location),

@@ -1,7 +1,6 @@
 """Published folders: what the product wrote is whole at every report, what somebody put beside it stays."""
 
 import os
-import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 from cc_tuning.pipeline import published_folder
 from cc_tuning.pipeline.published_folder import RECORD, Contents, keep_published
 from cc_tuning.pipeline.publishing import _contents
-from data_contracts.artifact_files import remove_object
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json
 from data_contracts.layout import REPORT_PAGE
@@ -116,9 +114,7 @@ def test_a_record_of_before_hashes_says_which_files_are_ours(store: ArtifactStor
     assert files_of(target) == {REPORT_PAGE: "b", "NOTES.md": "mine"}
 
 
-@pytest.mark.parametrize(
-    "moment", ["before the old one is away", "before the new one is there", "before files are back"]
-)
+@pytest.mark.parametrize("moment", ["before the old is away", "before the new is there", "before files are back"])
 def test_a_kill_at_any_moment_loses_nobodys_file(
     store: ArtifactStore, target: Path, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,7 +127,7 @@ def test_a_kill_at_any_moment_loses_nobodys_file(
     rename, finish_replacing, renamed = Path.rename, published_folder._finish_replacing, []
 
     def killed_rename(path: Path, to: Path) -> Path:
-        at = {"before the old one is away": 0, "before the new one is there": 1}.get(moment)
+        at = {"before the old is away": 0, "before the new is there": 1}.get(moment)
         if len(renamed) == at:
             raise Killed
         renamed.append(path)
@@ -191,5 +187,3 @@ def test_published_files_have_the_mode_of_the_umask(store: ArtifactStore, target
     finally:
         os.umask(before)
     assert modes == {0o666 & ~umask}
-    shutil.rmtree(target)
-    remove_object(target)

@@ -283,7 +283,8 @@ def finish(
         Manifest(
             stage=ref.stage, version=1, fingerprint=ref.fingerprint, label=label, config=dict(config or {}),
             inputs=dict(inputs or {}), files=file_records(folder), rows=rows, commit="0123456789abcdef",
-            versions={"torch": "2.13.0"}, seconds=12.5, peak_memory_bytes=300 << 20, finished_at="2026-01-01T00:00:00+00:00",
+            versions={"torch": "2.13.0"}, seconds=12.5, peak_memory_bytes=300 << 20,
+            finished_at="2026-01-01T00:00:00+00:00",
         ),
     )  # fmt: skip
 
