@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from cc_tuning.errors import ConfigError
+from cc_tuning.errors import ConfigError, in_one_line
 from cc_tuning.pipeline.overrides import check_runs, explained, lay_over
 from cc_tuning.pipeline.recipe import Recipe
-from cc_tuning.pipeline.recipe_file import in_one_line, read_recipe_file, read_yaml
+from cc_tuning.pipeline.recipe_file import read_recipe_file, read_yaml
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:

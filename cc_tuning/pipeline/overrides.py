@@ -7,9 +7,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from cc_tuning.errors import ConfigError
+from cc_tuning.errors import ConfigError, in_one_line
 from cc_tuning.pipeline.recipe import Recipe
-from cc_tuning.pipeline.recipe_file import in_one_line
 from cc_tuning.pipeline.runs import RunSpec
 from cc_tuning.training.objectives.config import PreferenceConfig
 from cc_tuning.training.objectives.table import OBJECTIVES

@@ -11,14 +11,13 @@ from typing import Any
 
 import yaml
 
-from cc_tuning.errors import ConfigError
+from cc_tuning.errors import ConfigError, in_one_line
 from data_contracts.files import kind_of_object
 
 _MOST_BYTES = 1 << 20
 _MOST_VALUES = 100_000
 _MOST_LEVELS = 32
 _LARGEST_INTEGER = 2**63 - 1
-_LONGEST_REASON = 300
 
 
 def read_recipe_file(path: Path) -> dict[str, Any]:
@@ -63,14 +62,6 @@ def read_yaml(text: str) -> Any:
     for place, reason in _faults(value):
         raise ValueError(f"{place or 'the whole'} {reason}")
     return value
-
-
-def in_one_line(text: str, longest: int = _LONGEST_REASON) -> str:
-    """`text` without its line breaks, and of a long one its beginning and its end."""
-    line = " ".join(text.split())
-    if len(line) <= longest:
-        return line
-    return f"{line[: longest * 2 // 3]}… ({len(line):,} characters) …{line[-longest // 3 :]}"
 
 
 class _Loader(yaml.SafeLoader):

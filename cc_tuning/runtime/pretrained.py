@@ -12,10 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 
-from cc_tuning.errors import CcTuningError, UnsupportedModel
+from cc_tuning.errors import CcTuningError, UnsupportedModel, in_one_line
+from cc_tuning.runtime.model_sizes import faults_of_sizes
 from cc_tuning.runtime.sources import Location
 
 logger = logging.getLogger(__name__)
@@ -58,7 +61,7 @@ def load_config(location: Location) -> PretrainedConfig:
     except CcTuningError:
         raise
     except Exception as error:  # of a file that somebody wrote by hand, transformers raises any
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = in_one_line(str(error), 1_000) or type(error).__name__
         raise UnsupportedModel(f"the config.json of {location.name} cannot be used: {reason}") from error
 
 
@@ -130,25 +133,61 @@ def _faults_of_weights(directory: Path) -> Iterator[str]:
         return
     if absent := sorted(shards - files.keys()):
         yield f"its index lists {len(absent)} files of weights that are missing, the first {absent[0]}; fetch them"
+    shapes: dict[str, tuple[int, ...]] = {}
     for name, path in files.items():
         try:
-            with safe_open(path, framework="numpy") as opened:
-                opened.keys()
+            shapes |= _shapes_in(path)
         except (SafetensorError, OSError) as error:
             yield f"{name} ({path.stat().st_size} bytes) is truncated or not safetensors ({error}); fetch it again"
+            return
+    if isinstance(config := _json(directory / "config.json"), dict):
+        yield from faults_of_sizes(config, shapes)
 
 
-def require_own_weights(directory: Path) -> None:
-    """Refuse a model whose index of weights leads to files that are not beside it, or are hidden.
+def require_sound_weights(directory: Path) -> None:
+    """Refuse a model that is not as large as its config.json says, or whose index of weights leads elsewhere.
 
-    They would be read and not hashed.
+    What lies elsewhere, or is hidden, would be read and not hashed.
+
+    Where weights are missing or damaged, loading them says so.
 
     Raises:
-        UnsupportedModel: names the first of them.
+        UnsupportedModel: names the first fault.
     """
     for name in sorted(_shards_in_index(directory)):
         if not _is_own_file(name):
             raise UnsupportedModel(f"{directory}: {_FOREIGN.format(name)}")
+    config = _json(directory / "config.json")
+    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        for path in sorted(directory.glob("*.safetensors")):
+            shapes |= _shapes_in(path)
+    except (SafetensorError, OSError):
+        return
+    if isinstance(config, dict) and (fault := next(faults_of_sizes(config, shapes), "")):
+        raise UnsupportedModel(f"{directory}: {fault}")
+
+
+def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
+    with safe_open(path, framework="numpy") as opened:
+        return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+
+
+def require_finite_weights(model: nn.Module, name: str) -> None:
+    """Refuse weights that are not numbers: with them every answer is noise, and every training diverges at once.
+
+    Raises:
+        UnsupportedModel: names the first such tensor.
+    """
+    for place, weight in model.named_parameters():
+        if weight.is_meta or not weight.numel() or not weight.is_floating_point():
+            continue
+        low, high = torch.aminmax(weight.detach())  # NaN travels through both
+        if not (torch.isfinite(low) and torch.isfinite(high)):
+            raise UnsupportedModel(
+                f"the weights of {name} hold values that are no finite numbers, first in {place}; fetch or make the "
+                "model again"
+            )
 
 
 def _shards_in_index(directory: Path) -> set[str]:

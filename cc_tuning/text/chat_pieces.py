@@ -20,13 +20,15 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from cc_tuning.errors import ConfigError, UnsupportedModel
+from cc_tuning.errors import ConfigError, UnsupportedModel, in_one_line
+from cc_tuning.runtime.deadline import done_within
 from cc_tuning.text.chat_templates import CHAT_TEMPLATES
 
 # Llama 3.1 and later write the date into the system turn, and take this one where none is given.
 _FIXED_DATE = datetime(2024, 7, 26)
 _DATE_FORMS = [f"%{flag}{letter}" for flag in ("-", "") for letter in "aAbBcdHIjmMpSuUwWxXyYZeFTDR"]
 _TEXT_MARKER, _ANSWER_MARKER = "\ue100text\ue101", "\ue100answer\ue101"
+_RENDERING_SECONDS = 10.0
 _PROBES = ("Habari, dünya 你好?", "2", "def f(x):\n\treturn {'a': [x, 2]}\n\nWhy?")
 _CONTROL_TOKEN_FORM = re.compile(r"<\|[^|<>]+\|>|<(?:start|end)_of_turn>")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
@@ -187,8 +189,9 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, name: str, text: str, answer: 
     messages = [{"role": "user", "content": text}]
     if answer is not None:
         messages.append({"role": "assistant", "content": answer})
-    try:
-        rendered = tokenizer.apply_chat_template(
+
+    def render() -> object:
+        return tokenizer.apply_chat_template(
             messages,
             chat_template=_without_clock(tokenizer.get_chat_template()),
             tokenize=False,
@@ -196,9 +199,13 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, name: str, text: str, answer: 
             enable_thinking=False,
             date_string=_FIXED_DATE.strftime("%d %b %Y"),
         )
-    except Exception as error:  # a template is a program, and can fail in every way
+
+    try:
+        rendered = done_within(_RENDERING_SECONDS, render)
+    except Exception as error:  # a template is a program, can fail in every way, and need not end
+        reason = in_one_line(str(error))
         raise UnsupportedModel(
-            f"the chat template of {name} cannot be rendered for a question: {error}; mend it, or choose another"
+            f"the chat template of {name} cannot be rendered for a question: {reason}; mend it, or choose another"
         ) from error
     assert isinstance(rendered, str)
     return rendered

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from cc_tuning.errors import CcTuningError, ConfigError, PromptNotFound, UnsupportedModel
+from cc_tuning.errors import CcTuningError, ConfigError, PromptNotFound, UnsupportedModel, in_one_line
 from cc_tuning.runtime.pretrained import refusing_remote_code
 from cc_tuning.runtime.sources import Location
 from cc_tuning.text.chat_pieces import TextEncoder, find_pieces, read_template, require_template
@@ -128,7 +128,7 @@ def load_tokenizer(
     except CcTuningError:
         raise
     except Exception as error:  # of a file that somebody wrote by hand, tokenizers and transformers raise any
-        reason = " ".join(str(error).split()).rstrip(".")  # transformers spreads it over lines
+        reason = in_one_line(str(error), 1_000).rstrip(".")  # transformers spreads it over lines
         raise UnsupportedModel(
             f"no tokenizer could be loaded from {place.name}: {reason}; expected tokenizer.json beside the model"
         ) from error

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, M2M100ForConditionalGeneration
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import cached_file
 
-from cc_tuning.errors import TranslationFailed
-from cc_tuning.runtime.pretrained import refusing_remote_code, require_own_weights
+from cc_tuning.errors import CcTuningError, TranslationFailed, in_one_line
+from cc_tuning.runtime.pretrained import refusing_remote_code, require_finite_weights, require_sound_weights
 from cc_tuning.runtime.sources import Location
 from cc_tuning.text.languages import ENGLISH
 from cc_tuning.translation.translator_families import FAMILIES, Family
@@ -60,7 +59,7 @@ def load_model(location: Location, dtype: str) -> TranslationModel:
     """
     family = load_family(location)
     if location.is_local:
-        require_own_weights(location.path)
+        require_sound_weights(location.path)
     with _loading(location):
         loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
             **_place(location),
@@ -71,6 +70,7 @@ def load_model(location: Location, dtype: str) -> TranslationModel:
         )
     model, loading = loaded
     _check_fit(location.name, family, model, loading["missing_keys"])
+    require_finite_weights(model, location.name)
     return TranslationModel(model, family)
 
 
@@ -83,9 +83,12 @@ def _loading(location: Location) -> Iterator[None]:
     try:
         with refusing_remote_code(location.name, TranslationFailed):
             yield
-    except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
+    except CcTuningError:
+        raise
+    except Exception as error:  # of files that somebody wrote by hand, transformers raises any
+        reason = in_one_line(str(error), 1_000)
         raise TranslationFailed(
-            f"translator {location.name} cannot be loaded: {error}; it needs config.json, a tokenizer and whole "
+            f"translator {location.name} cannot be loaded: {reason}; it needs config.json, a tokenizer and whole "
             "safetensors weights (some hub models have them only at another revision)"
         ) from error
 

@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.progress import no_progress
-from cc_tuning.runtime.sources import LocalSource
+from cc_tuning.runtime.sources import LocalSource, Location
 from cc_tuning.runtime.stage_table import SELECT
 from cc_tuning.runtime.step import run_step
 from cc_tuning.selection.columns import SourceColumns
 from cc_tuning.selection.config import SelectionConfig
+from cc_tuning.selection.sources import read_source
 from data_contracts.errors import ArtifactMismatch, ContractViolation
 from data_contracts.files import read_json
 from data_contracts.layout import SELECTED_ROWS, SELECTION_SUMMARY
