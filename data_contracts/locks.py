@@ -31,6 +31,7 @@ def held_lock(path: Path, what: str) -> Iterator[None]:
         except BlockingIOError:
             logger.info("waiting: another process is making %s", what)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.utime(descriptor)  # so that its time is that of the last use, of a finished artifact too
         yield
     finally:
         os.close(descriptor)

@@ -91,10 +91,13 @@ class ArtifactStore:
         check_identity(manifest, ref.stage, ref.fingerprint, folder)
         with _permitted():
             verify_files(folder, manifest.files)
+        self._verify_inputs(ref, manifest)
+        return manifest
+
+    def _verify_inputs(self, ref: ArtifactRef, manifest: Manifest) -> None:
         for name, recorded in manifest.inputs.items():
             if "stage" in recorded:
                 self._verify_input(ref, name, recorded)
-        return manifest
 
     def _verify_input(self, ref: ArtifactRef, name: str, recorded: dict[str, str]) -> None:
         source = ArtifactRef(recorded["stage"], recorded["fingerprint"])
@@ -180,10 +183,25 @@ class ArtifactStore:
 
     def finish(self, ref: ArtifactRef, manifest: Manifest) -> None:
         """Write the manifest last and give the partial folder its final name."""
+        write_manifest(self._partial(ref), manifest)
+        self._take_name(ref)
+
+    def adopt(self, ref: ArtifactRef) -> None:
+        """Verify a partial folder that came with its manifest, and give it its final name.
+
+        Raises:
+            ArtifactMismatch: it is damaged, another step's, or made from other inputs than are here; it stays partial.
+        """
         partial = self._partial(ref)
-        write_manifest(partial, manifest)
-        partial.replace(self.folder(ref))
-        self._partial_inputs(ref).unlink(missing_ok=True)
+        manifest = read_manifest(partial / MANIFEST)
+        check_identity(manifest, ref.stage, ref.fingerprint, partial)
+        verify_files(partial, manifest.files)
+        self._verify_inputs(ref, manifest)
+        self._take_name(ref)
+
+    def _take_name(self, ref: ArtifactRef) -> None:
+        self._partial(ref).replace(self.folder(ref))
+        remove_object(self._partial_inputs(ref))
         sync_directory(self.root / ref.stage)
 
     def _partial(self, ref: ArtifactRef) -> Path:

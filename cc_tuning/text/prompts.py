@@ -106,6 +106,14 @@ def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     return ChatPrompts(tokenizer).stop_token_ids
 
 
+def embeddings_needed(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The rows that a model's embedding needs for every id of the tokenizer: the highest id, and one for 0.
+
+    `len(tokenizer)` counts tokens, and their ids may have gaps.
+    """
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
+
+
 def load_tokenizer(
     location: Location | Path | str, chat_template: ChatTemplate = "tokenizer"
 ) -> PreTrainedTokenizerBase:
