@@ -51,7 +51,7 @@ def going(store: ArtifactStore, *keep: ArtifactRef) -> set[ArtifactRef]:
 
 
 def test_entries_say_size_state_age_and_inputs(store: ArtifactStore, refs: tuple[ArtifactRef, ...]) -> None:
-    rows, pairs, model, alone = refs
+    rows, pairs, model, _ = refs
     entries = {entry.ref: entry for entry in list_store(store)}
     assert entries.keys() == set(refs)
     manifest = (store.folder(pairs) / "manifest.json").stat().st_size
@@ -65,7 +65,7 @@ def test_entries_say_size_state_age_and_inputs(store: ArtifactStore, refs: tuple
 def test_old_artifacts_go_and_what_was_asked_for_stays_with_its_inputs(
     store: ArtifactStore, refs: tuple[ArtifactRef, ...]
 ) -> None:
-    rows, pairs, model, alone = refs
+    _, pairs, model, alone = refs
     assert going(store) == set(refs)
     assert going(store, pairs) == {model, alone}
     pin(store, model, pinned=True)
@@ -99,9 +99,7 @@ def test_a_damaged_manifest_is_listed_as_unreadable(store: ArtifactStore, refs: 
     assert {entry.ref: entry.state for entry in list_store(store)}[refs[3]] == "unreadable"
 
 
-def test_an_artifact_is_found_by_what_is_unique_of_its_name(
-    store: ArtifactStore, refs: tuple[ArtifactRef, ...]
-) -> None:
+def test_an_artifact_is_found_by_its_beginning(store: ArtifactStore, refs: tuple[ArtifactRef, ...]) -> None:
     rows, pairs, _, alone = refs
     entries = list_store(store)
     assert find_artifacts(entries, f"translate/{pairs.fingerprint[:6]}") == [pairs]

@@ -61,9 +61,7 @@ def test_gc_lists_first_removes_with_yes_and_leaves_what_is_pinned(store: Artifa
     assert not store.is_there(pairs)
 
 
-def test_an_export_and_its_import_are_the_same_artifacts(
-    store: ArtifactStore, pairs: ArtifactRef, tmp_path: Path
-) -> None:
+def test_an_export_and_its_import_are_the_same(store: ArtifactStore, pairs: ArtifactRef, tmp_path: Path) -> None:
     assert "2 artifacts copied" in call("export", tmp_path / "out", "translate", "--store", store.root).stdout
     again = call("import", tmp_path / "out", "--store", tmp_path / "new")
     assert "2 artifacts copied, 0 were there, 0 not copied" in again.stdout
