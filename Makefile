@@ -1,6 +1,6 @@
 # Three commands a newcomer needs: make quickstart, make test, make check.
 .POSIX:
-.PHONY: quickstart test test-slow check bench bench-gpu docs clean
+.PHONY: quickstart test test-slow check audit bench bench-gpu docs clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
@@ -30,6 +30,14 @@ check: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/typos
 
+# Needs a network. In an environment of its own, since its tools need other versions than Prefect does.
+audit: $(VENV)/.installed
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1' pip-audit cyclonedx-bom
+	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	.audit/bin/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file sbom.json
+	.audit/bin/python -m pip lock --constraint constraints.txt --output pylock.toml .
+
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/training.py
 	$(BIN)/python benchmarks/generation.py
@@ -45,4 +53,4 @@ docs: $(VENV)/.installed
 	$(BIN)/python -m cc_tuning.evaluation.prompts.reference docs/prompt_examples docs/prompts.md
 
 clean:
-	rm -rf $(VENV) .cc-tuning runs
+	rm -rf $(VENV) .audit .cc-tuning runs

@@ -10,6 +10,7 @@ from cc_tuning.errors import ConfigError, in_one_line
 from cc_tuning.pipeline.overrides import check_runs, explained, lay_over
 from cc_tuning.pipeline.recipe import Recipe
 from cc_tuning.pipeline.recipe_file import read_recipe_file, read_yaml
+from cc_tuning.pipeline.secret_values import revealed
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -39,6 +40,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = read_yaml(text)
     except ValueError as error:
         raise ConfigError(f"override {in_one_line(key)!r}: the value is {error}") from error
+    value = revealed(key.strip(), value)
     try:
         lay_over(values, key.strip(), "" if value is None else value)
     except ValueError as error:
