@@ -7,14 +7,14 @@ every loader here says so: the code never runs, and nobody is asked.
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 
 from cc_tuning.errors import CcTuningError, UnsupportedModel, in_one_line
@@ -173,20 +173,20 @@ def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
         return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
 
 
-def require_finite_weights(model: nn.Module, name: str) -> None:
+def require_finite(weights: Iterable[tuple[str, Tensor]], name: str) -> None:
     """Refuse weights that are not numbers: with them every answer is noise, and every training diverges at once.
 
     Raises:
         UnsupportedModel: names the first such tensor.
     """
-    for place, weight in model.named_parameters():
+    for place, weight in weights:
         if weight.is_meta or not weight.numel() or not weight.is_floating_point():
             continue
         low, high = torch.aminmax(weight.detach())  # NaN travels through both
         if not (torch.isfinite(low) and torch.isfinite(high)):
             raise UnsupportedModel(
-                f"the weights of {name} hold values that are no finite numbers, first in {place}; fetch or make the "
-                "model again"
+                f"the weights of {name} hold values that are no finite numbers, first in {place}; fetch or make them "
+                "again"
             )
 
 
