@@ -81,6 +81,12 @@ class Places:
         return self._world.ref.at(WORLD_ITEMS) if place == MINIATURE else self._local.at(place)
 
     @cached_property
+    def instructions(self) -> Source | None:
+        """The directory of more items; None where none is given."""
+        place = self._recipe.evaluation.instructions
+        return self._local.at(place) if place else None
+
+    @cached_property
     def base(self) -> Source:
         """The base model."""
         model = self._recipe.model
@@ -95,7 +101,7 @@ class Places:
         section = self._recipe.translation
         if section.model != MINIATURE:
             return self._own(section.model, section.revision)
-        config = identities.translator(self._recipe)  # items are never translated, so they are not among its texts
+        config = identities.translator(self._recipe)  # items are translated for a pivot alone: not its texts
         return self._add(TRANSLATOR.step(config, world=self._world.ref, rows=self._texts.get("rows"))).ref
 
     def checkpoint(self, place: str, revision: str) -> Source:

@@ -24,7 +24,9 @@ from cc_tuning.runtime.sources import Location
 logger = logging.getLogger(__name__)
 
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
+_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 _FOREIGN = "its index of weights leads to {!r}, expected names of visible files beside it; put them there"
+_LFS_POINTER = b"version https://git-lfs"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -97,7 +99,26 @@ def faults_of_model(directory: Path) -> Iterator[str]:
         yield f"config.json {kind}; expected the folder of a model, as `save_pretrained` writes it"
     else:
         yield from _faults_of_config(config)
+    yield from _faults_of_generation(directory / "generation_config.json")
     yield from _faults_of_weights(directory)
+
+
+def _faults_of_generation(path: Path) -> Iterator[str]:
+    """transformers passes over a file that it cannot read, and stops at a wrong one when the model is saved."""
+    if not path.is_file():
+        return
+    settings = _json(path)
+    if not isinstance(settings, dict):
+        yield f"{path.name} is no JSON object; mend it, or remove it"
+        return
+    for name in _TOKEN_IDS:
+        ids = settings.get(name)
+        if ids is not None and not all(type(each) is int for each in (ids if isinstance(ids, list) else [ids])):
+            yield f"{name} of {path.name} is {ids!r}, expected a token's number or a list of them; mend or remove it"
+    try:
+        GenerationConfig.from_dict(settings)
+    except Exception as error:  # of a file that somebody wrote by hand, transformers raises any
+        yield f"{path.name} cannot be used: {' '.join(str(error).split())}; mend it, or remove it"
 
 
 def _faults_of_config(config: dict[str, Any]) -> Iterator[str]:
@@ -117,60 +138,55 @@ def _faults_of_config(config: dict[str, Any]) -> Iterator[str]:
         yield f"is an encoder with a decoder (type {kind!r}); expected a causal language model"
 
 
+def files_of_weights(directory: Path) -> list[Path]:
+    """The files that transformers reads the weights of a model from; none where it reads none."""
+    if (directory / _SINGLE).is_file():
+        return [directory / _SINGLE]
+    return [directory / name for name in _shards(directory) or ()]
+
+
+def _shards(directory: Path) -> list[str] | None:
+    """The files that the index of weights names; None where it is no index."""
+    index = _json(directory / _INDEX)
+    shards = index.get("weight_map") if isinstance(index, dict) else None
+    return sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else None
+
+
 def _faults_of_weights(directory: Path) -> Iterator[str]:
-    files = {path.name: path for path in sorted(directory.glob("*.safetensors"))}
-    if not files:
-        if any(any(directory.glob(pattern)) for pattern in _PICKLES):
-            yield "its weights are pickles, which are never read; save them again as safetensors"
-        elif any(directory.glob("*.gguf")):
-            yield "its weights are GGUF; make a model directory of them with `cc-tuning import-gguf`"
-        else:
-            yield "has no *.safetensors; expected weights beside config.json"
+    shards = _shards(directory)
+    if shards is None and (directory / _INDEX).is_file():
+        yield f"its {_INDEX} has no `weight_map` from weights to files; fetch it again"
         return
-    shards = _shards_in_index(directory)
-    if foreign := [name for name in shards if not _is_own_file(name)]:
+    if foreign := [name for name in shards or () if not _is_own_file(name)]:
         yield _FOREIGN.format(foreign[0])
         return
-    if absent := sorted(shards - files.keys()):
+    files = files_of_weights(directory)
+    if not files:
+        yield _what_is_there_instead(directory)
+        return
+    if absent := [name for name in shards or () if not (directory / name).is_file()]:
         yield f"its index lists {len(absent)} files of weights that are missing, the first {absent[0]}; fetch them"
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, path in files.items():
-        try:
-            shapes |= _shapes_in(path)
-        except (SafetensorError, OSError) as error:
-            yield f"{name} ({path.stat().st_size} bytes) is truncated or not safetensors ({error}); fetch it again"
+    for path in files:
+        if path.is_file() and (fault := _fault_of_header(path)):
+            yield f"{path.name} ({path.stat().st_size} bytes) {fault}"
             return
-    if isinstance(config := _json(directory / "config.json"), dict):
-        yield from faults_of_sizes(config, shapes)
+    yield from _faults_of_sizes(directory)
 
 
 def require_sound_weights(directory: Path) -> None:
     """Refuse a model that is not as large as its config.json says, or whose index of weights leads elsewhere.
 
     What lies elsewhere, or is hidden, would be read and not hashed.
-
     Where weights are missing or damaged, loading them says so.
 
     Raises:
         UnsupportedModel: names the first fault.
     """
-    for name in sorted(_shards_in_index(directory)):
+    for name in _shards(directory) or ():
         if not _is_own_file(name):
             raise UnsupportedModel(f"{directory}: {_FOREIGN.format(name)}")
-    config = _json(directory / "config.json")
-    shapes: dict[str, tuple[int, ...]] = {}
-    try:
-        for path in sorted(directory.glob("*.safetensors")):
-            shapes |= _shapes_in(path)
-    except (SafetensorError, OSError):
-        return
-    if isinstance(config, dict) and (fault := next(faults_of_sizes(config, shapes), "")):
+    if fault := next(_faults_of_sizes(directory), ""):
         raise UnsupportedModel(f"{directory}: {fault}")
-
-
-def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
-    with safe_open(path, framework="numpy") as opened:
-        return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
 
 
 def require_finite(weights: Iterable[tuple[str, Tensor]], name: str) -> None:
@@ -190,14 +206,45 @@ def require_finite(weights: Iterable[tuple[str, Tensor]], name: str) -> None:
             )
 
 
-def _shards_in_index(directory: Path) -> set[str]:
-    index = _json(directory / "model.safetensors.index.json")
-    listed = index.get("weight_map") if isinstance(index, dict) else None
-    return {str(name) for name in listed.values()} if isinstance(listed, dict) else set()
+def _faults_of_sizes(directory: Path) -> Iterator[str]:
+    """As `faults_of_sizes`; nothing where files are missing or damaged."""
+    config = _json(directory / "config.json")
+    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        for path in files_of_weights(directory):
+            with safe_open(path, framework="numpy") as opened:
+                shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return
+    if isinstance(config, dict):
+        yield from faults_of_sizes(config, shapes)
 
 
 def _is_own_file(name: str) -> bool:
     return PurePosixPath(name).name == name and not name.startswith(".")
+
+
+def _what_is_there_instead(directory: Path) -> str:
+    if others := sorted(path.name for path in directory.glob("*.safetensors")):
+        return f"has {others[0]}, but no {_SINGLE} and no {_INDEX}; expected weights under these names"
+    if any(any(directory.glob(pattern)) for pattern in _PICKLES):
+        return "its weights are pickles, which are never read; save them again as safetensors"
+    if any(directory.glob("*.gguf")):
+        return "its weights are GGUF; make a model directory of them with `cc-tuning import-gguf`"
+    return "has no *.safetensors; expected weights beside config.json"
+
+
+def _fault_of_header(path: Path) -> str:
+    """Why a file cannot be read as safetensors, with what to do; empty when it can."""
+    with path.open("rb") as file:
+        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
+            return "is a pointer of Git LFS, not the file; run `git lfs pull` there"
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            opened.keys()
+    except (SafetensorError, OSError) as error:
+        return f"is truncated or not safetensors ({error}); fetch it again"
+    return ""
 
 
 def _json(path: Path) -> Any:

@@ -19,6 +19,7 @@ from cc_tuning.pipeline.plan import plan_recipe
 from cc_tuning.pipeline.preflight import Finding, find_faults, require_sound
 from cc_tuning.text.prompts import load_tokenizer
 from flows.cli import app
+from flows.reproduce import reproduce
 
 REPORTS = Path(__file__).resolve().parents[3] / "shared" / "field_reports"
 ROWS = [
@@ -179,6 +180,13 @@ def test_a_translator_is_looked_at_only_where_rows_lack_english(project: Path) -
     assert found.where == "translation.model" and "expected 'm2m_100'" in found.what
 
 
+def test_a_translator_of_the_items_prompts_is_looked_at_though_the_rows_bring_their_english(project: Path) -> None:
+    assert not findings(project)  # the rows need no translator, so that a language model in its place does no harm
+    (found,) = findings(project, "evaluation.competitors=[pivot]")
+    assert found.where == "translation.model" and "expected 'm2m_100'" in found.what
+    assert not findings(project, "evaluation.competitors=[context]")
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 10**6) | st.floats(allow_nan=True) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
@@ -243,3 +251,25 @@ def test_models_that_people_reported_are_told_or_work(tmp_path: Path, name: str,
     found = find_faults(plan_recipe(recipe), recipe.execution)
     assert len(found) == bool(message)
     assert all(message in finding.what for finding in found)
+
+
+def test_the_model_of_a_run_that_is_not_trained_is_looked_at_as_well(project: Path) -> None:
+    change_json(project / "base" / "config.json", hidden_size=64)
+    found = findings(project, "runs=[base]")
+    assert any(each.where == "the model evaluated" and "another shape" in each.what for each in found)
+
+
+def test_a_deployed_flow_refuses_what_the_check_would_before_it_makes_anything(project: Path) -> None:
+    into_pickles(project / "base")
+    with pytest.raises(ConfigError, match="pickles"):
+        reproduce.fn(str(project / "recipe.yaml"))
+    with pytest.raises(ConfigError, match="pickles"):  # the nightly, whose store is empty each day
+        reproduce.fn(str(project / "recipe.yaml"), fresh=True)
+    assert not list(project.glob("store*/*/*"))
+
+
+def test_an_export_refuses_rows_that_cannot_be_read_before_it_makes_anything(project: Path) -> None:
+    (project / "rows.jsonl").write_text("[1, 2")
+    result = CliRunner().invoke(app, ["export-dataset", str(project / "recipe.yaml"), str(project / "export")])
+    assert isinstance(result.exception, ConfigError) and "data.source" in str(result.exception)
+    assert not (project / "store").exists() and not (project / "export").exists()
