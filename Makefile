@@ -1,6 +1,6 @@
 # Three commands a newcomer needs: make quickstart, make test, make check.
 .POSIX:
-.PHONY: quickstart test test-slow check bench bench-gpu bench-serving docs vllm clean
+.PHONY: quickstart test test-slow check audit bench bench-gpu bench-serving docs vllm clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
@@ -29,6 +29,14 @@ check: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/typos
+
+# Needs a network. In an environment of its own, since its tools need other versions than Prefect does.
+audit: $(VENV)/.installed
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1' pip-audit cyclonedx-bom
+	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	.audit/bin/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file sbom.json
+	.audit/bin/python -m pip lock --constraint constraints.txt --output pylock.toml .
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/training.py
@@ -66,4 +74,4 @@ vllm: .vllm/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .vllm .cc-tuning runs
+	rm -rf $(VENV) .vllm .audit .cc-tuning runs

@@ -35,3 +35,11 @@ class TransformFailed(CcTuningError):
 
 class EvaluationFailed(CcTuningError):
     """The evaluation engine stopped before every item was answered."""
+
+
+def in_one_line(text: str, longest: int = 300) -> str:
+    """`text` without its line breaks, and of a long one its beginning and its end."""
+    line = " ".join(text.split())
+    if len(line) <= longest:
+        return line
+    return f"{line[: longest * 2 // 3]}… ({len(line):,} characters) …{line[-longest // 3 :]}"

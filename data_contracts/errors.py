@@ -13,6 +13,10 @@ class ArtifactMismatch(DataContractError):
     """An artifact whose files are missing, damaged, or not the ones its manifest lists."""
 
 
+class NotAFile(DataContractError):
+    """A FIFO, a device, a socket or a folder that contains itself, where a file or a folder is expected."""
+
+
 class NotFingerprintable(DataContractError):
     """A value in an identity that has no stable canonical form."""
 

@@ -65,3 +65,6 @@ class Manifest(BaseModel):
     )
     peak_memory_bytes: int = Field(ge=0, description="High-water mark of the process that ran the stage.")
     finished_at: str = Field(description="UTC, ISO 8601.")
+    digest: str = Field(
+        default="", description="sha256 of the manifest's text without this line; empty in those of earlier versions."
+    )

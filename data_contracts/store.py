@@ -4,30 +4,25 @@
     STORE/<stage>/<fingerprint>.partial/    being made, or left by a killed run; .partial.json says from which inputs
     STORE/<stage>/<fingerprint>.lock        held with flock(2) while it is made; the kernel frees it
 
-A finished artifact is trusted only after every file in its manifest was found and re-hashed, and only while its inputs
-are still the very artifacts it was made from. Stages never build a store path themselves, so that a remote store can
+A finished artifact is trusted only after its manifest was found to be that of the step it is named after and unchanged
+since it was written, every file in it was found and re-hashed, and no other is there; and only while its inputs are
+still the very artifacts it was made from. Stages never build a store path themselves, so that a remote store can
 take this one's place.
 """
 
 import errno
-import fcntl
-import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from pydantic import ValidationError
-
-from data_contracts.errors import ArtifactMismatch, MadeByLaterVersion, StoreUnavailable
-from data_contracts.files import ordinary_mode, read_json, sha256_of_file, sync_directory, write_json
-from data_contracts.manifest import FileRecord, Manifest
-
-logger = logging.getLogger(__name__)
-
-MANIFEST = "manifest.json"
+from data_contracts.artifact_files import remove_object, surplus_objects, verify_files
+from data_contracts.errors import ArtifactMismatch, StoreUnavailable
+from data_contracts.files import kind_of_object, read_json, sha256_of_file, sync_directory, write_json
+from data_contracts.locks import held_lock
+from data_contracts.manifest import Manifest
+from data_contracts.manifest_file import MANIFEST, check_identity, read_manifest, write_manifest
 
 
 @dataclass(frozen=True)
@@ -70,45 +65,45 @@ class ArtifactStore:
             MadeByLaterVersion: it has every key that this version knows, and others.
             StoreUnavailable: this user may not read it.
         """
-        path = self.folder(ref) / MANIFEST
         with _permitted():
-            content = read_json(path)
-        known = Manifest.model_fields.keys()
-        if isinstance(content, dict) and content.keys() > known:
-            raise MadeByLaterVersion(
-                f"{path} was written by a later version: this one does not know {sorted(content.keys() - known)}. It "
-                "is left as it is; use that version, or another `execution.store`"
-            )
-        try:
-            return Manifest.model_validate(content)
-        except ValidationError as error:
-            raise ArtifactMismatch(f"{path} is not a manifest this version reads: {error}") from error
+            if (kind := kind_of_object(self.folder(ref), follow=False)) not in ("folder", "nothing"):
+                raise ArtifactMismatch(f"{self.folder(ref)} is a {kind}, expected a folder")
+            return read_manifest(self.folder(ref) / MANIFEST)
 
     def manifest_digest(self, ref: ArtifactRef) -> str:
         """The sha256 of an artifact's manifest: it changes whenever the artifact is made again."""
         return sha256_of_file(self.folder(ref) / MANIFEST)
 
+    def is_there(self, ref: ArtifactRef) -> bool:
+        """Whether something has the artifact's name; `verify` says whether it is the artifact."""
+        return os.path.lexists(self.folder(ref))
+
     def verify(self, ref: ArtifactRef) -> Manifest:
-        """The manifest of an artifact whose every file was found and re-hashed, and whose inputs are unchanged.
+        """The manifest of an artifact that is what its name says, whose every file was found and re-hashed, beside
+        which there is no other, and whose inputs are unchanged.
 
         Raises:
-            ArtifactMismatch: names the first file or input that does not agree.
+            ArtifactMismatch: names the first thing that does not agree.
             MadeByLaterVersion, StoreUnavailable: as of `manifest`, the latter for any of its files.
         """
         manifest = self.manifest(ref)
         folder = self.folder(ref)
+        check_identity(manifest, ref.stage, ref.fingerprint, folder)
         with _permitted():
-            for record in manifest.files:
-                _verify_file(folder, record)
-        for name, recorded in manifest.inputs.items():
-            if "manifest_sha256" in recorded:
-                self._verify_input(ref, name, recorded)
+            verify_files(folder, manifest.files)
+        self._verify_inputs(ref, manifest)
         return manifest
+
+    def _verify_inputs(self, ref: ArtifactRef, manifest: Manifest) -> None:
+        for name, recorded in manifest.inputs.items():
+            if "stage" in recorded:
+                self._verify_input(ref, name, recorded)
 
     def _verify_input(self, ref: ArtifactRef, name: str, recorded: dict[str, str]) -> None:
         source = ArtifactRef(recorded["stage"], recorded["fingerprint"])
         path = self.folder(source) / MANIFEST
-        if not path.is_file() or sha256_of_file(path) != recorded["manifest_sha256"]:
+        is_file = kind_of_object(path, follow=False) == "file"
+        if not is_file or sha256_of_file(path) != recorded.get("manifest_sha256"):
             raise ArtifactMismatch(
                 f"{self.folder(ref)} was made from another making of its input '{name}' ({source.identity[:24]}…)"
             )
@@ -116,21 +111,17 @@ class ArtifactStore:
     @contextmanager
     def locked(self, ref: ArtifactRef) -> Iterator[None]:
         """Hold the artifact's lock; a second process waits here, and finds the result when it enters."""
-        path = self.root / ref.stage / f"{ref.fingerprint}.lock"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise unavailable(error, path) from error
-        try:
+        path = self.lock_path(ref)
+        with ExitStack() as held:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                logger.info("waiting: another process is making %s %s", ref.stage, ref.fingerprint[:12])
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                held.enter_context(held_lock(path, f"{ref.stage} {ref.fingerprint[:12]}"))
+            except OSError as error:
+                raise unavailable(error, path) from error
             yield
-        finally:
-            os.close(descriptor)
+
+    def lock_path(self, ref: ArtifactRef) -> Path:
+        """The file whose lock is held while the artifact is made."""
+        return self.root / ref.stage / f"{ref.fingerprint}.lock"
 
     def open_partial(self, ref: ArtifactRef, inputs: Mapping[str, Mapping[str, str]], *, keep: bool) -> Path:
         """The folder to write into, under the lock.
@@ -139,25 +130,40 @@ class ArtifactStore:
         an input that was since made again would mix two makings.
         """
         partial, record = self._partial(ref), self._partial_inputs(ref)
-        same_inputs = record.is_file() and read_json(record) == inputs
-        if partial.exists() and not (keep and same_inputs):
-            shutil.rmtree(partial)
+        if not (keep and kind_of_object(partial, follow=False) == "folder" and _says(record, inputs)):
+            remove_object(partial)
+            remove_object(record)
         partial.mkdir(parents=True, exist_ok=True)
         write_json(record, inputs)
         return partial
 
     def withdraw(self, ref: ArtifactRef) -> None:
-        """Take a damaged or outdated artifact out of use; what it holds becomes the partial folder of the next try."""
+        """Take a damaged or outdated artifact out of use; what it holds becomes the partial folder of the next try.
+
+        Files that are not its own are removed. Where nobody knows what they were made from, all of them are: without a
+        sound manifest, or with another step's.
+        """
         folder, partial = self.folder(ref), self._partial(ref)
-        if not folder.exists():
+        if not self.is_there(ref):
             return
-        shutil.rmtree(partial, ignore_errors=True)
+        remove_object(partial)
+        remove_object(self._partial_inputs(ref))
         try:
-            write_json(self._partial_inputs(ref), self.manifest(ref).inputs)
-        except ArtifactMismatch:  # without its manifest nobody knows what it was made from
-            self._partial_inputs(ref).unlink(missing_ok=True)
-        (folder / MANIFEST).unlink(missing_ok=True)
+            manifest = self.manifest(ref)
+            check_identity(manifest, ref.stage, ref.fingerprint, folder)
+        except ArtifactMismatch:
+            remove_object(folder)
+            return
+        for path in list(surplus_objects(folder, manifest.files)):
+            remove_object(path)
+        write_json(self._partial_inputs(ref), manifest.inputs)
+        (folder / MANIFEST).unlink()
         folder.replace(partial)
+
+    def forget_partial(self, ref: ArtifactRef) -> None:
+        """Remove what an unfinished try wrote; the caller holds the lock."""
+        remove_object(self._partial_inputs(ref))
+        remove_object(self._partial(ref))
 
     def is_to_blame(self, error: OSError) -> bool:
         """Whether an operating-system error is about writing here (a failing network or source is not)."""
@@ -168,10 +174,8 @@ class ArtifactStore:
     def discard(self, ref: ArtifactRef) -> None:
         """Remove an artifact, finished or partial, so that it is made from nothing."""
         with self.locked(ref):
-            shutil.rmtree(self._partial(ref), ignore_errors=True)
-            self._partial_inputs(ref).unlink(missing_ok=True)
-            if self.folder(ref).exists():
-                shutil.rmtree(self.folder(ref))
+            self.forget_partial(ref)
+            remove_object(self.folder(ref))
 
     def has_partial(self, ref: ArtifactRef) -> bool:
         """Whether a run is making the artifact, or was killed while it did."""
@@ -179,10 +183,25 @@ class ArtifactStore:
 
     def finish(self, ref: ArtifactRef, manifest: Manifest) -> None:
         """Write the manifest last and give the partial folder its final name."""
+        write_manifest(self._partial(ref), manifest)
+        self._take_name(ref)
+
+    def adopt(self, ref: ArtifactRef) -> None:
+        """Verify a partial folder that came with its manifest, and give it its final name.
+
+        Raises:
+            ArtifactMismatch: it is damaged, another step's, or made from other inputs than are here; it stays partial.
+        """
         partial = self._partial(ref)
-        write_json(partial / MANIFEST, manifest.model_dump(mode="json"))
-        partial.replace(self.folder(ref))
-        self._partial_inputs(ref).unlink(missing_ok=True)
+        manifest = read_manifest(partial / MANIFEST)
+        check_identity(manifest, ref.stage, ref.fingerprint, partial)
+        verify_files(partial, manifest.files)
+        self._verify_inputs(ref, manifest)
+        self._take_name(ref)
+
+    def _take_name(self, ref: ArtifactRef) -> None:
+        self._partial(ref).replace(self.folder(ref))
+        remove_object(self._partial_inputs(ref))
         sync_directory(self.root / ref.stage)
 
     def _partial(self, ref: ArtifactRef) -> Path:
@@ -192,28 +211,11 @@ class ArtifactStore:
         return self.root / ref.stage / f"{ref.fingerprint}.partial.json"
 
 
-def file_records(folder: Path) -> list[FileRecord]:
-    """A record of every file below `folder`, sorted by path; each gets the mode that the umask gives a new file.
-
-    Raises:
-        ArtifactMismatch: a symbolic link: what it points to could change without the artifact changing.
-    """
-    records = []
-    mode = ordinary_mode()
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            raise ArtifactMismatch(f"{path} is a symbolic link; an artifact holds its own files only")
-        if path.is_file():
-            if path.stat().st_mode & 0o777 != mode:
-                path.chmod(mode)  # some libraries write for the owner alone, through a temporary file
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-            records.append(
-                FileRecord(
-                    path=path.relative_to(folder).as_posix(), size=path.stat().st_size, sha256=sha256_of_file(path)
-                )
-            )
-    return records
+def _says(record: Path, inputs: Mapping[str, Mapping[str, str]]) -> bool:
+    try:
+        return bool(read_json(record) == inputs)
+    except ArtifactMismatch:
+        return False
 
 
 def unavailable(error: OSError, path: Path) -> StoreUnavailable:
@@ -240,18 +242,3 @@ def _permitted() -> Iterator[None]:
             f"{error.filename} may not be read by this user: its owner has to allow it (chmod a+r), or set "
             "`execution.store` to a folder of your own"
         ) from error
-
-
-def _verify_file(folder: Path, record: FileRecord) -> None:
-    parts = PurePosixPath(record.path)
-    if parts.is_absolute() or ".." in parts.parts:
-        raise ArtifactMismatch(f"{folder / MANIFEST} lists {record.path!r}, which lies outside the artifact")
-    path = folder / record.path
-    if path.is_symlink() or not path.is_file():
-        raise ArtifactMismatch(f"{path} is missing")
-    size = path.stat().st_size
-    if size != record.size:
-        raise ArtifactMismatch(f"{path} has {size} bytes, its manifest says {record.size}")
-    found = sha256_of_file(path)
-    if found != record.sha256:
-        raise ArtifactMismatch(f"{path} is damaged: sha256 {found[:12]}…, its manifest says {record.sha256[:12]}…")

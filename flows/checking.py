@@ -39,7 +39,7 @@ def check_before(steps: Iterable[Step], store: ArtifactStore, execution: Executi
     Raises:
         ConfigError: with all findings.
     """
-    to_make = [step for step in steps if step.stage.name == again or not store.folder(step.ref).is_dir()]
+    to_make = [step for step in steps if step.stage.name == again or not store.is_there(step.ref)]
     if to_make:
         from cc_tuning.pipeline.preflight import require_sound
 

@@ -11,6 +11,7 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.stage_table import ITEMS, PIPELINE
 from cc_tuning.runtime.step import Stage
 from flows.model_commands import add_model_commands
+from flows.store import app as store_commands
 from flows.terminal import (
     console,
     exit_code_of,
@@ -40,6 +41,9 @@ SetOption = Annotated[
 ]
 RunOption = Annotated[str | None, typer.Option("--run", help="Only this run of the recipe, as in cc-tuning+en.")]
 AgainOption = Annotated[bool, typer.Option("--again", help="Make the stage again even when the store has it.")]
+
+
+app.add_typer(store_commands, name="store")
 
 
 @app.callback()

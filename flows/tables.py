@@ -54,7 +54,7 @@ def show_status(plan: Plan, store: ArtifactStore) -> None:
     table = Table("stage", "fingerprint", "state", "finished", "seconds", "rows", box=None, pad_edge=False)
     damages = []
     for step in plan:
-        if not store.folder(step.ref).is_dir():
+        if not store.is_there(step.ref):
             started = store.has_partial(step.ref)
             table.add_row(escaped(step.label), step.fingerprint[:12], "started" if started else "missing", "", "", "")
             continue

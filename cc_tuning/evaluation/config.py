@@ -77,7 +77,7 @@ class EvaluationConfig(BaseModel):
         "`parallel` with an English prompt that the recipe's translator makes of the prompt; `pivot_context`, that one "
         "as text before the prompt. The first is a reference, as `parallel` is; the others need no English.",
     )
-    bootstrap_samples: int = Field(default=SAMPLES, ge=1, description="Resamples behind each interval.")
+    bootstrap_samples: int = Field(default=SAMPLES, ge=1, le=1_000_000, description="Resamples behind each interval.")
     confidence: float = Field(default=CONFIDENCE, gt=0, lt=1, description="Coverage of the intervals.")
     seed: int = Field(
         default=0, ge=0, description="Seed of the resampling, and of whose English prompt the control `other` takes."

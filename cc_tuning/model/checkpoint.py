@@ -21,12 +21,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from cc_tuning.errors import ConfigError, UnsupportedModel
+from cc_tuning.errors import CcTuningError, ConfigError, UnsupportedModel, in_one_line
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.earlier_transformers import write_earlier_config_keys
 from cc_tuning.model.normalisation import ActivationStatistics
 from cc_tuning.model.transform_matrix import TransformMatrix
-from cc_tuning.runtime.pretrained import refusing_remote_code, savable_generation_settings
+from cc_tuning.runtime.pretrained import (
+    refusing_remote_code,
+    require_finite,
+    require_sound_weights,
+    savable_generation_settings,
+)
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json, write_json, written_atomically
 
@@ -147,6 +152,7 @@ def read_connection(directory: Path) -> SavedConnection:
     except ValidationError as error:
         raise ArtifactMismatch(f"{directory / DESCRIPTION_FILE} is damaged: {error}; train again") from error
     tensors = read_tensors(directory / CONNECTION_FILE)
+    require_finite(tensors.items(), str(directory / CONNECTION_FILE))
     transform, statistics = TransformMatrix.taken_from(tensors), ActivationStatistics.taken_from(tensors)
     state = {name.removeprefix(_SELECTOR_PREFIX): tensor for name, tensor in tensors.items()}
     return SavedConnection(description, ConnectionParts(state, transform, statistics))
@@ -188,12 +194,13 @@ def read_base_model(directory: Path, dtype: torch.dtype | str, attention: str = 
 
     Raises:
         ConfigError: this machine or model cannot run that attention.
-        UnsupportedModel: it needs code of its own.
+        UnsupportedModel: it needs code of its own, is not as large as its config says, or its weights are no numbers.
         ArtifactMismatch: files are missing or damaged, or weights are absent. transformers alone would fill absent
             weights with random numbers and a warning.
     """
     if not (directory / "config.json").is_file():
         raise ArtifactMismatch(f"{directory} is not a model directory: config.json is missing; train again")
+    require_sound_weights(directory)
     try:
         with refusing_remote_code(str(directory)):
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -205,16 +212,10 @@ def read_base_model(directory: Path, dtype: torch.dtype | str, attention: str = 
                 use_safetensors=True,
                 output_loading_info=True,
             )
-    except (ImportError, ValueError) as error:
-        raise ConfigError(
-            f"execution.attention is {attention!r}, which the model in {directory} cannot use here: {error}; set it "
-            "to sdpa or eager"
-        ) from error
-    except (SafetensorError, OSError, RuntimeError) as error:
-        raise ArtifactMismatch(
-            f"the model in {directory} cannot be loaded: {error}; its weights are missing or damaged. "
-            "Run the stage that writes it again"
-        ) from error
+    except CcTuningError:
+        raise
+    except Exception as error:
+        raise _failure_of_loading(error, directory, attention) from error
     model, report = loaded
     absent = [*report["missing_keys"], *report["mismatched_keys"]]
     if absent:
@@ -222,8 +223,25 @@ def read_base_model(directory: Path, dtype: torch.dtype | str, attention: str = 
             f"the weights in {directory} do not fill the model of its config.json: {len(absent)} absent or of "
             f"another shape, the first {absent[0]!r}. Run the stage that writes it again"
         )
+    require_finite(model.named_parameters(), str(directory))
     model.generation_config = savable_generation_settings(model.generation_config)
     return model.eval()
+
+
+def _failure_of_loading(error: Exception, directory: Path, attention: str) -> Exception:
+    """What an error of transformers means; of a config that somebody wrote by hand, it raises any."""
+    reason = in_one_line(str(error), 1_000) or type(error).__name__
+    if isinstance(error, SafetensorError | OSError | RuntimeError):
+        return ArtifactMismatch(
+            f"the model in {directory} cannot be loaded: {reason}; its weights are missing or damaged. Run the stage "
+            "that writes it again"
+        )
+    if isinstance(error, ImportError) or (isinstance(error, ValueError) and "att" in reason.lower()):
+        return ConfigError(
+            f"execution.attention is {attention!r}, which the model in {directory} cannot use here: {reason}; set it "
+            "to sdpa or eager"
+        )
+    return UnsupportedModel(f"the config.json in {directory} describes no model that can be built: {reason}")
 
 
 def load_selector(selector: nn.Module, saved: SavedConnection, config: PretrainedConfig, directory: Path) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from cc_tuning.errors import ConfigError
+from cc_tuning.errors import ConfigError, in_one_line
 from cc_tuning.pipeline.overrides import check_runs, explained, lay_over
 from cc_tuning.pipeline.recipe import Recipe
+from cc_tuning.pipeline.recipe_file import read_recipe_file, read_yaml
+from cc_tuning.pipeline.secret_values import revealed
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -18,7 +19,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     Raises:
         ConfigError: the file is missing or is not a YAML mapping, a key is unknown, or a value does not fit.
     """
-    values = _read_mapping(path)
+    values = read_recipe_file(path)
     for override in overrides:
         _apply(values, override)
     try:
@@ -31,27 +32,16 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: the recipe cannot be read ({error.strerror}); check the path") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file in UTF-8: {error}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: a recipe is a mapping of sections, got {type(values).__name__}")
-    return values
-
-
 def _apply(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"override {override!r} is not KEY=VALUE, as in `--set training.epochs=1`")
+        raise ConfigError(f"override {in_one_line(override)!r} is not KEY=VALUE, as in `--set training.epochs=1`")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"override {override!r}: the value is not YAML: {error}") from error
+        value = read_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"override {in_one_line(key)!r}: the value is {error}") from error
+    value = revealed(key.strip(), value)
     try:
         lay_over(values, key.strip(), "" if value is None else value)
     except ValueError as error:
-        raise ConfigError(f"override {override!r}: {error}") from error
+        raise ConfigError(f"override {in_one_line(override)!r}: {error}") from error

@@ -7,7 +7,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from cc_tuning.errors import ConfigError
+from cc_tuning.errors import ConfigError, in_one_line
 from cc_tuning.pipeline.recipe import Recipe
 from cc_tuning.pipeline.runs import RunSpec
 from cc_tuning.training.objectives.config import PreferenceConfig
@@ -22,6 +22,7 @@ _SELECTOR_OF = {
 }
 """Keys that one selector alone reads."""
 _PREFERENCE_KEYS = {f"preference.{name}" for name in PreferenceConfig.model_fields}
+_MOST_ERRORS, _LONGEST_LINE = 20, 1_500
 _OF_THE_WHOLE = {"name", "runs", "seeds"}
 
 
@@ -92,7 +93,9 @@ def names_of(run: RunSpec, seeds: Sequence[int]) -> dict[str, int | None]:
 
 def explained(error: ValidationError) -> str:
     """What is wrong with a recipe: each key, what was found, and the nearest right key."""
-    return "; ".join(_explained(details) for details in error.errors())
+    lines = [in_one_line(_explained(details), _LONGEST_LINE) for details in error.errors()]
+    more = f"; and {len(lines) - _MOST_ERRORS} more" if len(lines) > _MOST_ERRORS else ""
+    return "; ".join(lines[:_MOST_ERRORS]) + more
 
 
 def reason_unread(run: RunSpec, key: str, recipe: Recipe) -> str:
@@ -142,7 +145,7 @@ def _explained(details: ErrorDetails) -> str:
     key = ".".join(map(str, location))
     if details["type"] != "extra_forbidden":
         message = details["msg"].removeprefix("Value error, ")
-        return f"{key}: {message}, got {details['input']!r}" if details["type"] != "value_error" else (
+        return f"{key}: {message}, got {in_one_line(repr(details['input']))}" if details["type"] != "value_error" else (
             f"{key}: {message}" if key else message
         )  # fmt: skip
     known = sorted(_fields_at(Recipe, location[:-1]))

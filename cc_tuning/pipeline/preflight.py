@@ -32,7 +32,7 @@ from cc_tuning.selection.normalisation import normalise
 from cc_tuning.selection.sources import read_batches
 from cc_tuning.text.chat_templates import ChatTemplate
 from cc_tuning.text.languages import ENGLISH_FLORES_CODE, Language, find_language
-from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
+from cc_tuning.text.prompts import ChatPrompts, embeddings_needed, load_tokenizer
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.objectives.table import OBJECTIVES
 from cc_tuning.training.rows.config import MaterializationConfig
@@ -219,10 +219,11 @@ def _of_training(step: Step, execution: Execution) -> Iterator[Finding]:
             f"{', '.join(sorted(FAMILIES))}. Take a model of these, or train ML-SFT alone (`runs: [ml-sft]`)",
         )
     tokenizer, _ = _tried("model.base", lambda: load_tokenizer(place, "llama3"))
-    if tokenizer is not None and len(tokenizer) > getattr(model, "vocab_size", len(tokenizer)):
+    needed = 0 if tokenizer is None else embeddings_needed(tokenizer)
+    if needed > getattr(model, "vocab_size", needed):
         yield Finding(
             "model.base",
-            f"the tokenizer of {place.name} has {len(tokenizer)} tokens, its model embeds {model.vocab_size}; use the "
+            f"the tokenizer of {place.name} has {needed} tokens, its model embeds {model.vocab_size}; use the "
             "tokenizer of this model",
         )
 

@@ -29,7 +29,7 @@ from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
 from data_contracts.layout import PAIRS
 from data_contracts.manifest import Manifest
-from data_contracts.store import MANIFEST
+from data_contracts.manifest_file import MANIFEST
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 WorkerCount = Annotated[int, Field(ge=1)] | Literal["one_per_gpu"]
 """`one_per_gpu` is a worker for each GPU that is there, and one where there is none."""
@@ -144,3 +144,10 @@ class Execution(BaseModel):
     evaluation_batch_size: int = Field(
         default=16, ge=1, description="Prompts per batch in evaluation, of +SDRRL and of reference values."
     )
+
+    @field_validator("store", "output", "hub_files", mode="before")
+    @classmethod
+    def _is_a_place(cls, place: object) -> object:
+        if place == "":
+            raise ValueError("is empty, which would be the folder that the command runs in; name a folder")
+        return place

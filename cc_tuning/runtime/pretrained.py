@@ -7,21 +7,25 @@ every loader here says so: the code never runs, and nobody is asked.
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 
-from cc_tuning.errors import CcTuningError, UnsupportedModel
+from cc_tuning.errors import CcTuningError, UnsupportedModel, in_one_line
+from cc_tuning.runtime.model_sizes import faults_of_sizes
 from cc_tuning.runtime.sources import Location
 
 logger = logging.getLogger(__name__)
 
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_FOREIGN = "its index of weights leads to {!r}, expected names of visible files beside it; put them there"
 _LFS_POINTER = b"version https://git-lfs"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
@@ -59,7 +63,7 @@ def load_config(location: Location) -> PretrainedConfig:
     except CcTuningError:
         raise
     except Exception as error:  # of a file that somebody wrote by hand, transformers raises any
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = in_one_line(str(error), 1_000) or type(error).__name__
         raise UnsupportedModel(f"the config.json of {location.name} cannot be used: {reason}") from error
 
 
@@ -153,6 +157,9 @@ def _faults_of_weights(directory: Path) -> Iterator[str]:
     if shards is None and (directory / _INDEX).is_file():
         yield f"its {_INDEX} has no `weight_map` from weights to files; fetch it again"
         return
+    if foreign := [name for name in shards or () if not _is_own_file(name)]:
+        yield _FOREIGN.format(foreign[0])
+        return
     files = files_of_weights(directory)
     if not files:
         yield _what_is_there_instead(directory)
@@ -162,6 +169,59 @@ def _faults_of_weights(directory: Path) -> Iterator[str]:
     for path in files:
         if path.is_file() and (fault := _fault_of_header(path)):
             yield f"{path.name} ({path.stat().st_size} bytes) {fault}"
+            return
+    yield from _faults_of_sizes(directory)
+
+
+def require_sound_weights(directory: Path) -> None:
+    """Refuse a model that is not as large as its config.json says, or whose index of weights leads elsewhere.
+
+    What lies elsewhere, or is hidden, would be read and not hashed.
+    Where weights are missing or damaged, loading them says so.
+
+    Raises:
+        UnsupportedModel: names the first fault.
+    """
+    for name in _shards(directory) or ():
+        if not _is_own_file(name):
+            raise UnsupportedModel(f"{directory}: {_FOREIGN.format(name)}")
+    if fault := next(_faults_of_sizes(directory), ""):
+        raise UnsupportedModel(f"{directory}: {fault}")
+
+
+def require_finite(weights: Iterable[tuple[str, Tensor]], name: str) -> None:
+    """Refuse weights that are not numbers: with them every answer is noise, and every training diverges at once.
+
+    Raises:
+        UnsupportedModel: names the first such tensor.
+    """
+    for place, weight in weights:
+        if weight.is_meta or not weight.numel() or not weight.is_floating_point():
+            continue
+        low, high = torch.aminmax(weight.detach())  # NaN travels through both
+        if not (torch.isfinite(low) and torch.isfinite(high)):
+            raise UnsupportedModel(
+                f"the weights of {name} hold values that are no finite numbers, first in {place}; fetch or make them "
+                "again"
+            )
+
+
+def _faults_of_sizes(directory: Path) -> Iterator[str]:
+    """As `faults_of_sizes`; nothing where files are missing or damaged."""
+    config = _json(directory / "config.json")
+    shapes: dict[str, tuple[int, ...]] = {}
+    try:
+        for path in files_of_weights(directory):
+            with safe_open(path, framework="numpy") as opened:
+                shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return
+    if isinstance(config, dict):
+        yield from faults_of_sizes(config, shapes)
+
+
+def _is_own_file(name: str) -> bool:
+    return PurePosixPath(name).name == name and not name.startswith(".")
 
 
 def _what_is_there_instead(directory: Path) -> str:
@@ -188,7 +248,8 @@ def _fault_of_header(path: Path) -> str:
 
 
 def _json(path: Path) -> Any:
+    """The value of a JSON file; None where there is no file or it is no JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
         return None

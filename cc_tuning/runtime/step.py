@@ -7,7 +7,8 @@ share one cache.
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -17,16 +18,18 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
+from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.full_disk import full_disk
 from cc_tuning.runtime.progress import Progress
 from cc_tuning.runtime.provenance import library_versions, peak_memory_bytes, source_commit
-from cc_tuning.runtime.sources import Location, Source, identity_of_source, resolve
+from cc_tuning.runtime.sources import Location, Source, identity_of_source, require_untouched, resolve
 from cc_tuning.runtime.threads import RunAll, in_threads
-from data_contracts.errors import ArtifactMismatch
+from data_contracts.artifact_files import file_records
+from data_contracts.errors import ArtifactMismatch, StoreUnavailable
 from data_contracts.fingerprint import fingerprint
 from data_contracts.manifest import Manifest, RowCounts
-from data_contracts.store import ArtifactRef, ArtifactStore, file_records, unavailable
+from data_contracts.store import ArtifactRef, ArtifactStore, unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -111,7 +114,7 @@ class Outcome:
 
 def find_cached(step: Step, store: ArtifactStore) -> Manifest | None:
     """The manifest of the step's artifact when it is there and sound; otherwise None, and the log says why."""
-    if not store.folder(step.ref).is_dir():
+    if not store.is_there(step.ref):
         return None
     try:
         return store.verify(step.ref)
@@ -129,7 +132,14 @@ def run_step(
         StoreUnavailable: the store cannot be written (read-only, full).
         ArtifactMismatch: an input is missing or damaged; run the step that makes it first.
     """
-    with store.locked(step.ref):
+    with ExitStack() as held:
+        try:
+            held.enter_context(store.locked(step.ref))
+        except StoreUnavailable:
+            # A finished store can be read where it cannot be written.
+            if (found := find_cached(step, store)) is None:
+                raise
+            return Outcome(step.ref, found, was_cached=True)
         manifest = find_cached(step, store)
         if manifest is not None:
             return Outcome(step.ref, manifest, was_cached=True)
@@ -160,7 +170,8 @@ def _make(step: Step, store: ArtifactStore, execution: Execution, progress: Prog
     build, recorded = open_step(step, store, execution, progress, run_all)
     started = time.monotonic()
     logger.info("%s: started, fingerprint %s", step.label, step.fingerprint[:12])
-    rows = step.stage.build(build)
+    with _untouched_inputs(step, store, recorded):
+        rows = step.stage.build(build)
     seconds = time.monotonic() - started
     manifest = Manifest(
         stage=step.stage.name,
@@ -180,3 +191,20 @@ def _make(step: Step, store: ArtifactStore, execution: Execution, progress: Prog
     store.finish(step.ref, manifest)
     logger.info("%s: finished in %.1f s; %s", step.label, seconds, rows)
     return manifest
+
+
+@contextmanager
+def _untouched_inputs(step: Step, store: ArtifactStore, recorded: Mapping[str, dict[str, str]]) -> Iterator[None]:
+    """A context in which a stage reads its inputs; what it made of one that was written to meanwhile is not kept.
+
+    Raises:
+        ConfigError: a local source was written to.
+    """
+    try:
+        yield
+    finally:
+        try:
+            require_untouched((source, recorded[name]) for name, source in step.inputs.items())
+        except ConfigError:
+            store.forget_partial(step.ref)
+            raise

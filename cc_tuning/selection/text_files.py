@@ -41,19 +41,25 @@ def read_json(path: Path) -> Iterator[RawRow]:
         while first and not first.strip():
             first = file.readline()
         if first.lstrip().startswith("[") and _parsed(first) is None:
-            yield from _array(path, first + file.read())
+            rest = file.read()
+            if isinstance(_parsed(rest.lstrip().partition("\n")[0]), dict) and _parsed(first + rest) is None:
+                yield from _lines(iter((first, *io.StringIO(rest, newline="\n"))))  # one bad line before sound ones
+            else:
+                yield from _array(path, first + rest)
             return
-        line = first
-        while line:
-            if text := line.strip():
-                row = _parsed(text)
-                if isinstance(row, list) and line is first and all(isinstance(each, dict) for each in row):
-                    yield from ((each, None) for each in row)  # an array on one line
-                elif isinstance(row, dict):
-                    yield row, None
-                else:
-                    yield {None: text}, MALFORMED_LINE
-            line = file.readline()
+        yield from _lines(chain((first,), file))
+
+
+def _lines(lines: Iterator[str]) -> Iterator[RawRow]:
+    for number, line in enumerate(lines):
+        text = line.strip()
+        row = _parsed(text) if text else None
+        if isinstance(row, list) and number == 0 and all(isinstance(each, dict) for each in row):
+            yield from ((each, None) for each in row)  # an array on one line
+        elif isinstance(row, dict):
+            yield row, None
+        elif text:
+            yield {None: text}, MALFORMED_LINE
 
 
 def read_csv(path: Path) -> Iterator[RawRow]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from cc_tuning.errors import ConfigError, UnsupportedModel
+from cc_tuning.errors import ConfigError, UnsupportedModel, in_one_line
 from cc_tuning.runtime.time_limit import time_limit
 from cc_tuning.text.chat_templates import CHAT_TEMPLATES
 
@@ -126,7 +126,8 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, name: str, text: str, answer: 
             )
     except Exception as error:  # a template is a program, and can fail in every way
         raise UnsupportedModel(
-            f"the chat template of {name} cannot be rendered for a question: {error}; mend it, or choose another"
+            f"the chat template of {name} cannot be rendered for a question: {in_one_line(str(error))}; mend it, or "
+            "choose another"
         ) from error
     assert isinstance(rendered, str)
     return rendered

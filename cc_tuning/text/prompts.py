@@ -16,7 +16,7 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from cc_tuning.errors import CcTuningError, PromptNotFound, UnsupportedModel
+from cc_tuning.errors import CcTuningError, PromptNotFound, UnsupportedModel, in_one_line
 from cc_tuning.runtime.pretrained import refusing_remote_code
 from cc_tuning.runtime.sources import Location
 from cc_tuning.text.chat_pieces import find_pieces
@@ -103,6 +103,14 @@ def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     return ChatPrompts(tokenizer).stop_token_ids
 
 
+def embeddings_needed(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The rows that a model's embedding needs for every id of the tokenizer: the highest id, and one for 0.
+
+    `len(tokenizer)` counts tokens, and their ids may have gaps.
+    """
+    return max(tokenizer.get_vocab().values(), default=-1) + 1
+
+
 def load_tokenizer(
     location: Location | Path | str, chat_template: ChatTemplate = "tokenizer"
 ) -> PreTrainedTokenizerBase:
@@ -125,7 +133,7 @@ def load_tokenizer(
     except CcTuningError:
         raise
     except Exception as error:  # of a file that somebody wrote by hand, tokenizers and transformers raise any
-        reason = " ".join(str(error).split()).rstrip(".")  # transformers spreads it over lines
+        reason = in_one_line(str(error), 1_000).rstrip(".")  # transformers spreads it over lines
         raise UnsupportedModel(
             f"no tokenizer could be loaded from {place.name}: {reason}; expected tokenizer.json beside the model"
         ) from error

@@ -12,6 +12,7 @@ from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.checkpoint import downloaded_model, read_base_model
 from cc_tuning.model.connection import CrossLingualModel
 from cc_tuning.model.families import find_components
+from cc_tuning.text.prompts import embeddings_needed
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.objectives.table import OBJECTIVES
 
@@ -79,9 +80,9 @@ def load_base(job: TrainingJob, tokenizer: PreTrainedTokenizerBase) -> PreTraine
     base = read_base_model(downloaded_model(job.base, job.base_revision), dtype, job.execution.attention)
     embedding: Any = base.get_input_embeddings()  # its weight may be sharded already, its size is not
     embedded: int = embedding.num_embeddings
-    if len(tokenizer) > embedded:
+    if (needed := embeddings_needed(tokenizer)) > embedded:
         raise UnsupportedModel(
-            f"the tokenizer has {len(tokenizer)} tokens, the base model {job.base} embeds {embedded}; use the "
+            f"the tokenizer has {needed} tokens, the base model {job.base} embeds {embedded}; use the "
             "tokenizer of this model"
         )
     return base

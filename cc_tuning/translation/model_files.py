@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from transformers import AutoConfig, M2M100ForConditionalGeneration
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import cached_file
 
-from cc_tuning.errors import ConfigError, TranslationFailed
-from cc_tuning.runtime.pretrained import refusing_remote_code
+from cc_tuning.errors import CcTuningError, ConfigError, TranslationFailed, in_one_line
+from cc_tuning.runtime.pretrained import refusing_remote_code, require_finite, require_sound_weights
 from cc_tuning.runtime.sources import Location
 from cc_tuning.text.languages import ENGLISH, Language
 from cc_tuning.translation.translator_families import FAMILIES, Family
@@ -72,6 +71,8 @@ def load_model(location: Location, dtype: str) -> TranslationModel:
         TranslationFailed: it is not a whole model of a known family with its tokenizer, or cannot be fetched.
     """
     family = load_family(location)
+    if location.is_local:
+        require_sound_weights(location.path)
     with _loading(location):
         loaded: Any = M2M100ForConditionalGeneration.from_pretrained(
             **_place(location),
@@ -82,6 +83,7 @@ def load_model(location: Location, dtype: str) -> TranslationModel:
         )
     model, loading = loaded
     _check_fit(location.name, family, model, loading["missing_keys"])
+    require_finite(model.named_parameters(), location.name)
     return TranslationModel(model, family)
 
 
@@ -94,9 +96,12 @@ def _loading(location: Location) -> Iterator[None]:
     try:
         with refusing_remote_code(location.name, TranslationFailed):
             yield
-    except (OSError, ValueError, TypeError, RuntimeError, KeyError, SafetensorError) as error:
+    except CcTuningError:
+        raise
+    except Exception as error:  # of files that somebody wrote by hand, transformers raises any
+        reason = in_one_line(str(error), 1_000)
         raise TranslationFailed(
-            f"translator {location.name} cannot be loaded: {error}; it needs config.json, a tokenizer and whole "
+            f"translator {location.name} cannot be loaded: {reason}; it needs config.json, a tokenizer and whole "
             "safetensors weights (some hub models have them only at another revision)"
         ) from error
 

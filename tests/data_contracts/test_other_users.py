@@ -13,25 +13,16 @@ from safetensors.torch import save_file
 from data_contracts.errors import MadeByLaterVersion, StoreUnavailable
 from data_contracts.files import ordinary_mode, written_atomically
 from data_contracts.fingerprint import digest_of_files
-from data_contracts.manifest import Manifest, RowCounts
-from data_contracts.store import MANIFEST, ArtifactRef, ArtifactStore, file_records
+from data_contracts.manifest_file import MANIFEST
+from data_contracts.store import ArtifactStore
+from tests.artifacts import finish, ref_of
 
-REF = ArtifactRef("select", "f" * 64)
+REF = ref_of("select")
 
 
 def finished(store: ArtifactStore) -> Path:
     """The folder of an artifact of one file, as a library writes it that wants it for the owner alone."""
-    with store.locked(REF):
-        partial = store.open_partial(REF, {}, keep=False)
-        (partial / "rows.parquet").write_bytes(b"rows")
-        (partial / "rows.parquet").chmod(0o600)
-        manifest = Manifest(
-            stage=REF.stage, version=1, fingerprint=REF.fingerprint, label="select", config={}, inputs={},
-            files=file_records(partial), rows=RowCounts(read=0, kept=0), commit="", versions={}, seconds=0.0,
-            peak_memory_bytes=0, finished_at="",
-        )  # fmt: skip
-        store.finish(REF, manifest)
-    return store.folder(REF)
+    return store.folder(finish(store, "select", {"rows.parquet": "rows"}))
 
 
 def mode_of(path: Path) -> int:

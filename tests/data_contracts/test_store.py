@@ -1,37 +1,41 @@
 """The store: an artifact is whole, verified and made from the inputs it names, or it is not there."""
 
+import fcntl
+import multiprocessing
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from data_contracts.artifact_files import file_records, remove_object
 from data_contracts.errors import ArtifactMismatch
-from data_contracts.files import read_json, write_json, written_atomically
-from data_contracts.manifest import Manifest, RowCounts
+from data_contracts.files import written_atomically
+from data_contracts.locks import is_held
+from data_contracts.manifest import RowCounts
+from data_contracts.manifest_file import MANIFEST
 from data_contracts.shards import Shards
-from data_contracts.store import MANIFEST, ArtifactRef, ArtifactStore, file_records
+from data_contracts.store import ArtifactStore
+from tests.artifacts import finish, recorded, ref_of
+from tests.watching import wait_until
 
-REF = ArtifactRef("select", "f" * 64)
+REF = ref_of("select")
 
 
-def make(
-    store: ArtifactStore, ref: ArtifactRef, text: str = "rows", inputs: dict[str, dict[str, str]] | None = None
-) -> None:
-    folder = store.open_partial(ref, inputs or {}, keep=False)
-    (folder / "sub").mkdir()
-    (folder / "sub" / "rows.txt").write_text(text)
-    manifest = Manifest(
-        stage=ref.stage, version=1, fingerprint=ref.fingerprint, label=ref.stage, config={}, inputs=inputs or {},
-        files=file_records(folder), rows=RowCounts(read=1, kept=1), commit="unknown", versions={}, seconds=0.0,
-        peak_memory_bytes=0, finished_at="2026-01-01T00:00:00+00:00",
-    )  # fmt: skip
-    store.finish(ref, manifest)
+def make(store: ArtifactStore, text: str = "rows") -> None:
+    finish(store, "select", {"sub/rows.txt": text})
 
 
 def test_a_finished_artifact_verifies(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
-    make(store, REF)
+    make(store)
     assert store.verify(REF).rows.kept == 1
     assert store.path(REF.at("sub/rows.txt")).read_text() == "rows"
+
+
+def _in_its_place(path: Path, make_other: Callable[[Path], object]) -> None:
+    remove_object(path)
+    make_other(path)
 
 
 def _flip_a_bit(path: Path) -> None:
@@ -49,23 +53,22 @@ def _flip_a_bit(path: Path) -> None:
         (lambda folder: (folder / MANIFEST).unlink(), "manifest.json is missing"),
         (lambda folder: (folder / MANIFEST).write_text("{"), "is not JSON"),
         (lambda folder: (folder / MANIFEST).write_text("{}"), "not a manifest"),
+        (lambda folder: (folder / MANIFEST).write_text("[" * 100_000), "is not JSON"),
+        (lambda folder: (folder / MANIFEST).write_bytes(b"\xff"), "is not UTF-8"),
+        (lambda folder: _in_its_place(folder / MANIFEST, Path.mkdir), "is a folder, expected a file"),
+        (lambda folder: _in_its_place(folder / MANIFEST, os.mkfifo), "is a FIFO, expected a file"),
+        (lambda folder: _in_its_place(folder / "sub" / "rows.txt", os.mkfifo), "is a FIFO, expected a file"),
+        (lambda folder: (folder / "sub" / "more.txt").write_text("x"), "its manifest does not list"),
+        (lambda folder: (folder / "more").symlink_to("/etc"), "is a symbolic link that its manifest does not list"),
+        (lambda folder: _in_its_place(folder, Path.touch), "is a file, expected a folder"),
+        (lambda folder: _in_its_place(folder, lambda path: path.symlink_to("/etc")), "is a symbolic link, expected"),
     ],
 )
 def test_every_kind_of_damage_is_found_and_named(tmp_path: Path, harm, message: str) -> None:  # type: ignore[no-untyped-def]
     store = ArtifactStore(tmp_path)
-    make(store, REF)
+    make(store)
     harm(store.folder(REF))
     with pytest.raises(ArtifactMismatch, match=message):
-        store.verify(REF)
-
-
-def test_a_manifest_that_points_outside_its_folder_is_refused(tmp_path: Path) -> None:
-    store = ArtifactStore(tmp_path)
-    make(store, REF)
-    manifest = read_json(store.folder(REF) / MANIFEST)
-    manifest["files"][0]["path"] = "../../../etc/passwd"
-    write_json(store.folder(REF) / MANIFEST, manifest)
-    with pytest.raises(ArtifactMismatch, match="outside the artifact"):
         store.verify(REF)
 
 
@@ -77,20 +80,18 @@ def test_a_symbolic_link_cannot_be_part_of_an_artifact(tmp_path: Path) -> None:
 
 def test_an_artifact_is_out_of_date_once_its_input_was_made_again(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
-    made_from = ArtifactRef("translate", "e" * 64)
-    make(store, REF)
-    recorded = {"stage": REF.stage, "fingerprint": REF.fingerprint, "manifest_sha256": store.manifest_digest(REF)}
-    make(store, made_from, inputs={"rows": recorded})
+    make(store)
+    made_from = finish(store, "translate", {"pairs.txt": "pairs"}, inputs={"rows": recorded(store, REF)})
     assert store.verify(made_from)
     store.withdraw(REF)
-    make(store, REF, text="other rows")
+    make(store, text="other rows")
     with pytest.raises(ArtifactMismatch, match="another making of its input 'rows'"):
         store.verify(made_from)
 
 
 def test_withdrawn_shards_are_there_for_the_next_try(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
-    make(store, REF)
+    make(store)
     store.withdraw(REF)
     assert not store.folder(REF).exists()
     assert (store.open_partial(REF, {}, keep=True) / "sub" / "rows.txt").read_text() == "rows"
@@ -107,7 +108,7 @@ def test_shards_made_from_another_making_of_an_input_are_not_kept(tmp_path: Path
 
 def test_a_withdrawn_artifact_without_its_manifest_starts_from_nothing(tmp_path: Path) -> None:
     store = ArtifactStore(tmp_path)
-    make(store, REF)
+    make(store)
     (store.folder(REF) / MANIFEST).unlink()
     store.withdraw(REF)
     assert not list(store.open_partial(REF, {}, keep=True).iterdir())
@@ -140,3 +141,84 @@ def test_a_shard_counts_only_while_it_is_the_file_its_marker_was_written_for(tmp
     assert shards.facts(name) == {"rows": 64}
     shards.path(name).write_text("rowz")
     assert not shards.is_done(name)
+
+
+def test_withdrawing_keeps_only_what_the_artifact_lists(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    make(store)
+    (store.folder(REF) / "sub" / "planted.txt").write_text("x")
+    (store.folder(REF) / ".hidden").write_text("x")
+    store.withdraw(REF)
+    partial = store.open_partial(REF, {}, keep=True)
+    assert [path.name for path in partial.rglob("*")] == ["sub", "rows.txt"]
+
+
+def test_nothing_of_another_steps_artifact_is_kept(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    other = finish(store, "select", {"rows.txt": "other rows"}, config={"seed": 2})
+    store.folder(other).rename(store.folder(REF))
+    store.withdraw(REF)
+    assert not list(store.open_partial(REF, {}, keep=True).iterdir())
+
+
+def test_a_link_in_the_place_of_an_artifact_is_removed_and_what_it_leads_to_stays(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path / "store")
+    make(store)
+    elsewhere = tmp_path / "elsewhere"
+    store.folder(REF).rename(elsewhere)
+    store.folder(REF).symlink_to(elsewhere)
+    store.withdraw(REF)
+    assert not store.is_there(REF)
+    assert (elsewhere / "sub" / "rows.txt").read_text() == "rows"
+
+
+@pytest.mark.parametrize("suffix", [".partial", ".partial.json", ".lock"])
+@pytest.mark.parametrize("make_other", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/nowhere")])
+def test_odd_objects_in_the_places_of_the_store_are_replaced(
+    tmp_path: Path, suffix: str, make_other: Callable[[Path], object]
+) -> None:
+    store = ArtifactStore(tmp_path)
+    place = store.folder(REF).with_name(REF.fingerprint + suffix)
+    place.parent.mkdir()
+    make_other(place)
+    make(store)
+    assert store.verify(REF).rows.kept == 1
+
+
+def test_a_lock_says_whether_it_is_held(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    assert not is_held(store.lock_path(REF))
+    with store.locked(REF):
+        assert is_held(store.lock_path(REF))
+    assert not is_held(store.lock_path(REF))
+
+
+def _hold(root: Path, go: Path, entered: Path) -> None:
+    wait_until(go.exists)
+    with ArtifactStore(root).locked(REF):
+        entered.touch()
+
+
+def test_who_waited_at_a_lock_that_was_removed_takes_the_new_one(tmp_path: Path) -> None:
+    store, go, entered = ArtifactStore(tmp_path / "store"), tmp_path / "go", tmp_path / "entered"
+    waiting = multiprocessing.get_context("fork").Process(target=_hold, args=(store.root, go, entered))
+    waiting.start()  # before the lock is held, which a forked process would share
+    with store.locked(REF):
+        go.touch()
+        wait_until(lambda: _waits(waiting))
+        store.lock_path(REF).unlink()
+        other = store.lock_path(REF)
+        descriptor = os.open(other, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    wait_until(lambda: _waits(waiting))
+    assert not entered.exists()
+    os.close(descriptor)
+    waiting.join(120)
+    assert entered.exists()
+
+
+def _waits(process: multiprocessing.process.BaseProcess) -> bool:
+    """Whether a process stands at a lock of a file."""
+    return f" {process.pid} " in "".join(
+        line for line in Path("/proc/locks").read_text().splitlines(keepends=True) if "->" in line
+    )

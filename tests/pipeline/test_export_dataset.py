@@ -16,11 +16,13 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.pipeline.export_dataset import DatasetExport, export_dataset
 from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import Plan, plan_recipe
+from cc_tuning.runtime.progress import no_progress
+from cc_tuning.runtime.step import run_step
 from data_contracts.manifest import RowCounts
 from data_contracts.store import ArtifactStore
 from flows.cli import app
 from tests.report.data_artifacts import data_files, pair_rows
-from tests.report.report_artifacts import finish
+from tests.report.report_artifacts import finish, of_made_pairs
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALLEST = ROOT / "tests" / "flows" / "smallest.yaml"
@@ -179,8 +181,8 @@ def test_the_command_exports_finished_pairs(plan: Plan, tmp_path: Path) -> None:
         "select", "translate",
     ]  # fmt: skip
     store = ArtifactStore(plan.recipe.execution.store)
-    for step in plan.embedded:
-        finish(store, step.ref, step.label, {}, RowCounts(read=0, kept=0))
+    for step in (*plan.embedded, *plan.data[0].steps):
+        run_step(of_made_pairs(step), store, plan.recipe.execution, no_progress)
     result = CliRunner().invoke(app, arguments)
     assert result.exception is None, result.exception
     assert "20 pairs" in result.output

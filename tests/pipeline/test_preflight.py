@@ -119,7 +119,7 @@ BROKEN_MODELS: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "no tokenizer": (lambda base: (base / "tokenizer.json").unlink(), "tokenizer"),
     "no pad": (without_pad_or_end, "neither a padding token nor an end of text"),
     "small vocabulary": (
-        lambda base: change_json(base / "config.json", vocab_size=10), "tokens, its model embeds 10",
+        lambda base: change_json(base / "config.json", vocab_size=10), "says vocab_size is 10",
     ),
 }  # fmt: skip
 

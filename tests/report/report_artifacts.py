@@ -3,6 +3,7 @@
 Scores are drawn from a seeded generator; nothing is trained. Everything goes through the store, so manifests are real.
 """
 
+import hashlib
 import json
 import math
 import random
@@ -14,10 +15,14 @@ from typing import Any
 import polars as pl
 
 from cc_tuning.report.config import ReportedRun
+from cc_tuning.runtime.step import Step
+from data_contracts.artifact_files import file_records
+from data_contracts.fingerprint import fingerprint
 from data_contracts.manifest import Manifest, RowCounts
 from data_contracts.parquet import write_parquet
 from data_contracts.schemas import BenchmarkItem, ItemScore, Prediction, Score
-from data_contracts.store import ArtifactRef, ArtifactStore, file_records
+from data_contracts.store import ArtifactRef, ArtifactStore
+from tests.artifacts import writing
 from tests.report.data_artifacts import data_files, pair_rows
 from tests.report.reported_runs import CONNECTED, runs_of
 
@@ -251,10 +256,11 @@ def _made(
     rows: RowCounts,
     config: Mapping[str, Any] | None = None,
 ) -> ArtifactRef:
-    """A finished artifact whose fingerprint is made from its name."""
-    ref = ArtifactRef(stage, f"{stage}{run}".encode().hex().ljust(64, "0")[:64])
+    """A finished artifact of its own for each run."""
+    of_run = hashlib.sha256(run.encode()).hexdigest()
+    ref = ArtifactRef(stage, fingerprint(stage, 1, config or {}, {"run": f"sha256:{of_run}"}))
     if not store.folder(ref).is_dir():  # runs with the same training data share it
-        finish(store, ref, f"{stage} {run}".strip(), files, rows, config)
+        finish(store, ref, f"{stage} {run}".strip(), files, rows, config, {"run": {"sha256": of_run}})
     return ref
 
 
@@ -265,6 +271,7 @@ def finish(
     files: Mapping[str, Any],
     rows: RowCounts,
     config: Mapping[str, Any] | None = None,
+    inputs: Mapping[str, dict[str, str]] | None = None,
 ) -> None:
     """Put an artifact into the store."""
     folder = store.open_partial(ref, {}, keep=False)
@@ -274,11 +281,23 @@ def finish(
     store.finish(
         ref,
         Manifest(
-            stage=ref.stage, version=1, fingerprint=ref.fingerprint, label=label, config=dict(config or {}), inputs={},
-            files=file_records(folder), rows=rows, commit="0123456789abcdef", versions={"torch": "2.13.0"},
-            seconds=12.5, peak_memory_bytes=300 << 20, finished_at="2026-01-01T00:00:00+00:00",
+            stage=ref.stage, version=1, fingerprint=ref.fingerprint, label=label, config=dict(config or {}),
+            inputs=dict(inputs or {}), files=file_records(folder), rows=rows, commit="0123456789abcdef",
+            versions={"torch": "2.13.0"}, seconds=12.5, peak_memory_bytes=300 << 20,
+            finished_at="2026-01-01T00:00:00+00:00",
         ),
     )  # fmt: skip
+
+
+def of_made_pairs(step: Step) -> Step:
+    """The step, but that `select` and `translate` write `pair_rows()`, and the embedded default nothing."""
+    files = data_files(step.stage.name, pair_rows()) if step.stage.name in ("select", "translate") else {}
+
+    def write(folder: Path) -> None:
+        for name, content in files.items():
+            write_file(folder / name, content)
+
+    return writing(step, write, rows=20)
 
 
 def write_file(path: Path, content: Any) -> None:

@@ -20,16 +20,17 @@ from cc_tuning.report.data_card.collecting import collect_counts
 from cc_tuning.report.data_card.counts import ALL, UNKNOWN, DataCounts
 from cc_tuning.report.data_card.examples import draw_examples
 from cc_tuning.report.data_card.references import read_references, score_references
+from cc_tuning.runtime.progress import no_progress
 from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.step import run_step
 from data_contracts.errors import ArtifactMismatch
-from data_contracts.manifest import RowCounts
 from data_contracts.store import ArtifactStore
 from flows.cli import app
 from tests.document.chromium import needs_chromium, opened
 from tests.document.page_reader import PageReader, assert_nothing_foreign_runs
 from tests.report.built_report import Built
 from tests.report.data_artifacts import LANGUAGES, SET_ASIDE, data_files, pair_rows
-from tests.report.report_artifacts import finish, write_file
+from tests.report.report_artifacts import of_made_pairs, write_file
 
 SMALLEST = Path(__file__).parents[1] / "flows" / "smallest.yaml"
 HOSTILE = "<script>alert(1)</script> & <img src=x onerror=alert(1)>\n| `x` \u202e"
@@ -215,8 +216,8 @@ def test_references_that_cannot_be_used_are_refused_with_what_is_wrong(tmp_path:
 def test_command_reads_what_is_finished_and_computes_nothing(tmp_path: Path) -> None:
     overrides = [f"execution.store={tmp_path / 'store'}", f"execution.output={tmp_path / 'runs'}"]
     plan, store = plan_recipe(load_recipe(SMALLEST, overrides)), ArtifactStore(tmp_path / "store")
-    for step in (plan.data[0].select, plan.data[0].translate):
-        finish(store, step.ref, step.label, data_files(step.stage.name, pair_rows()), RowCounts(read=20, kept=20))
+    for step in (*plan.embedded, plan.data[0].select, plan.data[0].translate):
+        run_step(of_made_pairs(step), store, plan.recipe.execution, no_progress)
     before = sorted(store.root.rglob("*"))
     options = [argument for override in overrides for argument in ("--set", override)]
     result = CliRunner().invoke(app, ["data-card", str(SMALLEST), *options])

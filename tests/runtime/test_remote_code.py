@@ -1,5 +1,6 @@
 """A repository that brings Python code of its own: no loader runs it, none asks, and each says what it refused."""
 
+import ast
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,7 @@ from cc_tuning.runtime.sources import Location
 from cc_tuning.text.prompts import load_tokenizer
 from cc_tuning.translation.model_files import load_family, load_model
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG_CODE = {"model_type": "own", "auto_map": {"AutoConfig": "own.Own", "AutoModelForCausalLM": "own.Own"}}
 MODEL_CODE = {"architectures": ["Own"], "auto_map": {"AutoModelForCausalLM": "own.Own"}}
 TOKENIZER_CODE = {"tokenizer_class": "Own", "auto_map": {"AutoTokenizer": ["own.Own", "own.Own"]}}
@@ -87,3 +89,27 @@ def test_code_that_is_not_needed_is_left_alone(
     folder = repository("config.json", MODEL_CODE)
     assert read_base_model(folder, torch.float32).config.model_type == "llama"
     assert not (tmp_path / "ran").exists()
+
+
+def _loading_calls(path: Path) -> list[ast.Call]:
+    """The calls of transformers' `from_pretrained` in a file; our own of that name take no repository with code."""
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    attributes = [(call, call.func) for call in calls if isinstance(call.func, ast.Attribute)]
+    return [
+        call
+        for call, called in attributes
+        if called.attr == "from_pretrained"
+        and not (isinstance(called.value, ast.Name) and called.value.id in ("CrossLingualModel", "cls"))
+    ]
+
+
+def test_every_call_that_loads_says_that_remote_code_is_not_trusted() -> None:
+    files = [path for folder in ("cc_tuning", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
+    found = 0
+    for path in files:
+        for call in _loading_calls(path):
+            found += 1
+            said = {word.arg: ast.unparse(word.value) for word in call.keywords}
+            packed = '"trust_remote_code": False' in path.read_text() and None in said  # in a dict of arguments
+            assert said.get("trust_remote_code") == "False" or packed, f"{path}:{call.lineno}"
+    assert found >= 8

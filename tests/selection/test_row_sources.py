@@ -16,11 +16,12 @@ from pydantic import ValidationError
 from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.progress import no_progress
-from cc_tuning.runtime.sources import LocalSource
+from cc_tuning.runtime.sources import LocalSource, Location
 from cc_tuning.runtime.stage_table import SELECT
 from cc_tuning.runtime.step import run_step
 from cc_tuning.selection.columns import SourceColumns
 from cc_tuning.selection.config import SelectionConfig
+from cc_tuning.selection.sources import read_source
 from data_contracts.errors import ArtifactMismatch, ContractViolation
 from data_contracts.files import read_json
 from data_contracts.layout import SELECTED_ROWS, SELECTION_SUMMARY
@@ -301,3 +302,19 @@ def test_sources_that_people_reported_are_read(tmp_path: Path, name: str) -> Non
     assert chosen.height > 0
     assert not quarantined
     assert "NaN" not in chosen["inputs_en"].to_list()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    "bad",
+    ["[" * 100_000 + "]" * 100_000, "[" * 100_000, '[{"inputs": "q"', '{"inputs": ' * 5_000, "1" * 5_000, "nullnull"],
+    ids=["nested", "open", "half an array", "half an object", "a long number", "two values"],
+)
+def test_one_bad_line_costs_its_own_row_wherever_it_stands(tmp_path: Path, bad: str, place: int) -> None:
+    lines = [json.dumps({"inputs": f"q{n}", "targets": "a", "language_code": "swh"}) for n in range(2)]
+    lines.insert(place, bad)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(lines) + "\n")
+    rows = read_source(Location(str(path)))
+    assert rows["problem"].to_list() == ["malformed_line" if n == place else None for n in range(3)]
+    assert rows.filter(pl.col("problem").is_null())["inputs"].to_list() == ["q0", "q1"]

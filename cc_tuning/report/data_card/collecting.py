@@ -25,9 +25,9 @@ from data_contracts.layout import (
     TRAINING_ROWS,
     TRAINING_ROWS_SUMMARY,
 )
+from data_contracts.manifest_file import MANIFEST
 from data_contracts.parquet_stream import verified_batches
 from data_contracts.quarantine import QUARANTINE
-from data_contracts.store import MANIFEST
 
 _MATERIALIZE = "materialize/"
 _QUALITY, _FLAGS = "quality", "flags"
