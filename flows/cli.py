@@ -43,9 +43,6 @@ RunOption = Annotated[str | None, typer.Option("--run", help="Only this run of t
 AgainOption = Annotated[bool, typer.Option("--again", help="Make the stage again even when the store has it.")]
 
 
-app.add_typer(store_commands, name="store")
-
-
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug lines.")] = False,
@@ -317,6 +314,7 @@ def generate(
 
 
 add_model_commands(app)
+app.add_typer(store_commands, name="store")
 
 
 @app.command(name="lm-eval", context_settings={"ignore_unknown_options": True}, add_help_option=False)
