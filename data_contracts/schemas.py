@@ -11,8 +11,15 @@ import dataframely as dy
 import polars as pl
 
 # What the method calls by these names is above this layer; tests hold the two lists of each equal.
-BENCHMARKS = ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum", "BELEBELE", "GlobalMMLU", "INCLUDE", "MGSM")
-CONNECTIONS = ("off", "transform", "parallel", "constant", "other", "identity")
+BENCHMARKS = (
+    "XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum", "BELEBELE", "GlobalMMLU", "INCLUDE", "MGSM",
+    "BELEBELE-fields", "AlpacaEval",
+)  # fmt: skip
+CONNECTIONS = (
+    "off", "transform", "parallel", "constant", "other", "identity", "context", "pivot", "pivot_context",
+)  # fmt: skip
+JUDGED_ORDERS = ("run_first", "baseline_first")
+VERDICTS = ("run", "baseline", "tie", "refused", "open")
 SDRRL_TASKS = ("distilled", "cross_lingual", "translated_answer", "code_switched", "partial_translation", "completion")
 """The tasks of self-distillation, in the order of `cc_tuning/distillation/tasks.py`."""
 TASKS = ("native", "english", "translation", *SDRRL_TASKS)
@@ -192,6 +199,17 @@ class BenchmarkItem(dy.Schema):
     """What several items share (a premise, a passage, a paragraph), the same name in every language; null: nothing."""
 
 
+class PivotPrompt(dy.Schema):
+    """The prompt of a benchmark item in English, as a translator made it; `quality` and `flags` as of ParallelPair."""
+
+    benchmark = dy.Enum(BENCHMARKS, primary_key=True, nullable=False)
+    language = dy.String(primary_key=True, nullable=False, regex=r"^[a-z]{2,3}$")
+    item_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    prompt_en = dy.String(nullable=False, min_length=1)
+    quality = dy.Float64(nullable=False, min=0.0, max=1.0)
+    flags = dy.List(dy.String(nullable=False), nullable=False)
+
+
 class Prediction(dy.Schema):
     """A run's answer to one item through one kind of connection."""
 
@@ -255,6 +273,49 @@ class Score(dy.Schema):
     value = dy.Float64(nullable=False)
     ci_low = dy.Float64(nullable=False)
     ci_high = dy.Float64(nullable=False)
+
+
+class Judgement(dy.Schema):
+    """A judge's verdict on a run's answer beside its baseline's, in one order of the two."""
+
+    run = dy.String(primary_key=True, nullable=False, min_length=1)
+    baseline = dy.String(primary_key=True, nullable=False, min_length=1)
+    benchmark = dy.Enum(BENCHMARKS, primary_key=True, nullable=False)
+    language = dy.String(primary_key=True, nullable=False)
+    item_id = dy.String(primary_key=True, nullable=False, min_length=1)
+    order = dy.Enum(JUDGED_ORDERS, primary_key=True, nullable=False)
+    verdict = dy.Enum(VERDICTS, nullable=False)
+    tries = dy.Int32(nullable=False, min=0)
+    prompt_tokens = dy.Int64(nullable=False, min=0)
+    completion_tokens = dy.Int64(nullable=False, min=0)
+    detail = dy.String(nullable=False)
+
+
+class WinRate(dy.Schema):
+    """How often a run's answers to a benchmark in one language were judged better than its baseline's, in percent.
+
+    `win_rate` counts a tie as half; rates are null where no verdict was given. `standard_error` is clustered by item.
+    """
+
+    run = dy.String(primary_key=True, nullable=False, min_length=1)
+    baseline = dy.String(primary_key=True, nullable=False, min_length=1)
+    benchmark = dy.Enum(BENCHMARKS, primary_key=True, nullable=False)
+    language = dy.String(primary_key=True, nullable=False)
+    items = dy.Int64(nullable=False, min=1)
+    judgements = dy.Int64(nullable=False, min=0)
+    win_rate = dy.Float64(nullable=True, min=0.0, max=100.0)
+    standard_error = dy.Float64(nullable=True, min=0.0)
+    wins = dy.Int64(nullable=False, min=0)
+    losses = dy.Int64(nullable=False, min=0)
+    ties = dy.Int64(nullable=False, min=0)
+    refused = dy.Int64(nullable=False, min=0)
+    open = dy.Int64(nullable=False, min=0)
+    agreement = dy.Float64(nullable=True, min=0.0, max=100.0)
+    """Of the items judged in both orders, those with one verdict."""
+    first_preferred = dy.Float64(nullable=True, min=0.0, max=100.0)
+    """Of the verdicts that name a winner, those for the answer shown first."""
+    prompt_tokens = dy.Int64(nullable=False, min=0)
+    completion_tokens = dy.Int64(nullable=False, min=0)
 
 
 class ReportedAnswer(dy.Schema):

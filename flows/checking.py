@@ -5,6 +5,7 @@ from pathlib import Path
 
 from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import plan_recipe
+from cc_tuning.pipeline.unused import unused_keys
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.step import Step
 from data_contracts.store import ArtifactStore
@@ -12,16 +13,21 @@ from flows.terminal import MISTAKE, say
 
 
 def show_findings(recipe: Path, overrides: Sequence[str]) -> int:
-    """Print a line for everything that is wrong with a recipe's files, models and settings; returns the exit code."""
+    """Print a line for everything that is wrong with a recipe's files, models and settings; returns the exit code.
+
+    Keys that nothing reads are named as well, and stop nothing.
+    """
     from cc_tuning.pipeline.preflight import find_faults
 
     planned = plan_recipe(load_recipe(recipe, overrides), sources_may_be_missing=True, hash_sources=False)
     found = find_faults(planned, planned.recipe.execution)
     for finding in found:
         say(f"- {finding}")
+    for reason, keys in unused_keys(planned.recipe).items():
+        say(f"- {', '.join(keys)}: nothing reads {'it' if len(keys) == 1 else 'them'}, {reason}")
     if found:
         return MISTAKE
-    say("Nothing found: files, models and settings are such that every stage can start.")
+    say("Nothing found that would stop a stage: files, models and settings are such that every one can start.")
     return 0
 
 

@@ -10,6 +10,7 @@ import typer
 from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.stage_table import ITEMS, PIPELINE
 from cc_tuning.runtime.step import Stage
+from flows.model_commands import add_model_commands
 from flows.store import app as store_commands
 from flows.terminal import (
     console,
@@ -42,9 +43,6 @@ RunOption = Annotated[str | None, typer.Option("--run", help="Only this run of t
 AgainOption = Annotated[bool, typer.Option("--again", help="Make the stage again even when the store has it.")]
 
 
-app.add_typer(store_commands, name="store")
-
-
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug lines.")] = False,
@@ -71,7 +69,10 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
         from flows.checking import check_before
 
         check_before(planned, store, planned.recipe.execution)
-        from flows.prefect_server import check_prefect_server, reach_loopback_directly
+        from flows.prefect_settings import set_prefect
+
+        set_prefect()
+        from flows.prefect_server import check_prefect_server, named_when_no_server_starts, reach_loopback_directly
 
         reach_loopback_directly()
         check_prefect_server()
@@ -81,7 +82,8 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 
         shorten_prefect_errors()
         # Through the server of PREFECT_API_URL, or through one that Prefect starts for this run.
-        reproduce(str(recipe), tuple(overrides))
+        with named_when_no_server_starts():
+            reproduce(str(recipe), tuple(overrides))
         show_scores(planned, store)
         folder = planned.recipe.execution.output / planned.recipe.name
         say(f"\nReport:      {folder / 'report' / 'index.html'}\nCheckpoints: {folder / 'checkpoints'}")
@@ -232,9 +234,11 @@ def export_dataset(
     from cc_tuning.pipeline import export_dataset as exporting
     from cc_tuning.runtime.progress import logged_progress
     from cc_tuning.runtime.step import run_step
+    from flows.checking import check_before
 
     planned, store = _plan(recipe, overrides)
     export = exporting.DatasetExport.of(planned, directory, run, licence, shard_rows)
+    check_before(export.needed, store, planned.recipe.execution)
     for step in export.needed:
         run_step(step, store, planned.recipe.execution, logged_progress(step.label))
     pairs = exporting.export_dataset(export, store)
@@ -267,16 +271,32 @@ def compare(
 def generate(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint directory.", show_default=False)],
     prompt: Annotated[str, typer.Argument(help="What to ask.", show_default=False)],
-    english: Annotated[str, typer.Option(help="The English prompt, for --connection parallel.")] = "",
-    connection: Annotated[str, typer.Option(help="transform, off or parallel.")] = "transform",
+    english: Annotated[str, typer.Option(help="The English prompt, for --connection parallel or context.")] = "",
+    connection: Annotated[
+        str,
+        typer.Option(
+            help="transform, off, parallel, or context (the English prompt as text); pivot and pivot_context are the "
+            "last two with the English of --translator."
+        ),
+    ] = "transform",
+    translator: Annotated[str, typer.Option(help="Directory of a translator, for pivot and pivot_context.")] = "",
     max_new_tokens: Annotated[int, typer.Option(help="At most this many new tokens.")] = 256,
     temperature: Annotated[float, typer.Option(help="0 is greedy; above, sample.")] = 0.0,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
     is_english: Annotated[bool, typer.Option(help="The prompt is English (for connection.english: identity).")] = False,
+    language: Annotated[
+        str,
+        typer.Option(
+            help="Of the prompt: a code such as swh or swh_Latn, for --translator and transform.intercept: "
+            "per_language; for the latter also mean."
+        ),
+    ] = "",
 ) -> None:
     """Answer a prompt; the answer streams to standard output."""
     from cc_tuning.inference.answer_one import GenerationRequest, generate_text
+    from cc_tuning.translation.pivot_prompts import with_pivot
 
+    connection, english = with_pivot(connection, prompt, english, translator, language)
     request = GenerationRequest(
         checkpoint=checkpoint,
         prompt=prompt,
@@ -286,25 +306,13 @@ def generate(
         temperature=temperature,
         seed=seed,
         is_english=is_english,
+        language=language,
     )
     generate_text(request, sys.stdout)
 
 
-@app.command(name="import-gguf")
-def import_gguf(
-    file: Annotated[Path, typer.Argument(help="A GGUF file.", show_default=False)],
-    directory: Annotated[Path, typer.Argument(help="A folder that is not there yet, or empty.", show_default=False)],
-    dtype: Annotated[str, typer.Option(help="Of the weights: float32, bfloat16 or float16.")] = "float32",
-) -> None:
-    """Write the model of a GGUF file as an ordinary model directory, to be a recipe's `model.base`."""
-    from cc_tuning.model.gguf_import import import_gguf as write_model
-
-    model = write_model(file, directory, dtype)
-    template = "with a chat template" if model.has_chat_template else "without a chat template"
-    say(
-        f"{model.name}: {model.family}, {model.parameters:,} weights, {template}\n"
-        f"Licence: {model.licence}; read it before you publish anything made from it\nModel: {directory}"
-    )
+add_model_commands(app)
+app.add_typer(store_commands, name="store")
 
 
 @app.command(name="lm-eval", context_settings={"ignore_unknown_options": True}, add_help_option=False)
@@ -326,7 +334,7 @@ def doctor() -> None:
     from flows.doctor import examine
 
     for line in examine(Path.cwd()):
-        console.print(line)
+        console.print(line, soft_wrap=True)
 
 
 def main() -> None:

@@ -72,7 +72,8 @@ def _show_left_out(found: ReportComparison) -> None:
             console.print(f"Left out: {sum(lacking):,} scores of the {name} report {where}.", soft_wrap=True)
         if only:
             more = f" and {len(only) - _NAMED} more" if len(only) > _NAMED else ""
-            console.print(f"Only the {name} report has: {', '.join(only[:_NAMED])}{more}.", soft_wrap=True)
+            named = escaped(", ".join(only[:_NAMED]))
+            console.print(f"Only the {name} report has: {named}{more}.", soft_wrap=True)
 
 
 def _conclusion(found: ReportComparison) -> str:

@@ -15,10 +15,20 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from cc_tuning.runtime.provenance import readable_bytes
+from flows.terminal import escaped
 
 # Weights, gradients and AdamW's two moments stay float32 while training, 4 bytes each (docs/deviations.md).
 _TRAINING_BYTES_PER_PARAMETER = 16
 _PAPER_PARAMETERS = 8e9
+_EXTRAS = {
+    "ct2": ("ctranslate2", "translation by `translation.engine: ctranslate2`"),
+    "ray": ("ray", "workers on several machines by `execution.task_runner: ray`"),
+    "lora": ("peft", "low-rank adapters by `training.lora.rank`"),
+    "deepspeed": ("deepspeed", "training by `execution.sharding: zero3`"),
+    "lmeval": ("lm_eval", "the command `lm-eval`"),
+    "gguf": ("gguf", "the command `import-gguf`"),
+}
+"""By the name of an extra: its module, and what needs it."""
 _GOOD, _BAD = "[green]yes[/]", "[red]no [/]"
 
 
@@ -59,7 +69,8 @@ def _machine(folder: Path) -> Iterator[str]:
     free = shutil.disk_usage(folder).free
     yield f"    {os.cpu_count()} cores, {readable_bytes(memory)} of memory, {readable_bytes(free)} of disk free here"
     if not os.access(folder, os.W_OK):
-        yield f"{_BAD} {folder} cannot be written: set `execution.store` and `execution.output` to folders that can"
+        place = escaped(str(folder))
+        yield f"{_BAD} {place} cannot be written: set `execution.store` and `execution.output` to folders that can"
 
 
 def _gpus() -> tuple[list[str], list[int]]:
@@ -67,7 +78,9 @@ def _gpus() -> tuple[list[str], list[int]]:
     try:
         import torch
     except (ImportError, OSError) as error:  # OSError: one of its libraries is missing
-        return [f"{_BAD} torch cannot be imported ({error}): run `pip install -c constraints.txt -e .`"], []
+        return [
+            f"{_BAD} torch cannot be imported ({escaped(str(error))}): run `pip install -c constraints.txt -e .`"
+        ], []
     lines, memories = [], []
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
@@ -97,10 +110,17 @@ def _abilities(memories: list[int]) -> Iterator[str]:
         held = readable_bytes(sum(memories))
         there = f"the GPUs here hold {held} together" if memories else "there is no GPU here"
         yield f"{_BAD} {words}, before activations; {there}"
-    ct2 = find_spec("ctranslate2") is not None
-    yield (
-        f"{_GOOD if ct2 else '    '} CTranslate2: "
-        f"{'installed' if ct2 else 'not installed; only `translation.engine: ctranslate2` needs it (extra `ct2`)'}"
-    )
-    ray = find_spec("ray") is not None
-    yield f"{_GOOD if ray else '    '} Ray: {'installed' if ray else 'not installed; only the extra `ray` needs it'}"
+    yield from _extras()
+
+
+def _extras() -> Iterator[str]:
+    """What the project can do with a package more, and whether it is there."""
+    for extra, (module, what) in _EXTRAS.items():
+        is_there = find_spec(module) is not None
+        state = "installed" if is_there else f"not installed (extra `{extra}`)"
+        yield f"{_GOOD if is_there else '    '} {what}: {module} {state}"
+    proxies = sorted({name.lower() for name in os.environ if name.lower().endswith("_proxy")} - {"no_proxy"})
+    if proxies:
+        yield f"    {', '.join(proxies)} set: what is on this machine is asked without, the hub through it"
+    server = os.environ.get("PREFECT_API_URL", "")
+    yield f"    Prefect: {'the server at ' + escaped(server) if server else 'a server of its own for each `run`'}"

@@ -7,7 +7,8 @@ at PREFECT_API_URL, or where its database was written by a later version.
 import os
 import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
@@ -45,6 +46,26 @@ def check_prefect_server() -> None:
     match = re.fullmatch(r"sqlite\+aiosqlite:///([^?]+)(\?.*)?", place)
     if match and Path(match[1]).is_file():
         check_database(Path(match[1]), Path(prefect.__file__).parent / _MIGRATIONS)
+
+
+@contextmanager
+def named_when_no_server_starts() -> Iterator[None]:
+    """A context in which Prefect starts a server of its own, and says in one line that it could not.
+
+    Raises:
+        ConfigError: it did not answer in time.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "ephemeral Prefect API server" not in str(error):
+            raise
+        seconds = get_current_settings().server.ephemeral.startup_timeout_seconds
+        raise ConfigError(
+            f"the Prefect server of this run did not answer within {seconds} seconds: the machine is busy, or a "
+            "program keeps this process from its own address 127.0.0.1. Run it again (what was finished is kept), "
+            "raise PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, or run the stages one by one, which need no server"
+        ) from error
 
 
 def check_database(file: Path, migrations: Path) -> None:

@@ -11,6 +11,8 @@ from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import plan_recipe
 from cc_tuning.pipeline.publishing import publish
 from cc_tuning.runtime.execution import Execution
+from data_contracts.store import ArtifactStore
+from flows.checking import check_before
 from tasks.stages import make
 
 
@@ -26,6 +28,7 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
     settings = load_recipe(Path(recipe), overrides)
     plan = plan_recipe(settings)
     execution = fresh_store(settings.execution) if fresh else settings.execution
+    check_before(plan, ArtifactStore(execution.store), execution)  # what a stage would stop at hours later
 
     for items in plan.items:  # only when the recipe asks for published benchmarks
         make(items, execution)
@@ -46,7 +49,12 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
             make(run.train, execution)  # English pass, Decision Maker, connection
         if run.transform:
             make(run.transform, execution)  # W_T stands in for the English prompt
+        if run.pivot:  # for competitors: the items' prompts in English, by the translator
+            make(run.pivot, execution)
         make(run.evaluate, execution)
+    for run in plan.runs:
+        if run.judge:  # which of its answers are better than its baseline's
+            make(run.judge, execution)
     make(plan.report, execution)
     return str(publish(plan, execution))
 

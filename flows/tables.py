@@ -28,7 +28,12 @@ def show_plan(plan: Plan, store: ArtifactStore, estimates: dict[str, Estimate]) 
         estimate = estimates[step.fingerprint]
         hit = "hit" if find_cached(step, store) else "miss"
         table.add_row(
-            step.label, step.fingerprint[:12], hit, estimate.rows_text, estimate.tokens_text, estimate.disk_text
+            escaped(step.label),
+            step.fingerprint[:12],
+            hit,
+            estimate.rows_text,
+            estimate.tokens_text,
+            estimate.disk_text,
         )
     console.print(table)
     disk = [estimate.disk_bytes for estimate in estimates.values()]
@@ -51,20 +56,27 @@ def show_status(plan: Plan, store: ArtifactStore) -> None:
     for step in plan:
         if not store.is_there(step.ref):
             started = store.has_partial(step.ref)
-            table.add_row(step.label, step.fingerprint[:12], "started" if started else "missing", "", "", "")
+            table.add_row(escaped(step.label), step.fingerprint[:12], "started" if started else "missing", "", "", "")
             continue
         try:
             manifest = store.verify(step.ref)
         except ArtifactMismatch as mismatch:
-            table.add_row(step.label, step.fingerprint[:12], "[red]damaged", "", "", "")
+            table.add_row(escaped(step.label), step.fingerprint[:12], "[red]damaged", "", "", "")
             damages.append(f"{step.label}: {mismatch}")
             continue
         except (MadeByLaterVersion, StoreUnavailable) as unreadable:
-            table.add_row(step.label, step.fingerprint[:12], "[red]unreadable", "", "", "")
+            table.add_row(escaped(step.label), step.fingerprint[:12], "[red]unreadable", "", "", "")
             damages.append(f"{step.label}: {unreadable}")
             continue
         seconds = f"{manifest.seconds:,.1f}"
-        table.add_row(step.label, step.fingerprint[:12], "whole", manifest.finished_at, seconds, str(manifest.rows))
+        table.add_row(
+            escaped(step.label),
+            step.fingerprint[:12],
+            "whole",
+            escaped(manifest.finished_at),
+            seconds,
+            escaped(str(manifest.rows)),
+        )
     console.print(table)
     for damage in damages:
         console.print(f"[red]{escaped(damage)}[/]", soft_wrap=True)
@@ -85,7 +97,7 @@ def show_scores(plan: Plan, store: ArtifactStore) -> None:
             rows = group.filter((pl.col("benchmark") == benchmark) & (pl.col("metric") == headline))
             cells.append(_cell(rows.row(0, named=True)) if rows.height else "")
         if any(cells):  # the controls of a connection have likelihoods alone
-            table.add_row(str(run), str(connection), *cells)
+            table.add_row(escaped(str(run)), str(connection), *cells)
     console.print(table)
     confidence = plan.recipe.evaluation.confidence
     other = [f"{name} is {metric.label}" for name in shown if (metric := BENCHMARKS[name].headline_metric) != ACCURACY]

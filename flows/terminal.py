@@ -5,6 +5,7 @@ flow, and the flow would wait a minute for a server that is gone. The flow there
 gets Ctrl-C from here alone: it stops its workers, reports its state, and the server ends last.
 """
 
+import errno
 import io
 import logging
 import os
@@ -25,6 +26,7 @@ MISTAKE, STOPPED, UNREAD = 2, 130, 141
 
 _PLAIN_WIDTH = 110  # columns in a file or a pipe, where rich would assume 80
 _POLL_SECONDS = 0.1
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _PREFECT_LOGGERS = ("flow_runs", "task_runs", "engine", "task_engine", "flow_engine")
 
 
@@ -95,6 +97,11 @@ def exit_code_of(work: Callable[[], object]) -> int:
         return UNREAD
     except KeyboardInterrupt:
         return _say_stopped()
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS or "--debug" in sys.argv:
+            raise
+        _show_error(f"cannot write {error.filename or 'a file'}: {error.strerror}; mend that and run the same again")
+        return MISTAKE
     return 0
 
 

@@ -36,7 +36,9 @@ _NAMES = {
     "reference": "ask reference model",
     "train": "train model",
     "transform": "fit transform matrix",
+    "pivot": "translate benchmark prompts",
     "evaluate": "evaluate run",
+    "judge": "judge answers",
     "report": "write report",
 }
 """What Prefect shows; a stage that does not stand here is shown under its own name."""

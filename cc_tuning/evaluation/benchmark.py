@@ -44,6 +44,13 @@ ACCURACY_EXTRACTED = Metric(
     is_headline=False,
     is_of_paper=False,
 )
+ACCURACY_ANY_DIGITS = Metric(
+    "accuracy_any_digits",
+    "accuracy, any digits",
+    "Accuracy, any digits, is accuracy where 1969 and ١٩٦٩ are one answer: digits of every script are read alike.",
+    is_headline=False,
+    is_of_paper=False,
+)
 EXACT_MATCH = Metric(
     "exact_match",
     "exact match",
@@ -87,6 +94,12 @@ CHRF = Metric(
     "chrF++ compares runs of up to six characters and two words, by sacrebleu.",
     is_headline=False,
     is_of_paper=False,
+)
+ANSWERED_IN_LANGUAGE = Metric(
+    "answered_in_language",
+    "answered in the language",
+    "Answered in the language is the percentage of answers that say something and are not found to be in another "
+    "language than the instruction.",
 )
 
 
@@ -157,7 +170,8 @@ BEHAVIOUR = (IN_LANGUAGE, FOREIGN_WORDS, EMPTY, REPEATS_PROMPT, CUT)
 METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
-        *(ACCURACY, ACCURACY_EXTRACTED, EXACT_MATCH, F1, MKQA_EM, MKQA_F1, ROUGE_L, ROUGE_L_ASCII, CHRF),
+        *(ACCURACY, ACCURACY_EXTRACTED, ACCURACY_ANY_DIGITS, EXACT_MATCH, F1, MKQA_EM, MKQA_F1),
+        *(ROUGE_L, ROUGE_L_ASCII, CHRF, ANSWERED_IN_LANGUAGE),
         *(ACCURACY_BY_LIKELIHOOD, ACCURACY_BY_LIKELIHOOD_PER_BYTE, GOLD_NLL, GOLD_BITS_PER_BYTE),
         *(EXTRACTED, *BEHAVIOUR),
     )
@@ -177,6 +191,8 @@ class Benchmark:
     scoring: ScoringName
     options: tuple[str, ...] = ()
     """What is chosen from, where something is."""
+    is_instruction: bool = False
+    """Whether its answers are as long as the model makes them, drawn and not greedy."""
     metrics: tuple[Metric, ...]
     """What its answers get, besides what is said of every written answer (`BEHAVIOUR`)."""
     paper_items: int = 0

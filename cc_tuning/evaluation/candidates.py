@@ -35,8 +35,10 @@ def with_candidates(items: pl.DataFrame, prompts: ChatPrompts) -> pl.DataFrame:
     options = [BENCHMARKS[benchmark].options for benchmark in items["benchmark"]]
     names = [of_item or (answer,) for of_item, answer in zip(options, gold, strict=True)]
     texts = [
-        labels_in(prompt, language, of_item) or (answer,)
-        for prompt, language, of_item, answer in zip(items["prompt"], items["language"], options, gold, strict=True)
+        labels_in(prompt, language, of_item, str(name)) or (answer,)
+        for name, prompt, language, of_item, answer in zip(
+            items["benchmark"], items["prompt"], items["language"], options, gold, strict=True
+        )
     ]
     ids = _answer_ids(prompts, list(dict.fromkeys(text for of_item in texts for text in of_item)))
     return items.with_columns(

@@ -1,7 +1,7 @@
 """Test items: read under their contract, chosen by rule, counted."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.authors_items import has_authors_layout, read_authors_items
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.scorers import normalised
+from cc_tuning.text.languages import UnknownLanguage, by_iso639_1, find_language
 from data_contracts.errors import ContractViolation
 from data_contracts.parquet import read_verified
 from data_contracts.quarantine import QUARANTINE, quarantine_rows, split_by_contract
@@ -35,20 +36,22 @@ class LoadedItems:
     read: int
 
 
-def load_items(directory: Path) -> LoadedItems:
-    """All items in `directory`: of its parquet files, or in the layout of the authors' release (`authors_items`).
+def load_items(*directories: Path) -> LoadedItems:
+    """All items in the directories: of their parquet files, or in the layout of the authors' release (`authors_items`).
 
     The columns `choices`, `group` and `cluster` may be absent.
 
-    Set aside are rows that break BenchmarkItem, whose `choices_kind` is not their benchmark's, or whose answers no
-    response can meet (not an option, blank), or that have texts of other than all options.
+    Set aside are rows that break BenchmarkItem, whose prompt is blank, whose `choices_kind` is not their
+    benchmark's, whose answers no response can meet (not an option, blank), or that have texts of other than all
+    options.
 
     Raises:
-        ConfigError: the directory holds neither.
+        ConfigError: a directory holds neither.
         ContractViolation: a file lacks columns, or prompts and answers of the authors' layout do not belong together.
         ArtifactMismatch: a file is damaged.
     """
-    rows = pl.concat(_as_text(frame, where) for frame, where in _frames(directory))
+    frames = (found for directory in directories for found in _frames(directory))
+    rows = pl.concat(_as_text(frame, where) for frame, where in frames)
     split = split_by_contract(rows, BenchmarkItem, "item_id")
     quarantined = [split.quarantined]
     items = split.good
@@ -88,6 +91,14 @@ def select_items(
         logger.warning("no items of %s in what was asked for; the items have %s", ", ".join(absent), _inventory(items))
     place = pl.int_range(pl.len()).over("benchmark", "language", order_by="item_id")
     return chosen.filter(place < items_per_language).sort(*ITEM_KEY)
+
+
+def flores_code_of(language: str) -> str:
+    """The FLORES code of an item's language; empty for one that the table of languages does not know."""
+    try:
+        return (by_iso639_1 if len(language) == 2 else find_language)(language).flores_code
+    except UnknownLanguage:
+        return ""
 
 
 def item_files(directory: Path) -> list[Path]:
@@ -151,7 +162,8 @@ def _has_other_choices(row: dict[str, Any]) -> bool:
     return bool(options) and row["choices"] is not None and len(row["choices"]) != len(options)
 
 
-_RULES = {
+_RULES: Mapping[str, Callable[[dict[str, Any]], bool]] = {
+    "prompt_is_blank": lambda row: not normalised(row["prompt"]),
     "choices_kind_of_another_benchmark": _is_of_another_kind,
     "answers_cannot_be_met": _cannot_be_met,
     "choices_are_not_one_for_each_option": _has_other_choices,

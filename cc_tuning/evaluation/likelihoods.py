@@ -12,24 +12,23 @@ import polars as pl
 from cc_tuning.errors import EvaluationFailed
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.candidates import GOLD
+from cc_tuning.evaluation.competitors import EvaluationMode
 from cc_tuning.evaluation.items import ITEM_KEY
-from cc_tuning.evaluation.requests import Group, PlannedShard, planned_shard
+from cc_tuning.evaluation.requests import Group, PlannedShard, planned_shards
 from cc_tuning.inference.job_files import read_answers
 from cc_tuning.inference.jobs import InferenceJob, LogLikelihood
-from cc_tuning.model.config import ConnectionMode
 from data_contracts.schemas import CandidateLikelihood
 
 
-def plan_likelihoods(groups: Sequence[Group], connections: Sequence[ConnectionMode]) -> Iterator[PlannedShard]:
-    """The shards of the likelihoods, for each connection, benchmark and language that takes part in it.
+def plan_likelihoods(groups: Sequence[Group], modes: Sequence[EvaluationMode]) -> Iterator[PlannedShard]:
+    """The shards of the likelihoods, for each mode, benchmark and language that takes part in it.
 
-    With the connections `parallel`, `constant` and `other` these are the items that have an English prompt; the last
-    leaves out one for which there is no other.
+    With `parallel`, `constant`, `context` and `other` these are the items that have an English prompt; the last leaves
+    out one for which there is no other.
     """
-    for connection in connections:
+    for mode in modes:
         for group in groups:
-            name = f"likelihood/{connection}/{group[0]}-{group[1]}.parquet"
-            yield from planned_shard(name, connection, LogLikelihood(), group)
+            yield from planned_shards(f"likelihood/{mode}", mode, LogLikelihood(), group)
 
 
 def read_likelihoods(job: InferenceJob, planned: PlannedShard, run: str) -> pl.DataFrame:
@@ -54,7 +53,7 @@ def read_likelihoods(job: InferenceJob, planned: PlannedShard, run: str) -> pl.D
         .explode("candidate", "bytes", "tokens", "log_likelihood", "is_greedy")
         .with_columns(
             run=pl.lit(run),
-            connection=pl.lit(planned.shard.connection),
+            connection=pl.lit(planned.mode),
         )
     )
     gold = scored.filter(pl.col("candidate") == pl.col("gold")).with_columns(candidate=pl.lit(GOLD))

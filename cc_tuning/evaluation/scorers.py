@@ -12,7 +12,9 @@ What the paper leaves open is settled here, the same for every language:
 digits of any script (`١`, `२`). It does not count inside a number (`12`, `1.5`, `2,000`, `3:1`) or a word (`1st`,
 `Band`, `U.S.A`). Scripts without letter case are not words in this sense: they join the option to particles without a
 blank (`답은 2번입니다`). Letters are case-sensitive: a lower-case `a` is a word in English, Spanish and Portuguese.
-*Gold answers* are compared without case, anywhere in the response; a number stored as `3.0` is not met by `3`.
+*Gold answers* are compared without case, anywhere in the response; a number stored as `3.0` is not met by `3`, and
+`1969` not by `١٩٦٩`: an answer is text to the paper, and published figures count it so. The measure
+`accuracy_any_digits` stands beside it and reads digits of every script alike.
 """
 
 import unicodedata
@@ -56,10 +58,13 @@ def mentioned_options(response: str, options: Sequence[str]) -> set[str]:
     return {option for option in options if _option_pattern(option).search(text)}
 
 
-def contains_gold(response: str, answers: Sequence[str]) -> bool:
-    """Whether one of `answers` appears in `response`, without regard to case; an empty answer never does."""
-    text = folded(response)
-    return any(gold in text for gold in map(folded, answers) if gold)
+def contains_gold(response: str, answers: Sequence[str], *, any_digits: bool = False) -> bool:
+    """Whether one of `answers` appears in `response`, without regard to case; an empty answer never does.
+
+    `any_digits` reads the decimal digits of every script alike, which the paper does not speak of.
+    """
+    text, *golds = (with_ascii_digits(folded(each)) if any_digits else folded(each) for each in (response, *answers))
+    return any(gold in text for gold in golds if gold)
 
 
 def folded(text: str) -> str:

@@ -11,7 +11,9 @@ import polars as pl
 from cc_tuning.errors import EvaluationFailed
 from cc_tuning.evaluation.benchmark import (
     ACCURACY,
+    ACCURACY_ANY_DIGITS,
     ACCURACY_EXTRACTED,
+    ANSWERED_IN_LANGUAGE,
     BEHAVIOUR,
     CHRF,
     CUT,
@@ -98,6 +100,10 @@ def _extracted(answer: Answer) -> float:
     return 100.0 * ((answer.option if answer.benchmark.options else answer.number) is not None)
 
 
+def _answered_in_language(answer: Answer) -> float:
+    return 100.0 * (not is_empty(answer.response) and is_in_language(answer.response, answer.language) is not False)
+
+
 def _in_language(answer: Answer) -> float | None:
     verdict = is_in_language(answer.response, answer.language)
     return None if verdict is None else 100.0 * verdict
@@ -111,6 +117,7 @@ def _foreign_words(answer: Answer) -> float | None:
 _MEASURES: Mapping[Metric, Measure] = {
     ACCURACY: _accuracy,
     ACCURACY_EXTRACTED: _accuracy_extracted,
+    ACCURACY_ANY_DIGITS: lambda answer: 100.0 * contains_gold(answer.response, answer.answers, any_digits=True),
     EXTRACTED: _extracted,
     EXACT_MATCH: lambda answer: squad_exact_match(answer.response, answer.answers),
     F1: lambda answer: squad_f1(answer.response, answer.answers),
@@ -119,6 +126,7 @@ _MEASURES: Mapping[Metric, Measure] = {
     ROUGE_L_ASCII: lambda answer: rouge_l_ascii(answer.response, answer.answers),
     ROUGE_L: lambda answer: rouge_l(answer.response, answer.answers),
     CHRF: lambda answer: chrf(answer.response, answer.answers),
+    ANSWERED_IN_LANGUAGE: _answered_in_language,
     IN_LANGUAGE: _in_language,
     FOREIGN_WORDS: _foreign_words,
     EMPTY: lambda answer: 100.0 * is_empty(answer.response),

@@ -9,10 +9,14 @@ from transformers import TextStreamer
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.model import CrossLingualModel, load_checkpoint
+from cc_tuning.model.transform_matrix import ENGLISH, MEAN_LANGUAGE
 from cc_tuning.runtime.devices import resolve_device
-from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
+from cc_tuning.text.languages import by_any_code
+from cc_tuning.text.prompts import ChatPrompts, in_context, load_tokenizer
 
-CONNECTIONS = ("transform", "parallel", "off")
+CONNECTIONS = ("transform", "parallel", "off", "context")
+"""`context` is the model with the connection off and the English prompt before the prompt, as text."""
+_READ_ENGLISH = ("parallel", "context")
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class GenerationRequest:
     checkpoint: Path
     prompt: str
     english_prompt: str
-    """For the connection `parallel`; empty otherwise."""
+    """For the connections `parallel` and `context`; empty otherwise."""
     connection: str
     max_new_tokens: int
     temperature: float
@@ -30,6 +34,8 @@ class GenerationRequest:
     seed: int
     is_english: bool = False
     """Whether the prompt is English; asked by checkpoints with `connection.english: identity` only."""
+    language: str = ""
+    """A code of the prompt's language, or `mean`; asked by maps with an intercept for each language only."""
 
 
 def generate_text(request: GenerationRequest, output: TextIO) -> None:
@@ -41,8 +47,11 @@ def generate_text(request: GenerationRequest, output: TextIO) -> None:
     """
     if request.connection not in CONNECTIONS:
         raise ConfigError(f"connection {request.connection!r}: expected one of {', '.join(CONNECTIONS)}")
-    if (request.connection == "parallel") != bool(request.english_prompt):
-        raise ConfigError("an English prompt goes with the connection `parallel`, and only with it: give both or none")
+    if (request.connection in _READ_ENGLISH) != bool(request.english_prompt):
+        raise ConfigError(
+            "an English prompt goes with the connections `parallel` and `context`, and only with them: give both or "
+            "none"
+        )
     if not request.checkpoint.is_dir():
         raise ConfigError(f"{request.checkpoint.absolute()} is not a directory; expected a checkpoint directory")
     device = resolve_device("auto")
@@ -54,7 +63,9 @@ def generate_text(request: GenerationRequest, output: TextIO) -> None:
         "streamer": _Streamer(tokenizer, output),
         "pad_token_id": tokenizer.pad_token_id,
     } | _decoding(request)
-    arguments |= _batch(prompts, request.prompt, device, "")
+    is_text = request.connection == "context"
+    text = in_context(request.prompt, request.english_prompt) if is_text else request.prompt
+    arguments |= _batch(prompts, text, device, "")
     if not isinstance(model, CrossLingualModel):
         if request.connection == "parallel":
             raise ConfigError(f"{request.checkpoint} has no connection to its English side; leave `--english` out")
@@ -64,7 +75,11 @@ def generate_text(request: GenerationRequest, output: TextIO) -> None:
         arguments |= _batch(prompts, request.english_prompt, device, "english_")
     if request.connection == "transform":
         arguments["english_rows"] = torch.tensor([request.is_english], device=device)
-    model.generate(connection=request.connection, **arguments)
+        language = request.language or (ENGLISH if request.is_english else "")
+        if language not in ("", MEAN_LANGUAGE):
+            language = by_any_code(language, request.prompt).flores_code
+        arguments["languages"] = [language] if language else None
+    model.generate(connection="off" if is_text else request.connection, **arguments)
 
 
 def _batch(prompts: ChatPrompts, text: str, device: torch.device, prefix: str) -> dict[str, torch.Tensor]:

@@ -21,6 +21,7 @@ from cc_tuning.miniature.text_sources import sound_rows, texts_of_rows
 from cc_tuning.miniature.tokenizers import train_nllb_tokenizer
 from cc_tuning.runtime.devices import limited_threads, resolve_device
 from cc_tuning.runtime.step import Build
+from cc_tuning.selection.checks import identify_rows
 from cc_tuning.text.languages import ENGLISH_FLORES_CODE, UnknownLanguage, find_language
 from data_contracts.files import write_json
 from data_contracts.layout import HELD_OUT_TRANSLATIONS, LOSSES, WORLD_SENTENCES
@@ -39,37 +40,48 @@ _TEXT_COLUMNS = {"flores_code": pl.String, "text": pl.String, "english": pl.Stri
 
 
 def build_translator(build: Build[TranslatorConfig]) -> RowCounts:
-    """Train the tokenizer, then the model, measure it, and save both."""
+    """Train the tokenizer, then the model, measure it, and save both.
+
+    Where every row of the recipe's own brings its English nothing will be translated: the weights stay as they begin,
+    `held_out.json` has no pair, and there is no `losses.jsonl`.
+    """
     config = build.config
-    pairs, texts = _pairs_and_texts(build)
+    pairs, texts, is_needed = _pairs_and_texts(build)
     size = config.vocabulary_size + (config.extra_vocabulary_size if texts else 0)
     tokenizer = train_nllb_tokenizer([*pairs["text"], *pairs["english"], *texts], size)
+    with limited_threads(build.execution.threads), seeded(config.seed):
+        # transformers' types hide the methods of a model behind decorators.
+        model: Any = M2M100ForConditionalGeneration(_model_config(config, tokenizer))
+        learned = _train(build, model, tokenizer, pairs) if is_needed else 0
+    if not is_needed:
+        logger.info("translator: not trained, since every row brings its English")
+        write_json(build.folder / HELD_OUT_TRANSLATIONS, {"pairs": 0, "exact_matches": 0})
+    model.save_pretrained(build.folder)
+    tokenizer.save_pretrained(build.folder)
+    return RowCounts(read=pairs.height, kept=learned, not_selected=pairs.height - learned)
+
+
+def _train(build: Build[TranslatorConfig], model: Any, tokenizer: NllbTokenizer, pairs: pl.DataFrame) -> int:
+    """Train and measure `model` in place; the number of pairs that it learnt from."""
+    config = build.config
     held_out = _held_out(pairs, config)
     # Apart by text, so that no sentence is on both sides.
     learned = encode_pairs(pairs.join(held_out, on="text", how="anti", maintain_order="left"), tokenizer)
     steps, examples = config.steps, learned
     if config.both_ways:
         steps, examples = 2 * steps, [*learned, *(EncodedPair(pair.labels, pair.source) for pair in learned)]
-    device = resolve_device(build.execution.device)
-    with limited_threads(build.execution.threads), seeded(config.seed):
-        # transformers' types hide the methods of a model behind decorators.
-        model: Any = M2M100ForConditionalGeneration(_model_config(config, tokenizer))
-        model.to(device)
-        batches = batches_of_pairs(examples, config.batch_tokens, model.config.pad_token_id, config.seed)
-        losses_file = build.folder / LOSSES
-        loss = optimise(model, batches, lambda batch: model(**batch).loss, Training(steps), losses_file, build.progress)
-        exact = sum(
-            translation == english
-            for translation, english in zip(translate(held_out, model, tokenizer), held_out["english"], strict=True)
-        )
+    model.to(resolve_device(build.execution.device))
+    batches = batches_of_pairs(examples, config.batch_tokens, model.config.pad_token_id, config.seed)
+    losses_file = build.folder / LOSSES
+    loss = optimise(model, batches, lambda batch: model(**batch).loss, Training(steps), losses_file, build.progress)
+    translations = translate(held_out, model, tokenizer)
+    exact = sum(found == english for found, english in zip(translations, held_out["english"], strict=True))
     logger.info(
         "translator: %s parameters, %s pairs, %d steps, last loss %.3f, %d of %d held-out sentences word for word",
         f"{model.num_parameters():,}", f"{len(learned):,}", steps, loss, exact, held_out.height,
     )  # fmt: skip
     write_json(build.folder / HELD_OUT_TRANSLATIONS, {"pairs": held_out.height, "exact_matches": exact})
-    model.save_pretrained(build.folder)
-    tokenizer.save_pretrained(build.folder)
-    return RowCounts(read=pairs.height, kept=len(learned), not_selected=pairs.height - len(learned))
+    return len(learned)
 
 
 @torch.inference_mode()
@@ -91,13 +103,17 @@ def translate(pairs: pl.DataFrame, model: Any, tokenizer: NllbTokenizer) -> list
     return translations
 
 
-def _pairs_and_texts(build: Build[TranslatorConfig]) -> tuple[pl.DataFrame, list[str]]:
-    """Sentence pairs (columns flores_code, text, english), and the text of the recipe's own rows."""
+def _pairs_and_texts(build: Build[TranslatorConfig]) -> tuple[pl.DataFrame, list[str], bool]:
+    """Sentence pairs (columns flores_code, text, english), the text of the recipe's own rows, and whether there is
+    anything to translate.
+    """
     pairs = read_verified(build.inputs["world"].path / WORLD_SENTENCES).select("flores_code", "text", "english")
     if "rows" not in build.inputs:
-        return pairs, []
+        return pairs, [], True
     rows = sound_rows(build.inputs["rows"])
-    return pl.concat([pairs, _given_pairs(rows)]), texts_of_rows(rows)
+    lacking = identify_rows(rows).filter(pl.col("inputs_en").is_null(), pl.col("flores_code") != ENGLISH_FLORES_CODE)
+    is_needed = build.config.both_ways or not lacking.is_empty()
+    return pl.concat([pairs, _given_pairs(rows)]), texts_of_rows(rows), is_needed
 
 
 def _given_pairs(rows: pl.DataFrame) -> pl.DataFrame:

@@ -23,6 +23,7 @@ from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from cc_tuning.errors import CcTuningError, ConfigError, UnsupportedModel, in_one_line
 from cc_tuning.model.config import ConnectionConfig
+from cc_tuning.model.earlier_transformers import write_earlier_config_keys
 from cc_tuning.model.normalisation import ActivationStatistics
 from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.runtime.pretrained import (
@@ -36,11 +37,14 @@ from data_contracts.files import read_json, write_json, written_atomically
 
 CONNECTION_FILE = "cross_lingual_connection.safetensors"
 DESCRIPTION_FILE = "cross_lingual.json"
-FORMAT = 3
+FORMAT = 4
 _BEFORE_SITES = 1
 """The format that knows no `connection.site`: the place was the block's own output."""
 _BEFORE_NORMALISATION = 2
 """The format that knows no `connection.normalise` and `connection.scale`; their defaults are what there was."""
+_BEFORE_PREDICTION = 3
+"""The format that knows no `connection.predicted_share` and no learned `connection.scale`; the same holds of it."""
+_READ_FORMATS = (_BEFORE_SITES, _BEFORE_NORMALISATION, _BEFORE_PREDICTION, FORMAT)
 _SELECTOR_PREFIX = "decision_maker."
 
 
@@ -104,6 +108,7 @@ def write_base_model(directory: Path, base: PreTrainedModel, stop_token_ids: Seq
     with tempfile.TemporaryDirectory(dir=directory, prefix=".base.") as name:
         written = Path(name)
         base.save_pretrained(written)
+        write_earlier_config_keys(written)
         if stop_token_ids:
             generation = type(base.generation_config).from_dict(base.generation_config.to_dict())
             generation.eos_token_id = list(stop_token_ids)
@@ -135,7 +140,7 @@ def read_connection(directory: Path) -> SavedConnection:
             )
         )
     content = read_json(directory / DESCRIPTION_FILE)
-    if isinstance(content, dict) and content.get("format") not in (_BEFORE_SITES, _BEFORE_NORMALISATION, FORMAT):
+    if isinstance(content, dict) and content.get("format") not in _READ_FORMATS:
         raise ConfigError(
             f"{directory / DESCRIPTION_FILE} has format {content.get('format')!r}, this version reads {FORMAT}; "
             "use the version of cc-tuning that wrote it, or train again"

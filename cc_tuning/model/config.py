@@ -1,6 +1,6 @@
 """The settings of the connection: all that it is apart from the weights. Part of a run's identity."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -49,16 +49,31 @@ class ConnectionConfig(BaseModel):
         description="Training rows whose English prompts give mean and standard deviation, drawn by a hash of "
         "`training.seed` and row id; all of them where there are fewer. Only with `normalise`.",
     )
-    scale: float | None = Field(
+    scale: Annotated[float, Field(gt=0)] | Literal["learned"] | None = Field(
         None,
-        gt=0,
-        description="Length of `v` as a share of that of `f_1`, to which it is added; unset, `v` is as long as the "
-        "activation that it is (the paper's method).",
+        description="Length of `v` as a share of that of `f_1`, to which it is added; `learned`, one number that is "
+        "trained with the selector, from 1 on; unset, `v` is as long as the activation that it is (the paper's "
+        "method).",
     )
     english_gradient: bool = Field(
         False,
         description="Whether the gradient flows back through the English pass. Off is what the authors' shipped "
         "configuration computes, and cheaper; on is the named variant (docs/deviations.md).",
+    )
+    predicted_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the training rows, drawn anew in each epoch by a hash of `training.seed`, epoch and row "
+        "id, whose English activations are what a map makes of the row's own: the model then learns to read what it "
+        "gets at inference. It costs one more pass over the prompts, without gradient. 0 is the paper's method.",
+    )
+    predicted_refit: int = Field(
+        50,
+        ge=1,
+        description="Training steps after which that map is fitted anew, by least squares over the rows trained so "
+        "far, those of an interval counting half as much as those of the next. Before the first fit every row has its "
+        "English prompt.",
     )
     position: Literal["last_prompt_token"] = Field(
         "last_prompt_token",
@@ -106,3 +121,26 @@ class ConnectionConfig(BaseModel):
                 "measures nothing; leave the number out, or choose centred or standardised"
             )
         return self
+
+    @model_validator(mode="after")
+    def _fits_are_used(self) -> Self:
+        default = ConnectionConfig.model_fields["predicted_refit"].default
+        if not self.predicted_share and self.predicted_refit != default:
+            raise ValueError(
+                f"connection.predicted_refit is {self.predicted_refit}, but connection.predicted_share is 0, for which "
+                "nothing is fitted; leave the number out, or give a share"
+            )
+        return self
+
+    @property
+    def learns_scale(self) -> bool:
+        """Whether the length of `v` is trained."""
+        return self.scale == "learned"
+
+    @property
+    def share(self) -> float | None:
+        """The length of what the selector gives, as a share of that of `f_1`; None where it is as long as it is.
+
+        A learned share is in the vector already, times which `||f_1||` is added.
+        """
+        return 1.0 if self.scale == "learned" else self.scale

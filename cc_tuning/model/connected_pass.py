@@ -24,6 +24,7 @@ from cc_tuning.model.hooks import injected, last_ffn_at, recorded_activations
 from cc_tuning.model.normalisation import ActivationNormalisation
 from cc_tuning.model.pooled import recorded_pooled_states, tokens_up_to
 from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
+from cc_tuning.model.predicted import EnglishPrediction
 from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.model.wrapped_model import WrappedModel
 
@@ -37,6 +38,10 @@ class CrossLingualOutput(ModelOutput):
     selection: Tensor | None = None  # g [B, L]
     selection_probabilities: Tensor | None = None  # softmax(H / tau), without noise [B, L]
     selection_cosine: Tensor | None = None  # of v and the same layer's own activation [B], when it was asked for
+    unconnected_logits: Tensor | None = None  # of the same rows with nothing added, as `logits`, when asked for
+    # The prompts' own and their English prompts' activations [B, L, D], without gradient, with `predicted_rows` only.
+    own_activations: Tensor | None = None
+    english_activations: Tensor | None = None
 
 
 class ConnectedModel(WrappedModel):
@@ -54,6 +59,7 @@ class ConnectedModel(WrappedModel):
         hidden_size, layers = base.config.hidden_size, len(components.layers)
         self.decision_maker = build_selector(connection, hidden_size, layers, base.config.initializer_range)
         self.normalisation = ActivationNormalisation(connection.normalise, layers, hidden_size)
+        self.prediction = EnglishPrediction(layers, hidden_size) if connection.predicted_share else None
         self.transform_matrix: Tensor | None
         self.transform_intercept: Tensor | None
         self.register_buffer("transform_matrix", None, persistent=False)
@@ -144,6 +150,8 @@ class ConnectedModel(WrappedModel):
         labels: Tensor | None = None,
         gumbel_noise: Tensor | None = None,
         measures_cosine: bool = False,
+        with_unconnected: bool = False,
+        predicted_rows: Tensor | None = None,
         **loss_kwargs: Any,
     ) -> CrossLingualOutput:
         """The loss of a batch with its connection.
@@ -151,7 +159,9 @@ class ConnectedModel(WrappedModel):
         `input_ids, attention_mask, labels [B, T]` hold prompt and response, `english_input_ids,
         english_attention_mask [B, T_en]` the English prompt alone; `connection_positions, english_positions [B]`
         are t* in each. `gumbel_noise [B, L]` replaces the drawn noise. With `measures_cosine` the layers' own
-        activations at t* are read in the connected pass, to compare `v` with. `loss_kwargs` reach the base model's loss
+        activations at t* are read in the connected pass, to compare `v` with; `with_unconnected` gives the logits of a
+        second pass with nothing added, with its gradient; rows of which `predicted_rows [B]` is true get English
+        activations as `prediction` predicts them. `loss_kwargs` reach the base model's loss
         (`num_items_in_batch` from the Trainer: the loss is then a sum over the batch's tokens divided by it), and
         `logits_to_keep=K` computes logits, and takes labels, for the last K positions only.
 
@@ -159,30 +169,36 @@ class ConnectedModel(WrappedModel):
             PromptNotFound: a position is outside its row or on padding.
         """
         check_positions(connection_positions, attention_mask, "connected")
-        english = self._read_english(english_input_ids, english_attention_mask, english_positions)
+        english = real = self._read_english(english_input_ids, english_attention_mask, english_positions)
+        own = None
+        if predicted_rows is not None and self.prediction is not None:
+            read = int(connection_positions.max()) + 1
+            own = self.activations(input_ids[:, :read], attention_mask[:, :read], connection_positions)
+            english = self.prediction(own, real, predicted_rows)
         # One look-up for the pass and for `e`: a second one would cost a second gradient of the whole vocabulary.
         embedded = self.embed(input_ids)
         embedding = embedded[torch.arange(embedded.shape[0], device=embedded.device), connection_positions]
         row_keys = key_of_rows(input_ids, attention_mask, connection_positions)
         decision = self.decide(english, embedding, row_keys, gumbel_noise)
         components = self.components
+        inputs = {
+            "inputs_embeds": embedded,
+            "attention_mask": attention_mask,
+            "position_ids": position_ids_of(attention_mask),
+            "use_cache": False,
+        }
         # Before the injection, whose hook changes what a later hook on the same module sees.
         reading = recorded_activations(components, self.connection.source, connection_positions, keeps_gradient=False)
         with (
-            reading if measures_cosine else nullcontext() as own,
-            injected(components, connection_positions, decision.vector, self.connection.scale),
+            reading if measures_cosine else nullcontext() as connected,
+            injected(components, connection_positions, decision.vector, self.connection.share),
         ):
-            output = self.base(
-                inputs_embeds=embedded,
-                attention_mask=attention_mask,
-                position_ids=position_ids_of(attention_mask),
-                labels=labels,
-                use_cache=False,
-                **loss_kwargs,
-            )
-        cosine = None if own is None else decision.cosine_to(self.normalisation(own.stack()))
-        weights, probabilities = decision.weights.detach(), decision.probabilities
-        return CrossLingualOutput(output.loss, output.logits, weights, probabilities, cosine)
+            output = self.base(**inputs, labels=labels, **loss_kwargs)
+        unconnected = self.base(**inputs, **loss_kwargs).logits if with_unconnected else None
+        cosine = None if connected is None else decision.cosine_to(self.normalisation(connected.stack()))
+        chosen = (decision.weights.detach(), decision.probabilities, cosine)
+        read_rows = (None, None) if own is None else (own, real.detach())
+        return CrossLingualOutput(output.loss, output.logits, *chosen, unconnected, *read_rows)
 
     def embed(self, ids: Tensor) -> Tensor:
         """The input embedding of each id, `[...]` int64 -> `[..., D]` in the model's dtype."""
@@ -192,7 +208,8 @@ class ConnectedModel(WrappedModel):
     def decide(self, source: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
         """The selector's decision from activations `source [B, L, D]` and the embedding `e [B, D]` at t*.
 
-        They are normalised first, as `connection.normalise` says; with `connection.scale`, `v` has the length 1 here.
+        They are normalised first, as `connection.normalise` says; with `connection.scale`, `v` has the length 1 here,
+        or the learned one.
         `row_keys [B]` identify the rows for the selector `random`; `noise [B, L]` is for all that choose a layer.
 
         Raises:
@@ -201,7 +218,7 @@ class ConnectedModel(WrappedModel):
         if noise is not None and self.connection.selector == "mean":
             raise ConfigError(f"got gumbel_noise for the selector {self.connection.selector!r}, which has no noise")
         decision: Decision = self.decision_maker(self.normalisation(source), embedding, row_keys, noise)
-        return decision if self.connection.scale is None else decision.with_unit_vector
+        return decision.with_unit_vector if isinstance(self.connection.scale, float) else decision
 
     def set_transform_matrix(self, matrix: Tensor, intercept: Tensor | None = None) -> None:
         """Use `matrix [D, D]` as `W_T`, or `[L, D, D]` as one for each layer, with `intercept [D]` or `[L, D]` if there

@@ -60,15 +60,36 @@ def one_hot(layer: Tensor, layers: int) -> Tensor:
     return nn.functional.one_hot(layer, layers).float()
 
 
-class DecisionMaker(nn.Module):
+class Selector(nn.Module):
+    """What selectors have in common: the learned length of `v`, where `connection.scale` asks for one.
+
+    `log_scale [1]` float32 is the logarithm of a share of `||f_1||`, 0 at the start; else it is None.
+    """
+
+    def __init__(self, learns_scale: bool = False) -> None:
+        super().__init__()
+        self.log_scale: nn.Parameter | None
+        self.register_parameter("log_scale", nn.Parameter(torch.zeros(1)) if learns_scale else None)
+
+    def scaled(self, decision: Decision) -> Decision:
+        """`exp(log_scale) v / ||v||` in the place of `v`; the decision as it is where no length is learned."""
+        if self.log_scale is None:
+            return decision
+        unit = decision.with_unit_vector
+        return unit._replace(vector=self.log_scale.float().exp() * unit.vector)
+
+
+class DecisionMaker(Selector):
     """The trained selector. `weight` is `W_DM [D, L]` float32, drawn from N(0, `std`); `temperature` is tau, a scalar.
 
     The weight stays float32 beside a bfloat16 model: at the paper's learning rate of 1e-5 an update is below half a
     bfloat16 step of a weight of 0.02, and would be rounded away.
     """
 
-    def __init__(self, hidden_size: int, layers: int, temperature: float, std: float) -> None:
-        super().__init__()
+    def __init__(
+        self, hidden_size: int, layers: int, temperature: float, std: float, learns_scale: bool = False
+    ) -> None:
+        super().__init__(learns_scale)
         # A tensor, so that a compiled step is not compiled again whenever it changes. Not saved: the config has it.
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32), persistent=False)
@@ -91,7 +112,8 @@ class DecisionMaker(nn.Module):
             # Straight-through: the value of `hard`, the gradient of `soft`.
             weights = hard - soft.detach() + soft if self.training else hard
             probabilities = (logits.detach() / temperature).softmax(-1)
-            return Decision(carried_vector(weights, ffn_outputs), weights, logits, soft, probabilities)
+            vector = carried_vector(weights, ffn_outputs)
+            return self.scaled(Decision(vector, weights, logits, soft, probabilities))
 
 
 def gumbel_noise_like(logits: Tensor) -> Tensor:
@@ -99,23 +121,24 @@ def gumbel_noise_like(logits: Tensor) -> Tensor:
     return -torch.empty_like(logits).exponential_().log()
 
 
-class MeanLayer(nn.Module):
-    """Ablation `mean`: the average over layers; nothing is chosen and nothing is trained."""
+class MeanLayer(Selector):
+    """Ablation `mean`: the average over layers; nothing is chosen, and no weight chooses."""
 
     def forward(self, ffn_outputs: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
         """`ffn_outputs [B, L, D]` -> Decision with every weight 1/L."""
         weights = torch.full(ffn_outputs.shape[:2], 1 / ffn_outputs.shape[1], device=ffn_outputs.device)
-        return Decision(carried_vector(weights, ffn_outputs), weights, torch.zeros_like(weights), weights, weights)
+        vector = carried_vector(weights, ffn_outputs)
+        return self.scaled(Decision(vector, weights, torch.zeros_like(weights), weights, weights))
 
 
-class RandomLayer(nn.Module):
+class RandomLayer(Selector):
     """Ablation `random`: one layer, drawn anew each time in training, fixed by seed and prompt in evaluation.
 
     Where the Gumbel noise is largest: with equal logits, that is each layer with the same probability.
     """
 
-    def __init__(self, seed: int) -> None:
-        super().__init__()
+    def __init__(self, seed: int, learns_scale: bool = False) -> None:
+        super().__init__(learns_scale)
         self.seed = seed
 
     def forward(self, ffn_outputs: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
@@ -130,16 +153,16 @@ class RandomLayer(nn.Module):
             # A multiplicative hash of key and seed; its upper bits are the mixed ones.
             layer = (((row_keys + self.seed) * 2654435761) >> 11) % layers
         weights, uniform = one_hot(layer, layers), torch.full_like(logits, 1 / layers)
-        return Decision(carried_vector(weights, ffn_outputs), weights, logits, uniform, uniform)
+        return self.scaled(Decision(carried_vector(weights, ffn_outputs), weights, logits, uniform, uniform))
 
 
 def build_selector(connection: ConnectionConfig, hidden_size: int, layers: int, std: float) -> nn.Module:
     """The selector that `connection.selector` names."""
     if connection.selector == "mean":
-        return MeanLayer()
+        return MeanLayer(connection.learns_scale)
     if connection.selector == "random":
-        return RandomLayer(connection.seed)
-    return DecisionMaker(hidden_size, layers, connection.temperature, std)
+        return RandomLayer(connection.seed, connection.learns_scale)
+    return DecisionMaker(hidden_size, layers, connection.temperature, std, connection.learns_scale)
 
 
 def temperature_at(connection: ConnectionConfig, progress: float) -> float:

@@ -20,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from cc_tuning.errors import CcTuningError, ConfigError, UnsupportedModel
 from cc_tuning.model.checkpoint import read_base_model
+from cc_tuning.model.earlier_transformers import write_earlier_config_keys, write_earlier_tokenizer_keys
 from cc_tuning.runtime.pretrained import refusing_remote_code
 from cc_tuning.text.prompts import PLACE_OF_LOADING
 from data_contracts.errors import ArtifactMismatch
@@ -74,6 +75,8 @@ def import_gguf(file: Path, directory: Path, dtype: str = "float32") -> Imported
         raise ConfigError(f"{directory} cannot be written: {error}; name a folder in a place of yours") from error
     model.save_pretrained(partial)
     tokenizer.save_pretrained(partial)
+    write_earlier_config_keys(partial)
+    write_earlier_tokenizer_keys(partial)
     _check_loads_again(partial, model, tokenizer)
     facts = {
         "name": described.get("general.name") or file.stem,

@@ -20,6 +20,8 @@ Features = Literal["layer", "all_layers", "pooled"]
 """What English activations are predicted from: the prompt's own activation in the same layer, those of all layers, or
 the mean over its tokens up to t* of the outputs of all decoder layers but the last."""
 ENGLISH = "eng_Latn"
+MEAN_LANGUAGE = "mean"
+"""In the place of a FLORES code: the mean of the languages' intercepts."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ class TransformMatrix:
     def apply(self, activations: Tensor, pooled: Tensor | None = None, languages: Tensor | None = None) -> Tensor:
         """`F_hat [B, L, D]` of `F [B, L, D]`, all rows and layers in one product; all in the map's dtype.
 
-        `pooled [B, L−1, D]` is what the features of that name are; `languages [B]` int64 are places in `languages`.
+        `pooled [B, L−1, D]` is what the features of that name are; `languages [B]` int64 are what `places_of` gives.
         """
         if self.output is not None:
             read = activations if pooled is None or self.features != "pooled" else pooled
@@ -132,11 +134,16 @@ class TransformMatrix:
             return predicted
         if not self.languages:
             return predicted + self.intercept
-        of_rows = self.intercept[languages]
+        assert languages is not None
+        of_rows = self.intercept[languages.clamp(max=len(self.languages) - 1)]
+        if (of_mean := languages == len(self.languages)).any():
+            of_rows = of_rows.clone()
+            of_rows[of_mean] = self.intercept.mean(0)
         return predicted + (of_rows[:, None] if of_rows.dim() == 2 else of_rows)
 
     def places_of(self, codes: Sequence[str] | None, device: torch.device) -> Tensor:
-        """Places in `languages` of the rows' FLORES codes, `[B]` int64; English, which no pair has, is -1.
+        """Places in `languages` of the rows' FLORES codes, `[B]` int64; English, which no pair has, is -1, and `mean`
+        the place behind the last.
 
         Raises:
             ConfigError: the rows' languages are not told, or one had no pair in the fit.
@@ -145,13 +152,18 @@ class TransformMatrix:
         if codes is None:
             raise ConfigError(
                 f"this Transform Matrix has {known}, so the language of each prompt must be known: pass `languages`, "
-                "a FLORES code for each prompt, or fit with `transform.intercept: true`"
+                f"a FLORES code for each prompt or {MEAN_LANGUAGE!r} for the mean of the intercepts (`--language` of "
+                "cc-tuning generate, `language=` of lm-eval), or fit with `transform.intercept: true`"
             )
-        order = {code: place for place, code in enumerate(self.languages)} | {ENGLISH: -1}
+        order = {code: place for place, code in enumerate(self.languages)} | {
+            ENGLISH: -1,
+            MEAN_LANGUAGE: len(self.languages),
+        }
         if unknown := sorted({code for code in codes if code not in order}):
             raise ConfigError(
                 f"this Transform Matrix has {known}; it cannot answer prompts in {', '.join(map(repr, unknown))}, "
-                "which had no pair in its fit. Add rows in that language, or fit with `transform.intercept: true`"
+                f"which had no pair in its fit. Take {MEAN_LANGUAGE!r} for their code, add rows in that language, or "
+                "fit with `transform.intercept: true`"
             )
         return torch.tensor([order[code] for code in codes], dtype=torch.int64, device=device)
 

@@ -1,11 +1,15 @@
 """What a recipe will take, before anything is downloaded or computed: rows, tokens and disk of each step.
 
-These are orders of magnitude for planning. Rows come from the recipe, or from the footer of a local parquet file;
+These are orders of magnitude for planning. Rows come from the recipe, or from a local parquet file: its footer, or the
+columns that the recipe chooses by;
 tokens from `TOKENS_PER_TEXT`; the size of a model from the number in its name (`Llama-3.1-8B`) or from its folder.
 """
 
 import re
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,12 +22,14 @@ from cc_tuning.evaluation.sources.config import languages_asked
 from cc_tuning.pipeline.plan import Plan, RunPlan
 from cc_tuning.pipeline.recipe import HUB, MINIATURE, Recipe
 from cc_tuning.runtime.provenance import readable_bytes
+from cc_tuning.text.languages import UnknownLanguage, find_language
 
 TOKENS_PER_TEXT = 100  # an assumption: a prompt or a response of a few sentences
 BYTES_PER_TOKEN = 4  # of UTF-8 text; token ids take as much
 BYTES_PER_PARAMETER = 2  # bfloat16
 _BYTES_PER_ITEM = 600  # a prompt and its English version, compressed
 _BYTES_PER_ANSWER = 400  # of predictions and item scores, compressed
+_BYTES_PER_LIKELIHOOD = 100  # of the candidates of an item, compressed
 _WIDEST_HIDDEN_SIZE = 8192  # of the matrix, when the model is not there to ask
 _MOST_LAYERS = 80  # of a model of that width
 _PARAMETERS_IN_NAME = re.compile(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z0-9])", re.IGNORECASE)
@@ -102,16 +108,12 @@ def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
     parameters = parameters_of(recipe.model.base)
     model_bytes = None if parameters is None else parameters * BYTES_PER_PARAMETER
     materialized = examples * sequence * (BYTES_PER_TOKEN + BYTES_PER_TOKEN)
-    items = _evaluation_items(recipe)
-    connections = 3 if run.transform else 1
-    answers = items * connections
-    estimates = {
-        run.evaluate.fingerprint: Estimate(
-            answers, answers * recipe.evaluation.max_new_tokens, answers * _BYTES_PER_ANSWER
-        ),
-    }
+    estimates = {run.evaluate.fingerprint: _estimate_evaluation(run)}
     if run.spec.data == "preference":  # four sequences a row
         tokens, sequence, materialized = 4 * tokens, 4 * sequence, 4 * materialized
+    if run.pivot:
+        items = _evaluation_items(recipe)
+        estimates[run.pivot.fingerprint] = Estimate(items, items * TOKENS_PER_TEXT, items * _BYTES_PER_ITEM)
     if run.reference:
         estimates[run.reference.fingerprint] = Estimate(examples, examples * sequence, examples * _BYTES_PER_ANSWER)
     if run.materialize:
@@ -124,6 +126,18 @@ def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
         matrix_bytes = matrices * 4 * _WIDEST_HIDDEN_SIZE**2
         estimates[run.transform.fingerprint] = Estimate(pairs, pairs * 2 * TOKENS_PER_TEXT, matrix_bytes)
     return estimates
+
+
+def _estimate_evaluation(run: RunPlan) -> Estimate:
+    """Answers, and the likelihoods beside them: a prompt is read once for all of its candidates."""
+    evaluation = run.recipe.evaluation
+    items = _evaluation_items(run.recipe)
+    connections = 3 if run.transform else 1
+    connections += len(evaluation.competitors)
+    answers = items * connections
+    asked = items * (connections + (len(evaluation.controls) if run.transform else 0)) if evaluation.likelihoods else 0
+    tokens = answers * evaluation.max_new_tokens + asked * TOKENS_PER_TEXT
+    return Estimate(answers, tokens, answers * _BYTES_PER_ANSWER + asked * _BYTES_PER_LIKELIHOOD)
 
 
 def _added_rows(run: RunPlan, recipe: Recipe, rows: int) -> int:
@@ -145,20 +159,58 @@ def _source_rows(recipe: Recipe) -> int | None:
     if recipe.data.source == MINIATURE:
         return recipe.miniature.world.instruction_rows
     if recipe.data.source != MINIATURE and path.suffix == ".parquet" and path.is_file():
-        return _rows_in_footer(path)
+        return _rows_to_choose_from(path, recipe)
     return None
 
 
+def _rows_to_choose_from(path: Path, recipe: Recipe) -> int | None:
+    """The rows of a parquet file that `data.languages` and `data.annotation_types` leave."""
+    data = recipe.data
+    if not data.languages and not data.annotation_types and data.max_rows_per_language is None:
+        return _rows_in_footer(path)
+    kinds = ("annotation_type",) if data.annotation_types else ()
+    counts = Counter[str]()
+    for code, *kind in _values_of(path, "language_code", *kinds):
+        language = _language(code)
+        if (not data.languages or language in data.languages) and (not kind or kind[0] in data.annotation_types):
+            counts[language] += 1
+    return sum(min(count, data.max_rows_per_language or count) for count in counts.values())
+
+
+@cache
+def _language(code: str) -> str:
+    try:
+        return find_language(code).aya_code
+    except UnknownLanguage:
+        return code
+
+
 def _evaluation_items(recipe: Recipe) -> int:
+    given = recipe.evaluation.instructions
+    return _items(recipe) + (_items_in(Path(given), recipe) if given else 0)
+
+
+def _items(recipe: Recipe) -> int:
     if recipe.evaluation.items == HUB:
-        return sum(_published_items(recipe, name) for name in recipe.evaluation.benchmarks)
+        return sum(_published_items(recipe, name) for name in recipe.evaluation.benchmarks if name in SOURCES)
     folder = Path(recipe.evaluation.items)
     if recipe.evaluation.items == MINIATURE or not folder.is_dir():
         limit = recipe.evaluation.items_per_language
         asked = [BENCHMARKS[name] for name in recipe.evaluation.benchmarks]
         return sum(min(limit, row.paper_items) * len(row.paper_languages) for row in asked)
-    counts = [_rows_in_footer(path) for path in sorted(folder.glob("*.parquet"))]
-    return sum(count for count in counts if count is not None)
+    return _items_in(folder, recipe)
+
+
+def _items_in(folder: Path, recipe: Recipe) -> int:
+    """How many items of a folder the recipe asks for: of its benchmarks and languages, up to the number of each."""
+    asked, counts = recipe.evaluation, Counter[tuple[str, ...]]()
+    for path in sorted(folder.glob("*.parquet")):
+        counts.update(_values_of(path, "benchmark", "language"))
+    return sum(
+        min(count, asked.items_per_language)
+        for (benchmark, language), count in counts.items()
+        if benchmark in asked.benchmarks and (not asked.languages or language in asked.languages)
+    )
 
 
 def _published_items(recipe: Recipe, benchmark: str) -> int:
@@ -175,6 +227,15 @@ def _rows_in_footer(path: Path) -> int | None:
         return int(pq.read_metadata(path).num_rows)
     except (pa.ArrowException, OSError):
         return None  # the stage that reads the file says what is wrong with it
+
+
+def _values_of(path: Path, *columns: str) -> Iterator[tuple[str, ...]]:
+    """The values of some columns, row by row; none where the file lacks them, of which its stage says what is wrong."""
+    try:
+        table = pq.read_table(path, columns=list(columns))
+        yield from zip(*(map(str, table.column(name).to_pylist()) for name in columns), strict=True)
+    except (pa.ArrowException, OSError, KeyError):
+        return
 
 
 def _text(count: int | None) -> str:

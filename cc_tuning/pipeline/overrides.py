@@ -52,7 +52,7 @@ def recipe_of_run(recipe: Recipe, run: RunSpec, seed: int | None = None) -> Reci
         ConfigError: a key is unknown, a value does not fit, or the run reads no such key.
     """
     for key in run.set:
-        if reason := _unread(run, key, recipe):
+        if reason := reason_unread(run, key, recipe):
             raise ConfigError(f"run {run.name}: `set` has {key}, but {reason}")
     changes = dict(run.set) if seed is None else {**run.set, "training.seed": seed}
     if not changes:
@@ -98,7 +98,7 @@ def explained(error: ValidationError) -> str:
     return "; ".join(lines[:_MOST_ERRORS]) + more
 
 
-def _unread(run: RunSpec, key: str, recipe: Recipe) -> str:
+def reason_unread(run: RunSpec, key: str, recipe: Recipe) -> str:
     """Why `run` does not read `key`; empty when it does, or when nothing has such a key."""
     section = key.partition(".")[0]
     if section == "execution":
@@ -123,6 +123,8 @@ def _unread(run: RunSpec, key: str, recipe: Recipe) -> str:
         return (
             f"objective {run.objective!r} reads {', '.join(f'preference.{name}' for name in reads) or 'none of them'}"
         )
+    if key == "training.distil_weight" and not (run.objective and OBJECTIVES[run.objective].distils):
+        return f"objective {run.objective!r} distils nothing; `cc-distil` does"
     if section == "distillation" and run.data != "sdrrl":
         return f"its rows are those of {run.data!r}; only `sdrrl` has distilled ones"
     selector = run.set.get("connection.selector", recipe.connection.selector) if run.connected else "none"

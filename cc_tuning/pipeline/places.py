@@ -81,6 +81,12 @@ class Places:
         return self._world.ref.at(WORLD_ITEMS) if place == MINIATURE else self._local.at(place)
 
     @cached_property
+    def instructions(self) -> Source | None:
+        """The directory of more items; None where none is given."""
+        place = self._recipe.evaluation.instructions
+        return self._local.at(place) if place else None
+
+    @cached_property
     def base(self) -> Source:
         """The base model."""
         model = self._recipe.model

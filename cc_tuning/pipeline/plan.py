@@ -7,19 +7,22 @@ The flow runs these steps, `cc-tuning plan` and `status` look them up, and the p
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cc_tuning.errors import ConfigError
+from cc_tuning.evaluation.config import NEED_PIVOT, RunEvaluation
 from cc_tuning.pipeline import identities
 from cc_tuning.pipeline.overrides import names_of, recipe_of_run
 from cc_tuning.pipeline.places import LocalSources, Places
 from cc_tuning.pipeline.recipe import Recipe
-from cc_tuning.pipeline.runs import KNOWN_RUNS, RunSpec
+from cc_tuning.pipeline.runs import KNOWN_RUNS, RunSpec, baseline_of
 from cc_tuning.runtime.sources import Source
 from cc_tuning.runtime.stage_table import (
     DISTILL,
     EVALUATE,
+    JUDGE,
     MATERIALIZE,
+    PIVOT,
     REFERENCE,
     REPORT,
     SELECT,
@@ -70,19 +73,23 @@ class RunPlan:
     reference: Step | None
     train: Step | None
     transform: Step | None
+    pivot: Step | None
+    """What translates the items' prompts, for competitors that read them."""
     evaluate: Step
+    judge: Step | None = None
+    """Of its answers beside its baseline's; None without a judge or a baseline."""
 
     @property
     def own_steps(self) -> tuple[Step, ...]:
-        """From its training rows on, in the order they run."""
-        steps = (self.materialize, self.reference, self.train, self.transform, self.evaluate)
+        """From its training rows to its scores, in the order they run."""
+        steps = (self.materialize, self.reference, self.train, self.transform, self.pivot, self.evaluate)
         return tuple(step for step in steps if step)
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """All of them, inputs first."""
-        items = (self.items,) if self.items else ()
-        return (*items, *self.embedded, *(self.data.steps if self.data else ()), *self.start, *self.own_steps)
+        """All of them, inputs first but for the baseline's, which its judge needs."""
+        items, judge = (self.items,) if self.items else (), (self.judge,) if self.judge else ()
+        return (*items, *self.embedded, *(self.data.steps if self.data else ()), *self.start, *self.own_steps, *judge)
 
 
 @dataclass(frozen=True)
@@ -109,7 +116,8 @@ class Plan:
         """Every step once, in an order in which inputs come first."""
         data = [step for plan in self.data for step in plan.steps]
         own = [step for run in self.runs for step in (*run.start, *run.own_steps)]
-        yield from _distinct((*self.items, *self.embedded, *data, *own, self.report))
+        judges = [run.judge for run in self.runs if run.judge]
+        yield from _distinct((*self.items, *self.embedded, *data, *own, *judges, self.report))
 
     def up_to(self, stage: str, run: str | None = None) -> tuple[Step, ...]:
         """The steps of one stage (of one run, when given) and everything they need, inputs first.
@@ -159,6 +167,7 @@ def plan_recipe(recipe: Recipe, *, sources_may_be_missing: bool = False, hash_so
         for spec in recipe.runs
         for name, seed in names_of(spec, recipe.seeds).items()
     )
+    runs = tuple(_with_judge(run, runs, recipe) for run in runs)
     places = Places(recipe, local)
     items = _distinct(step for step in (places.items_step, *(run.items for run in runs)) if step)
     return Plan(recipe, runs, _plan_report(recipe, runs, places), items)
@@ -181,12 +190,16 @@ def _plan_run(spec: RunSpec, name: str, seed: int | None, whole: Recipe, local: 
                 checkpoint=checkpoint,
                 base=places.base,
             )
+    evaluation = identities.evaluate(recipe, spec, name)
+    pivot = _plan_pivot(recipe, spec, evaluation, places)
     evaluate = EVALUATE.step(
-        identities.evaluate(recipe, spec, name),
+        evaluation,
         name,
         items=places.items,
+        instructions=places.instructions,
         checkpoint=checkpoint,
         transform=transform.ref.at(TRANSFORM_MATRIX) if transform else None,
+        pivot=pivot.ref if pivot else None,
     )
     return RunPlan(
         spec=spec,
@@ -196,9 +209,37 @@ def _plan_run(spec: RunSpec, name: str, seed: int | None, whole: Recipe, local: 
         items=places.items_step,
         embedded=places.embedded,
         transform=transform,
+        pivot=pivot,
         evaluate=evaluate,
         **vars(training),
     )
+
+
+def _with_judge(run: RunPlan, runs: tuple[RunPlan, ...], recipe: Recipe) -> RunPlan:
+    """`run` with its judge: beside the baseline of the same seed, or its only one."""
+    baseline = baseline_of(run.spec, recipe.runs)
+    others = [other for other in runs if other.spec.name == baseline and other.seed in (run.seed, None)]
+    if run.recipe.judge.kind == "none" or not others:
+        return run
+    step = JUDGE.step(
+        identities.judge(run.recipe, run.name, others[0].name),
+        run.name,
+        answers=run.evaluate.ref,
+        baseline=others[0].evaluate.ref,
+        items=run.evaluate.inputs["items"],
+        instructions=run.evaluate.inputs.get("instructions"),
+    )
+    return replace(run, judge=step)
+
+
+def _plan_pivot(recipe: Recipe, spec: RunSpec, evaluation: RunEvaluation, places: Places) -> Step | None:
+    """Nothing where no competitor of the run reads translated prompts; a checkpoint from elsewhere may be connected."""
+    asked = NEED_PIVOT.intersection(evaluation.evaluation.competitors)
+    if not spec.connected and not spec.checkpoint:
+        asked -= {"pivot"}
+    if not asked:
+        return None
+    return PIVOT.step(identities.pivot(recipe), items=places.items, translator=places.translator)
 
 
 @dataclass(frozen=True)
@@ -224,7 +265,7 @@ def _plan_training(
     data = _plan_data(recipe, spec, places)
     materialize = MATERIALIZE.step(
         identities.materialize(recipe, spec),
-        spec.data,
+        spec.data if spec.english == "none" else f"{spec.data}-{spec.english}",
         pairs=data.translate.ref,
         tokenizer=places.base,
         distilled=data.distill.ref if data.distill else None,
@@ -277,10 +318,13 @@ def _plan_report(recipe: Recipe, runs: tuple[RunPlan, ...], places: Places) -> S
         inputs |= {step.stage.name: step.ref for step in data.steps}
     inputs["items"] = places.items
     for run in runs:
-        of_others = (*run.start, *run.own_steps)
+        own = (*run.own_steps, *((run.judge,) if run.judge else ()))
+        of_others = (*run.start, *own)
         shared = [step for step in run.steps if step not in of_others and step.ref not in inputs.values()]
-        inputs |= {f"{step.stage.name}/{run.name}": step.ref for step in (*shared, *run.own_steps)}
-    return REPORT.step(identities.report(recipe, ((run.spec, run.name, run.seed) for run in runs)), **inputs)
+        inputs |= {f"{step.stage.name}/{run.name}": step.ref for step in (*shared, *own)}
+    return REPORT.step(
+        identities.report(recipe, ((run.spec, run.name, run.seed, run.recipe) for run in runs)), **inputs
+    )
 
 
 def _distinct(steps: Iterable[Step]) -> tuple[Step, ...]:

@@ -4,7 +4,7 @@ One pass, all findings at once, each with where it is and what to do. Of models 
 headers of weights are read, of rows the first thousands. What can be said only of all rows is said by their stages.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.util import find_spec
@@ -12,28 +12,33 @@ from itertools import islice
 from typing import Any
 
 import polars as pl
+from transformers import PretrainedConfig
 
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.errors import CcTuningError, ConfigError
+from cc_tuning.evaluation.config import PivotConfig
 from cc_tuning.evaluation.items import load_items, select_items
+from cc_tuning.evaluation.judge.config import RunJudging
 from cc_tuning.model.families import FAMILIES
+from cc_tuning.model.headers import faults_of_weights
 from cc_tuning.pipeline.places import MISSING
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.pretrained import faults_of_model, load_config
 from cc_tuning.runtime.sources import HubSource, LocalSource, Location, Source
 from cc_tuning.runtime.step import Step
+from cc_tuning.runtime.weight_files import WeightFiles
 from cc_tuning.selection.checks import RULES, identify_rows, judge_rows
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.normalisation import normalise
 from cc_tuning.selection.sources import read_batches
 from cc_tuning.text.chat_templates import ChatTemplate
-from cc_tuning.text.languages import ENGLISH_FLORES_CODE
+from cc_tuning.text.languages import ENGLISH_FLORES_CODE, Language, find_language
 from cc_tuning.text.prompts import ChatPrompts, embeddings_needed, load_tokenizer
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.objectives.table import OBJECTIVES
 from cc_tuning.training.rows.config import MaterializationConfig
-from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.model_files import load_family
+from cc_tuning.translation.config import TargetTranslationConfig, TranslationConfig
+from cc_tuning.translation.model_files import check_knows, load_family
 from data_contracts.errors import ArtifactMismatch, ContractViolation, DataContractError
 
 _TRACKER_MODULES = {
@@ -90,7 +95,9 @@ def _of_step(step: Step, rows: "_RowSamples", execution: Execution) -> Iterator[
         "distill": lambda: _of_distillation(step),
         "materialize": lambda: _of_materialization(step),
         "train": lambda: _of_training(step, execution),
+        "pivot": lambda: _of_pivot(step),
         "evaluate": lambda: _of_evaluation(step),
+        "judge": lambda: _of_judge(step, rows.execution),
     }
     check = checks.get(step.stage.name)
     if check is not None:
@@ -98,7 +105,10 @@ def _of_step(step: Step, rows: "_RowSamples", execution: Execution) -> Iterator[
 
 
 def _missing(step: Step) -> Iterator[Finding]:
-    keys = {"source": "data.source", "base": "model.base", "tokenizer": "model.base", "items": "evaluation.items"}
+    keys = {
+        "source": "data.source", "base": "model.base", "tokenizer": "model.base", "items": "evaluation.items",
+        "instructions": "evaluation.instructions",
+    }  # fmt: skip
     for name, source in step.inputs.items():
         if isinstance(source, LocalSource) and (source.sha256 == MISSING or not source.path.exists()):
             yield Finding(keys.get(name, name), f"{source.path} does not exist; check the path in the recipe")
@@ -158,14 +168,27 @@ class _RowSamples:
 
 
 def _of_translation(step: Step, rows: _RowSamples) -> Iterator[Finding]:
-    place, config = _place(step.inputs.get("translator")), step.config
+    config = step.config
     assert isinstance(config, TranslationConfig)
-    if not rows.need_translation():
-        return
+    target = find_language(config.target) if isinstance(config, TargetTranslationConfig) else None
+    if target is not None or rows.need_translation():
+        yield from _of_translator(step, config, target)
+
+
+def _of_pivot(step: Step) -> Iterator[Finding]:
+    assert isinstance(step.config, PivotConfig)
+    yield from _of_translator(step, step.config.translation, None)
+
+
+def _of_translator(step: Step, config: TranslationConfig, target: Language | None) -> Iterator[Finding]:
+    place = _place(step.inputs.get("translator"))
     if config.engine == "ctranslate2" and find_spec("ctranslate2") is None:
         yield Finding("translation.engine", "ctranslate2 is not installed; run `pip install 'cc-tuning[ct2]'`")
     if place is not None:
-        yield from _failing("translation.model", lambda: load_family(place))
+        family, failures = _tried("translation.model", lambda: load_family(place))
+        yield from failures
+        if family is not None and target is not None:
+            yield from _failing("translation.target", lambda: check_knows(family, target, place.name))
 
 
 def _of_distillation(step: Step) -> Iterator[Finding]:
@@ -185,12 +208,8 @@ def _of_training(step: Step, execution: Execution) -> Iterator[Finding]:
     place = _place(step.inputs["base"])
     if place is None:
         return
-    found = [Finding("model.base", f"{place.name} {fault}") for fault in _faults(place)]
+    model, found = _checked_model(place, "model.base")
     yield from found
-    if found:
-        return
-    model, failures = _tried("model.base", lambda: load_config(place))
-    yield from failures
     if model is None:
         return
     needs_parts = config.connection is not None or OBJECTIVES[config.objective].trained == "attention"
@@ -210,8 +229,15 @@ def _of_training(step: Step, execution: Execution) -> Iterator[Finding]:
         )
 
 
-def _faults(place: Location) -> Sequence[str]:
-    return list(faults_of_model(place.path)) if place.is_local else []
+def _checked_model(place: Location, where: str) -> tuple[PretrainedConfig | None, list[Finding]]:
+    """The configuration of a model, and what is wrong with it or its weights; None where it cannot be looked at."""
+    weights = WeightFiles(place.path) if place.is_local else None
+    if weights is not None and (faults := list(faults_of_model(weights))):
+        return None, [Finding(where, f"{place.name} {fault}") for fault in faults]
+    model, found = _tried(where, lambda: load_config(place))
+    if model is not None and weights is not None:
+        found += [Finding(where, f"{place.name}: {fault}") for fault in faults_of_weights(weights, model)]
+    return model, found
 
 
 def _of_extras(config: TrainConfig, execution: Execution) -> Iterator[Finding]:
@@ -236,14 +262,24 @@ def _of_extras(config: TrainConfig, execution: Execution) -> Iterator[Finding]:
 def _of_evaluation(step: Step) -> Iterator[Finding]:
     config: Any = step.config
     chosen = config.evaluation
-    yield from _of_items(
-        step.inputs["items"],
-        lambda items: select_items(items, chosen.benchmarks, chosen.languages, chosen.items_per_language),
-    )
+    if "instructions" not in step.inputs:  # which of the two folders has an item is told when they are read
+        yield from _of_items(
+            step.inputs["items"],
+            lambda items: select_items(items, chosen.benchmarks, chosen.languages, chosen.items_per_language),
+        )
     place = _place(step.inputs["checkpoint"])
     if place is not None:
-        yield from (Finding("the model evaluated", f"{place.name} {fault}") for fault in _faults(place))
+        yield from _checked_model(place, "the model evaluated")[1]
         yield from _of_tokenizer(step.inputs["checkpoint"], config.chat_template, "the model evaluated")
+
+
+def _of_judge(step: Step, execution: Execution) -> Iterator[Finding]:
+    assert isinstance(step.config, RunJudging)
+    if step.config.judge.kind == "openai" and not execution.judge_address:
+        yield Finding(
+            "execution.judge_address",
+            "is empty, and judge.kind is openai; expected where the judge answers, such as http://localhost:8000/v1",
+        )
 
 
 def _of_items(source: Source, choose: Callable[[pl.DataFrame], object] = lambda _items: None) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt, field_serializer, 
 
 from cc_tuning.distillation.config import DistillationConfig
 from cc_tuning.evaluation.config import EvaluationConfig
+from cc_tuning.evaluation.judge.config import JudgeConfig
 from cc_tuning.evaluation.sources.config import SamplingConfig
 from cc_tuning.miniature.config import BaseModelConfig, TranslatorConfig, WorldConfig
 from cc_tuning.model.config import ConnectionConfig
@@ -23,7 +24,7 @@ from cc_tuning.training.config import TrainingConfig
 from cc_tuning.training.objectives.config import PreferenceConfig
 from cc_tuning.training.rows.config import MaterializationConfig, RenderingConfig
 from cc_tuning.transform.config import FitConfig
-from cc_tuning.translation.config import TranslationConfig
+from cc_tuning.translation.config import TranslationConfig, target_code
 
 MINIATURE = "miniature"
 HUB = "hub"
@@ -63,6 +64,16 @@ class TranslationSection(TranslationConfig):
         "section 4.1).",
     )
     revision: str = Field(default="", description="Commit of the hub model; needed for a hub id.")
+    target: str = Field(
+        default="",
+        description="Translate the other way: English rows (`data.languages: [eng]`), prompt and response, into this "
+        "language, such as `swh` (Lee et al. 2025); unset, rows are translated into English.",
+    )
+
+    @field_validator("target")
+    @classmethod
+    def _target_is_another_language(cls, code: str) -> str:
+        return target_code(code) if code else ""
 
 
 class ModelSection(Section):
@@ -91,6 +102,11 @@ class EvaluationSection(SamplingConfig, EvaluationConfig):
         default=MINIATURE,
         description="`hub` makes them of the published data sets (docs/benchmarks.md); otherwise a directory of "
         "parquet files under the BenchmarkItem contract or in the layout of the authors' release, or `miniature`.",
+    )
+    instructions: str = Field(
+        default="",
+        description="A directory of more items beside them, such as AlpacaEval's instructions in the languages asked "
+        "for: parquet files under the BenchmarkItem contract.",
     )
 
 
@@ -124,6 +140,7 @@ class Recipe(Section):
     preference: PreferenceConfig = Field(default_factory=PreferenceConfig)
     transform: TransformSection = Field(default_factory=TransformSection)
     evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
+    judge: JudgeConfig = Field(default_factory=JudgeConfig)
     miniature: MiniatureSection = Field(default_factory=MiniatureSection)
     execution: Execution = Field(default_factory=Execution)
 
@@ -148,12 +165,26 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
-    def _decision_maker_has_a_rate_where_there_is_one(self) -> "Recipe":
+    def _decision_maker_is_asked_where_there_is_one(self) -> "Recipe":
         rate, selector = self.training.decision_maker_learning_rate, self.connection.selector
         if rate is not None and selector != "decision_maker":
             raise ValueError(
                 f"training.decision_maker_learning_rate is {rate}, but connection.selector is {selector!r}, which has "
                 "no weight to train; leave the rate out"
+            )
+        if self.transform.targets == "chosen" and selector != "decision_maker":
+            raise ValueError(
+                f"transform.targets is 'chosen', but connection.selector is {selector!r}, which chooses no layer by "
+                "the prompt; leave it at 'all' where that selector is used"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rows_to_translate_from_are_english(self) -> "Recipe":
+        if self.translation.target and self.data.languages != ("eng",):
+            raise ValueError(
+                f"translation.target is {self.translation.target!r}, so English rows are translated; "
+                f"data.languages is {list(self.data.languages)}, expected [eng]"
             )
         return self
 

@@ -36,8 +36,8 @@ and then the translator is not called for those rows.
 
 Text may be compressed (gzip, zstd, bzip2) and in UTF-8, UTF-16 or UTF-32, with a byte order mark or without. Hidden
 files are neither read nor part of the source's identity. A text that is null, NaN, blank or the word `nan` is missing;
-numbers, lists and objects are no text. Columns of other names, and the layouts of Alpaca, ShareGPT and lists of
-messages, are told by `data.columns`:
+numbers, lists and objects are no text. Columns of other names, and the layouts of Alpaca, ShareGPT, lists of messages
+and OpenAssistant's trees, are told by `data.columns`:
 
 ```yaml
 data:
@@ -45,6 +45,7 @@ data:
   columns: {layout: alpaca, language_code: swh}
   # columns: {names: {inputs: question, targets: answer, language_code: lang}}
   # columns: {layout: messages, names: {language_code: lang}}
+  # columns: {layout: oasst}
 ```
 
 **Items** (`evaluation.items`): `hub` makes them of the published data sets ([benchmarks.md](benchmarks.md)). Otherwise
@@ -57,7 +58,9 @@ share).
 
 `runs` names rows of the paper's Table 1 (`ml-sft`, `cc-tuning`, each also with `+en`, `+mt` or `+sdrrl`), runs of Lee
 et al. 2025 on both languages of each pair (`sft`, `sft-eng`, `sft-tgt`, `sft+dpo`, `clo`, and `clo+cc` with the
-connection), `base` (the base model as it is, only evaluated), or spells runs of your own:
+connection), `base` (the base model as it is, only evaluated), two of ours (`context`, ML-SFT that reads the English
+version as text before the prompt; `cc-distil`, CC-Tuning that teaches the model what it says with the connection, for
+use without), or spells runs of your own:
 
 ```yaml
 runs:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails
 
 from cc_tuning.training.objectives.table import OBJECTIVES, ObjectiveName
-from cc_tuning.training.rows.config import Setting
+from cc_tuning.training.rows.config import EnglishText, Setting
 
 
 class RunSpec(BaseModel):
@@ -29,6 +29,11 @@ class RunSpec(BaseModel):
         default="sft", description="What training minimises, and which weights; null: it is not trained."
     )
     data: Setting = Field(default="plain", description="Its training rows: the pairs, and what is added to them.")
+    english: EnglishText = Field(
+        default="none",
+        description="Whether its training prompts begin with their English version as text (`context`); such a run is "
+        "evaluated in the mode `context` too.",
+    )
     connected: bool = Field(default=False, description="Whether it is trained with the cross-lingual connection.")
     start: str = Field(
         default="",
@@ -45,10 +50,10 @@ class RunSpec(BaseModel):
             raise ValueError(
                 f"run {self.name} has a checkpoint, so it is not trained here; leave out `objective` and `like`"
             )
-        if not self.is_trained and (self.connected or self.data != "plain"):
+        if not self.is_trained and (self.connected or self.data != "plain" or self.english != "none"):
             raise ValueError(
                 f"run {self.name} is not trained here, so it has no training rows and no connection of its own; leave "
-                "out `data` and `connected`, or give it an `objective`"
+                "out `data`, `english` and `connected`, or give it an `objective`"
             )
         if self.revision and not self.checkpoint:
             raise ValueError(f"run {self.name} has a revision, but no checkpoint that it could be of")
@@ -67,6 +72,27 @@ class RunSpec(BaseModel):
                 f"run {self.name}: objective {self.objective!r} cannot read the rows of `data: {self.data}`; "
                 f"give {'`data: preference`' if is_of_pairs else 'other data'}, or one of the objectives "
                 f"{', '.join(fitting)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_distilled_has_a_connection(self) -> "RunSpec":
+        if self.objective is not None and OBJECTIVES[self.objective].distils and not self.connected:
+            raise ValueError(
+                f"run {self.name}: objective {self.objective!r} learns from what the model says with its connection; "
+                "set `connected: true`, or take the objective `sft`"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _english_comes_in_one_way(self) -> "RunSpec":
+        if self.english == "none":
+            return self
+        if self.connected or self.data == "preference":
+            other = "`connected: true`" if self.connected else "`data: preference`"
+            raise ValueError(
+                f"run {self.name}: `english: {self.english}` puts the English version into the prompt as text, which "
+                f"does not go with {other}; leave one of the two out"
             )
         return self
 
@@ -113,6 +139,10 @@ KNOWN_RUNS: Mapping[str, RunSpec] = {
         _row(_CC, "en", baseline="ml-sft+en"),
         _row(_CC, "mt", baseline="ml-sft+mt"),
         _row(_CC, "sdrrl", baseline="ml-sft+sdrrl"),
+        RunSpec(name="context", label="English in the prompt", english="context", baseline="ml-sft"),
+        RunSpec(
+            name="cc-distil", label="CC-Tuning, distilled", objective="cc-distil", connected=True, baseline="cc-tuning"
+        ),
         _of_pairs("sft", "SFT", "sft-both", baseline="base"),
         _of_pairs("sft-eng", "SFT-eng", "sft-eng", baseline="sft"),
         _of_pairs("sft-tgt", "SFT-tgt", "sft-tgt", baseline="sft"),
@@ -122,7 +152,9 @@ KNOWN_RUNS: Mapping[str, RunSpec] = {
     )
 }
 """The base model, not tuned; the paper's Table 1, where CC-Tuning is held against ML-SFT on the same data; and CLO
-beside what Lee et al. 2025 compare it with, all on the same pairs. CLO with the connection is in neither paper."""
+beside what Lee et al. 2025 compare it with, all on the same pairs. CLO with the connection is in neither paper, nor are
+`context`, ML-SFT that reads the English version as text, a reference for what a connection could carry, and
+`cc-distil`, whose answers with the connection off are the ones to look at."""
 
 
 def read_runs(written: object) -> tuple[RunSpec, ...]:

@@ -21,6 +21,11 @@ class ReportedRun(BaseModel):
     )
     seed: int | None = Field(default=None, ge=0, description="Seed of its training; none where nothing was drawn.")
     baseline: str = Field(default="", description="The family that it is held against; empty for none.")
+    method: str = Field(
+        default="", description="Of a run that learns pairs of two languages: its kind, such as `CLO`; else empty."
+    )
+    target: str = Field(default="", description="The language (ISO 639-1) that such a run is moved into.")
+    pairs: int = Field(default=0, ge=0, description="How many pairs such a run asks for.")
 
 
 @dataclass(frozen=True)

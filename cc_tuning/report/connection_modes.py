@@ -8,14 +8,26 @@ import polars as pl
 from cc_tuning.document.blocks import MISSING, Cell, Tone, number, numeric
 from cc_tuning.report.config import Family
 from cc_tuning.report.effects import Gain, Share, gain_of, share_of
-from cc_tuning.report.names import AVERAGE, CONTROLS, DECIMALS, OFF, PARALLEL, TRANSFORM, UNIT_LABELS, metric_named
+from cc_tuning.report.names import (
+    AVERAGE,
+    CONTEXT,
+    CONTROLS,
+    DECIMALS,
+    OFF,
+    PARALLEL,
+    PIVOT,
+    PIVOT_CONTEXT,
+    TRANSFORM,
+    UNIT_LABELS,
+    metric_named,
+)
 from cc_tuning.report.results import Results
 from cc_tuning.report.scores import Measure, Variant
 
 CONSTANT, OTHER, IDENTITY = CONTROLS
-MODES = (PARALLEL, TRANSFORM, OTHER, CONSTANT, IDENTITY)
-"""What may be added at the connection position, the upper reference first; `off` adds nothing and is what they are held
-against."""
+MODES = (PARALLEL, TRANSFORM, PIVOT, CONTEXT, PIVOT_CONTEXT, OTHER, CONSTANT, IDENTITY)
+"""What may be added at the connection position or to the text, the upper reference first; `off` adds nothing and is
+what they are held against."""
 GOLD_NLL = "gold_nll"
 
 _ARROWS: dict[Tone, str] = {"better": "▲\u00a0", "worse": "▼\u00a0", "": ""}
@@ -31,7 +43,7 @@ class ConnectionModes:
 
     @cached_property
     def families(self) -> tuple[Family, ...]:
-        """Those of which anything was measured through a connection."""
+        """Those of which anything was measured through a connection, or with English in the prompt."""
         return tuple(family for family in self._results.families if self.of(family))
 
     def of(self, family: Family) -> tuple[str, ...]:

@@ -14,6 +14,9 @@ AVERAGE = "avg"
 OFF, TRANSFORM, PARALLEL = "off", "transform", "parallel"
 CONTROLS = ("constant", "other", "identity")
 """Connections that only the likelihoods of given answers are measured through."""
+CONTEXT, PIVOT, PIVOT_CONTEXT = "context", "pivot", "pivot_context"
+AS_TEXT = (CONTEXT, PIVOT_CONTEXT)
+"""English that comes as text: no connection is needed for it."""
 CONNECTION_LABELS: Mapping[str, str] = {
     TRANSFORM: "Transform Matrix",
     OFF: "connection off",
@@ -21,8 +24,11 @@ CONNECTION_LABELS: Mapping[str, str] = {
     "constant": "constant vector",
     "other": "another English prompt",
     "identity": "its own activation",
+    PIVOT: "translated English prompt",
+    CONTEXT: "English in the prompt",
+    PIVOT_CONTEXT: "translated English in the prompt",
 }
-"""What is added at the connection position, in the order of the page."""
+"""What is added at the connection position or to the prompt's text, in the order of the page."""
 UNIT_LABELS: Mapping[Unit, str] = {
     "percent": "percent", "nats_per_token": "nats per token", "bits_per_byte": "bits per byte",
 }  # fmt: skip

@@ -14,7 +14,7 @@ import polars as pl
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.report.config import Family
 from cc_tuning.report.item_scores import ItemScores, Question
-from cc_tuning.report.names import AVERAGE, CONNECTION_LABELS, OFF, benchmark_place, metric_place
+from cc_tuning.report.names import AS_TEXT, AVERAGE, CONNECTION_LABELS, OFF, benchmark_place, metric_place
 from cc_tuning.report.run_evidence import RunEvidence
 from cc_tuning.report.scores import Bootstrap, Comparison, Estimate, Group, Measure, Variant
 from cc_tuning.report.sentences import connected_name, sentence
@@ -79,11 +79,13 @@ class Results:
 
     def is_connected(self, family: str) -> bool:
         """Whether a family has a connection: whether anything was answered through one."""
-        return any(variant.family == family and variant.connection != OFF for variant in self.variants)
+        without = (OFF, *AS_TEXT)
+        return any(variant.family == family and variant.connection not in without for variant in self.variants)
 
     def connection_label(self, variant: Variant) -> str:
-        """What was added at the connection position; empty for a family without a connection."""
-        return CONNECTION_LABELS[variant.connection] if self.is_connected(variant.family) else ""
+        """What was added at the connection position or to the prompt; empty for a model alone."""
+        is_alone = variant.connection == OFF and not self.is_connected(variant.family)
+        return "" if is_alone else CONNECTION_LABELS[variant.connection]
 
     def languages(self, measure: Measure) -> tuple[str, ...]:
         """The languages of a measure: English first, then by code."""

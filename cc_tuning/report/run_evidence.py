@@ -21,9 +21,9 @@ from cc_tuning.runtime.sources import Location
 from cc_tuning.training.metrics import read_metrics
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
-from data_contracts.layout import DIAGNOSTICS, EMBEDDING, ITEM_SCORES, METRICS, PREDICTIONS, SCORES
+from data_contracts.layout import DIAGNOSTICS, EMBEDDING, ITEM_SCORES, METRICS, PREDICTIONS, SCORES, WIN_RATES
 from data_contracts.parquet import read_parquet
-from data_contracts.schemas import ItemScore, Prediction, Score
+from data_contracts.schemas import ItemScore, Prediction, Score, WinRate
 
 PREDICTORS = ("transform", "identity", "mean")
 _FIT_FIGURES = (
@@ -42,6 +42,9 @@ class TrainingLog:
     cosines: Sequence[float] = ()
     layer_counts: Sequence[Sequence[float]] = ()
     """`[steps, L]`: how often each layer was chosen since the line before."""
+    margins: Sequence[float] = ()
+    """z of the target prompts, the mean over rows; empty for a run without a preference, as is the next."""
+    english_margins: Sequence[float] = ()
     seconds: float | None = None
     """From the first step to the last, over all resumptions; None where the log does not say."""
 
@@ -144,19 +147,21 @@ class RunEvidence:
     training: TrainingLog | None = None
     """None for a run that is not trained here: the base model, or a checkpoint from elsewhere."""
     transform: TransformDiagnostics | None = None
+    win_rates: pl.DataFrame | None = None
+    """WinRate rows over its baseline; None where nobody judged."""
     embeddings: Mapping[str, Embedding] = field(default_factory=dict)
     """Of the model before tuning (`base`) and after (`tuned`), those that there are."""
 
 
 def read_run(run: ReportedRun, inputs: Mapping[str, Location]) -> RunEvidence:
-    """What the inputs `evaluate/<name>`, `train/<name>` and `transform/<name>` hold, those that there are.
+    """What the inputs `evaluate/<name>`, `train/<name>`, `transform/<name>` and `judge/<name>` hold, those there are.
 
     Raises:
         ArtifactMismatch: a file is missing, damaged or not what its stage writes.
         ContractViolation: rows do not keep their contract.
     """
     evaluation, training = inputs.get(f"evaluate/{run.name}"), inputs.get(f"train/{run.name}")
-    transform = inputs.get(f"transform/{run.name}")
+    transform, judged = inputs.get(f"transform/{run.name}"), inputs.get(f"judge/{run.name}")
     return RunEvidence(
         run=run,
         item_scores=_read_item_scores(evaluation.path / ITEM_SCORES) if evaluation else None,
@@ -164,6 +169,7 @@ def read_run(run: ReportedRun, inputs: Mapping[str, Location]) -> RunEvidence:
         predictions=read_parquet(evaluation.path / PREDICTIONS, Prediction) if evaluation else None,
         training=_read_training(training.path / METRICS) if training else None,
         transform=_read_diagnostics(transform.path / DIAGNOSTICS) if transform else None,
+        win_rates=read_parquet(judged.path / WIN_RATES, WinRate) if judged else None,
         embeddings=_read_embeddings(transform.path / EMBEDDING) if transform else {},
     )
 
@@ -184,12 +190,15 @@ def _read_item_scores(path: Path) -> pl.DataFrame:
 def _read_training(path: Path) -> TrainingLog:
     lines = [line for line in read_metrics(path) if "loss" in line]
     chosen = [line for line in lines if "selection_counts" in line]
+    preferring = [line for line in lines if "english_margin" in line]
     return TrainingLog(
         steps=[line["step"] for line in lines],
         losses=[line["loss"] for line in lines],
         entropies=[line["selection_entropy"] for line in chosen],
         cosines=[line["selection_cosine"] for line in chosen],
         layer_counts=[line["selection_counts"] for line in chosen],
+        margins=[line["margin"] for line in preferring],
+        english_margins=[line["english_margin"] for line in preferring],
         seconds=lines[-1].get("seconds") if lines else None,
     )
 

@@ -14,6 +14,9 @@ _CONNECTIONS = {
     "constant": "with a constant vector",
     "other": "with another item's English prompt",
     "identity": "with its own activations",
+    "pivot": "with a translated English prompt",
+    "context": "with the English version in the prompt",
+    "pivot_context": "with a translated English version in the prompt",
 }
 
 

@@ -113,6 +113,34 @@ class Execution(BaseModel):
         "values, each with the model in its memory; `one_per_gpu` is one for each GPU, and one where there is none. On "
         "a CPU set `threads` to its cores divided by the workers. Changes no byte on a CPU.",
     )
+    judge_address: str = Field(
+        default="",
+        description="Where the judge of win rates answers, in the form of OpenAI's interface: such as "
+        "https://api.openai.com/v1, or http://localhost:8000/v1 for vLLM of your own.",
+    )
+    judge_key_variable: str = Field(
+        default="OPENAI_API_KEY",
+        description="The environment variable with the judge's key; the key itself is written nowhere.",
+    )
+    judgements: Path = Field(
+        default=Path(".cc-tuning/judgements"),
+        description="Folder of verdicts, each kept under what was asked, so that none is paid for twice.",
+    )
+    judge_workers: int = Field(default=8, ge=1, description="Questions to the judge at the same time.")
+    judge_timeout_seconds: float = Field(default=60.0, gt=0, description="How long an answer is waited for.")
+    judge_tries: int = Field(
+        default=6, ge=1, description="Times that a question is asked until there is a verdict; then it stays open."
+    )
+    judge_wait_seconds: float = Field(
+        default=2.0, ge=0, description="Before a question's second try; doubled before each further one, to a minute."
+    )
+    open_judgements_limit: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="Share of the questions that may stay open in a result; with more, what was answered is kept and "
+        "the stage stops, and the next run asks only for what is open.",
+    )
     evaluation_batch_size: int = Field(
         default=16, ge=1, description="Prompts per batch in evaluation, of +SDRRL and of reference values."
     )

@@ -5,27 +5,24 @@ config.json or tokenizer_config.json names, and runs it on `y`. With `trust_remo
 every loader here says so: the code never runs, and nobody is asked.
 """
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 
 from cc_tuning.errors import CcTuningError, UnsupportedModel, in_one_line
 from cc_tuning.runtime.model_sizes import faults_of_sizes
 from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.weight_files import WeightFiles, json_value
 
 logger = logging.getLogger(__name__)
 
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
-_FOREIGN = "its index of weights leads to {!r}, expected names of visible files beside it; put them there"
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 @contextmanager
@@ -79,25 +76,28 @@ def savable_generation_settings(settings: GenerationConfig) -> GenerationConfig:
     return settings
 
 
-def faults_of_model(directory: Path) -> Iterator[str]:
+def faults_of_model(weights: WeightFiles) -> Iterator[str]:
     """Why a directory is no causal language model that can be trained here, each with what to do; none are good.
 
     Only JSON files and the headers of weights are read.
     """
-    adapter = _json(directory / "adapter_config.json")
+    directory = weights.directory
+    adapter = json_value(directory / "adapter_config.json")
     if isinstance(adapter, dict) and not (directory / "config.json").is_file():
         yield (
             f"is an adapter ({adapter.get('peft_type')}), not a model; give the model it was trained on, "
             f"{adapter.get('base_model_name_or_path')!r}, or merge the two and give the folder of the result"
         )
         return
-    config = _json(directory / "config.json")
+    config = json_value(directory / "config.json")
     if not isinstance(config, dict):
         kind = "is no JSON object" if (directory / "config.json").is_file() else "is missing"
         yield f"config.json {kind}; expected the folder of a model, as `save_pretrained` writes it"
-    else:
-        yield from _faults_of_config(config)
-    yield from _faults_of_weights(directory)
+        yield from weights.faults
+        return
+    yield from _faults_of_config(config)
+    yield from weights.faults
+    yield from _faults_of_sizes(config, weights)
 
 
 def _faults_of_config(config: dict[str, Any]) -> Iterator[str]:
@@ -117,60 +117,24 @@ def _faults_of_config(config: dict[str, Any]) -> Iterator[str]:
         yield f"is an encoder with a decoder (type {kind!r}); expected a causal language model"
 
 
-def _faults_of_weights(directory: Path) -> Iterator[str]:
-    files = {path.name: path for path in sorted(directory.glob("*.safetensors"))}
-    if not files:
-        if any(any(directory.glob(pattern)) for pattern in _PICKLES):
-            yield "its weights are pickles, which are never read; save them again as safetensors"
-        elif any(directory.glob("*.gguf")):
-            yield "its weights are GGUF; make a model directory of them with `cc-tuning import-gguf`"
-        else:
-            yield "has no *.safetensors; expected weights beside config.json"
-        return
-    shards = _shards_in_index(directory)
-    if foreign := [name for name in shards if not _is_own_file(name)]:
-        yield _FOREIGN.format(foreign[0])
-        return
-    if absent := sorted(shards - files.keys()):
-        yield f"its index lists {len(absent)} files of weights that are missing, the first {absent[0]}; fetch them"
-    shapes: dict[str, tuple[int, ...]] = {}
-    for name, path in files.items():
-        try:
-            shapes |= _shapes_in(path)
-        except (SafetensorError, OSError) as error:
-            yield f"{name} ({path.stat().st_size} bytes) is truncated or not safetensors ({error}); fetch it again"
-            return
-    if isinstance(config := _json(directory / "config.json"), dict):
-        yield from faults_of_sizes(config, shapes)
+def _faults_of_sizes(config: dict[str, Any], weights: WeightFiles) -> Iterator[str]:
+    return faults_of_sizes(config, {} if weights.faults else weights.shapes)  # of a part, no sizes can be told
 
 
 def require_sound_weights(directory: Path) -> None:
     """Refuse a model that is not as large as its config.json says, or whose index of weights leads elsewhere.
-
-    What lies elsewhere, or is hidden, would be read and not hashed.
 
     Where weights are missing or damaged, loading them says so.
 
     Raises:
         UnsupportedModel: names the first fault.
     """
-    for name in sorted(_shards_in_index(directory)):
-        if not _is_own_file(name):
-            raise UnsupportedModel(f"{directory}: {_FOREIGN.format(name)}")
-    config = _json(directory / "config.json")
-    shapes: dict[str, tuple[int, ...]] = {}
-    try:
-        for path in sorted(directory.glob("*.safetensors")):
-            shapes |= _shapes_in(path)
-    except (SafetensorError, OSError):
-        return
-    if isinstance(config, dict) and (fault := next(faults_of_sizes(config, shapes), "")):
+    weights = WeightFiles(directory)
+    if weights.foreign:
+        raise UnsupportedModel(f"{directory}: {weights.foreign}")
+    config = json_value(directory / "config.json")
+    if isinstance(config, dict) and (fault := next(_faults_of_sizes(config, weights), "")):
         raise UnsupportedModel(f"{directory}: {fault}")
-
-
-def _shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
-    with safe_open(path, framework="numpy") as opened:
-        return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
 
 
 def require_finite_weights(model: nn.Module, name: str) -> None:
@@ -188,21 +152,3 @@ def require_finite_weights(model: nn.Module, name: str) -> None:
                 f"the weights of {name} hold values that are no finite numbers, first in {place}; fetch or make the "
                 "model again"
             )
-
-
-def _shards_in_index(directory: Path) -> set[str]:
-    index = _json(directory / "model.safetensors.index.json")
-    listed = index.get("weight_map") if isinstance(index, dict) else None
-    return {str(name) for name in listed.values()} if isinstance(listed, dict) else set()
-
-
-def _is_own_file(name: str) -> bool:
-    return PurePosixPath(name).name == name and not name.startswith(".")
-
-
-def _json(path: Path) -> Any:
-    """The value of a JSON file; None where there is no file or it is no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError, RecursionError):
-        return None

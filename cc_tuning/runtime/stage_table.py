@@ -16,7 +16,7 @@ BASE_MODEL = Stage(
     "cc_tuning.miniature.base_model:build_base_model", tags=("miniature",),
 )  # fmt: skip
 TRANSLATOR = Stage(
-    "translator", 2, "Train the tiny translator of the embedded default.",
+    "translator", 3, "Train the tiny translator of the embedded default.",
     "cc_tuning.miniature.translator:build_translator", tags=("miniature",),
 )  # fmt: skip
 ITEMS = Stage(
@@ -32,11 +32,11 @@ TRANSLATE = Stage(
     tags=("data", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 DISTILL = Stage(
-    "distill", 2, "Make the rows of +SDRRL from the base model's own English answers.",
+    "distill", 3, "Make the rows of +SDRRL from the base model's own English answers.",
     "cc_tuning.stages.distill:build_distillation", tags=("data", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 MATERIALIZE = Stage(
-    "materialize", 5, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
+    "materialize", 6, "Turn pairs into training examples.", "cc_tuning.stages.materialize:build_training_rows",
     tags=("data",),
 )  # fmt: skip
 REFERENCE = Stage(
@@ -44,23 +44,31 @@ REFERENCE = Stage(
     "cc_tuning.stages.reference:build_reference", tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRAIN = Stage(
-    "train", 5, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
+    "train", 6, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
     tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRANSFORM = Stage(
-    "transform", 5, "Sample activations and fit the Transform Matrix.", "cc_tuning.stages.transform:build_transform",
+    "transform", 6, "Sample activations and fit the Transform Matrix.", "cc_tuning.stages.transform:build_transform",
     tags=("training", "gpu"), retries=1,
 )  # fmt: skip
-EVALUATE = Stage(
-    "evaluate", 4, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
+PIVOT = Stage(
+    "pivot", 1, "Translate the prompts of benchmark items into English.", "cc_tuning.stages.pivot:build_pivot",
     tags=("evaluation", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
+EVALUATE = Stage(
+    "evaluate", 6, "Answer and score the benchmark items.", "cc_tuning.stages.evaluate:build_evaluation",
+    tags=("evaluation", "gpu"), retries=2, resumable=True,
+)  # fmt: skip
+JUDGE = Stage(
+    "judge", 1, "Judge a run's answers beside those of its baseline.", "cc_tuning.stages.judge:build_judgements",
+    tags=("evaluation",), retries=2, resumable=True,
+)  # fmt: skip
 REPORT = Stage(
-    "report", 5, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
+    "report", 6, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
 )  # fmt: skip
 
 EMBEDDED = (WORLD, BASE_MODEL, TRANSLATOR)
 """What the embedded default makes first; they have no command of their own."""
-PIPELINE = (ITEMS, SELECT, TRANSLATE, DISTILL, MATERIALIZE, REFERENCE, TRAIN, TRANSFORM, EVALUATE, REPORT)
+PIPELINE = (ITEMS, SELECT, TRANSLATE, DISTILL, MATERIALIZE, REFERENCE, TRAIN, TRANSFORM, PIVOT, EVALUATE, JUDGE, REPORT)
 """In the order of the pipeline."""
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in (*EMBEDDED, *PIPELINE)}

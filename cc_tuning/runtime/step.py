@@ -20,6 +20,7 @@ from pydantic import BaseModel
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.full_disk import full_disk
 from cc_tuning.runtime.progress import Progress
 from cc_tuning.runtime.provenance import library_versions, peak_memory_bytes, source_commit
 from cc_tuning.runtime.sources import Location, Source, identity_of_source, require_untouched, resolve
@@ -144,10 +145,13 @@ def run_step(
             return Outcome(step.ref, manifest, was_cached=True)
         try:
             return Outcome(step.ref, _make(step, store, execution, progress, run_all), was_cached=False)
-        except OSError as error:
-            if not store.is_to_blame(error):
+        except Exception as error:
+            blamed = full_disk(error, store.root)
+            if blamed is None and isinstance(error, OSError) and store.is_to_blame(error):
+                blamed = error
+            if blamed is None:
                 raise
-            raise unavailable(error, Path(error.filename or store.root)) from error
+            raise unavailable(blamed, Path(blamed.filename or store.root)) from error
 
 
 def open_step(

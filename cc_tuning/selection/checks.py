@@ -10,12 +10,14 @@ from cc_tuning.selection import contamination
 from cc_tuning.selection.columns import LABEL_COLUMNS, NOT_A_CONVERSATION
 from cc_tuning.selection.contamination import ContaminationIndex
 from cc_tuning.selection.sources import PROBLEM
+from cc_tuning.selection.trees import TREE_RULES
 from cc_tuning.text.languages import UnknownLanguage, find_language
 
 DUPLICATE = "duplicate_row"
 RULES = {
     "malformed_line": "the line is not a JSON object, or has not one CSV field per column",
     NOT_A_CONVERSATION: "the turns do not begin with a question and its answer",
+    **TREE_RULES,
     "not_text": "inputs, targets, their English or language_code is a number, a list or an object",
     "invalid_unicode": "the row holds a lone surrogate or bytes that are not UTF-8",
     "null_text": "inputs or targets is null, or is the `nan` that a table of numbers makes of it",

@@ -2,7 +2,7 @@
 
 Three layouts are common beside Aya's: Alpaca's instruction with an input, ShareGPT's list of turns, and the list of
 messages of the chat interfaces. Of a conversation the first exchange is taken; the turns after it are counted, so that
-nobody takes such a source for one of single questions.
+nobody takes such a source for one of single questions. OpenAssistant's trees are for `trees`.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,14 @@ from cc_tuning.text.languages import UnknownLanguage, find_language
 
 TEXT_COLUMNS = ("inputs", "targets", "language_code", "inputs_en", "targets_en")
 LABEL_COLUMNS = ("language", "annotation_type", "user_id")
-Layout = Literal["aya", "alpaca", "sharegpt", "messages"]
+Layout = Literal["aya", "alpaca", "sharegpt", "messages", "oasst"]
 
 _OF_LAYOUT: Mapping[str, tuple[str, ...]] = {
     "aya": ("inputs", "targets"),
     "alpaca": ("instruction", "input", "output"),
     "sharegpt": ("conversations",),
     "messages": ("messages",),
+    "oasst": ("prompt",),
 }
 _OPTIONAL = {"input", "language", "annotation_type", "user_id", "inputs_en", "targets_en"}
 _TURN_KEYS = {"sharegpt": ("from", "value"), "messages": ("role", "content")}
@@ -38,7 +39,9 @@ class SourceColumns(BaseModel):
         default="aya",
         description="`aya`: inputs and targets; `alpaca`: instruction, input and output, the first two joined by a "
         "line end; `sharegpt`: conversations of `from` and `value`; `messages`: messages of `role` and `content`. Of a "
-        "conversation the first exchange is taken, a system turn before it joined to the question by a blank line.",
+        "conversation the first exchange is taken, a system turn before it joined to the question by a blank line. "
+        "`oasst`: OpenAssistant's message trees, the first question with each of its answers, chosen in the order of "
+        "their ranks.",
     )
     names: dict[str, str] = Field(
         default_factory=dict,
@@ -54,6 +57,8 @@ class SourceColumns(BaseModel):
         known = (*_OF_LAYOUT[self.layout], *TEXT_COLUMNS[2:], *LABEL_COLUMNS)
         if unknown := sorted(set(self.names) - set(known)):
             raise ValueError(f"the layout {self.layout!r} has no columns {unknown}; it has {', '.join(known)}")
+        if self.layout == "oasst" and (self.language_code or set(self.names) - {"prompt"}):
+            raise ValueError("message trees say themselves what their language is; leave out language_code and names")
         if self.language_code and "language_code" in self.names:
             raise ValueError("language_code is given twice, as a column's name and for all rows; leave one out")
         if self.language_code:
@@ -66,6 +71,8 @@ class SourceColumns(BaseModel):
     @property
     def wanted(self) -> dict[str, str]:
         """The source's name of every column that is read, by its name here."""
+        if self.layout == "oasst":
+            return {"prompt": self.names.get("prompt", "prompt")}
         columns = [*_OF_LAYOUT[self.layout], *TEXT_COLUMNS[2:], *LABEL_COLUMNS]
         if self.language_code:
             columns.remove("language_code")

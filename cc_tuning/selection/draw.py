@@ -2,7 +2,9 @@
 
 A row's place in the draw is the hash of the seed and the row's id, so it depends on neither the source's order nor the
 rows around it. With temperature 1 the rows with the lowest places are chosen, whatever their language; with less, each
-language gets a quota and the rows with its lowest places fill it.
+language gets a quota and the rows with its lowest places fill it. Where answers are ranked, better ranks come before
+worse ones and places decide among equals, unranked answers last. In each case, of two numbers of rows without quotas,
+the smaller one gives the beginning of what the larger gives.
 """
 
 from collections.abc import Mapping
@@ -11,15 +13,17 @@ from fractions import Fraction
 import polars as pl
 
 from cc_tuning.selection.config import SelectionConfig
+from cc_tuning.selection.sources import ANSWER_RANK
 
 
 def draw_rows(rows: pl.DataFrame, config: SelectionConfig) -> pl.DataFrame:
-    """The chosen rows, sorted by `row_id`; columns `row_id`, `flores_code` and `place` are read."""
+    """The chosen rows, sorted by `row_id`; columns `row_id`, `flores_code`, `place` and `answer_rank` are read."""
     languages = rows.group_by("flores_code").len().sort("flores_code")
     sizes: dict[str, int] = dict(languages.iter_rows())
     capacities = {code: min(size, config.max_rows_per_language or size) for code, size in sizes.items()}
     limits = capacities if config.temperature == 1 else tempered_quotas(sizes, capacities, config)
-    drawn = rows.sort("place", "row_id").with_columns(rank=pl.int_range(pl.len()).over("flores_code"))
+    in_order = rows.sort(ANSWER_RANK, "place", "row_id", nulls_last=True)
+    drawn = in_order.with_columns(rank=pl.int_range(pl.len()).over("flores_code"))
     limit = pl.DataFrame(list(limits.items()), schema={"flores_code": pl.String, "limit": pl.Int64}, orient="row")
     within = drawn.join(limit, on="flores_code", maintain_order="left").filter(pl.col("rank") < pl.col("limit"))
     return within.head(config.rows).select(rows.columns).sort("row_id")

@@ -16,7 +16,7 @@ from cc_tuning.selection.columns import SourceColumns
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.contamination import ContaminationIndex
 from cc_tuning.selection.normalisation import normalise
-from cc_tuning.selection.sources import COLUMNS, FURTHER_TURNS, read_batches, read_rows_at
+from cc_tuning.selection.sources import ANSWER_RANK, COLUMNS, FURTHER_TURNS, read_batches, read_rows_at
 from cc_tuning.text.draws import draw_places
 from cc_tuning.text.languages import all_languages
 from data_contracts.errors import ArtifactMismatch
@@ -33,6 +33,7 @@ _SCHEMA: Mapping[str, pl.DataType | type[pl.DataType]] = {
     "rule": pl.String,  # the rule that the row breaks
     FURTHER_TURNS: pl.Int64,
     "reason": pl.String,  # why the recipe does not ask for the row
+    ANSWER_RANK: pl.Int64,
     "place": pl.UInt64,  # in the draw
     "wording": pl.UInt64,  # hash of the normalised prompt and response; null when one of them has no word
 }
@@ -64,7 +65,8 @@ def read_row_index(source: Location, config: SelectionConfig, contamination: Con
                 "flores_code",
                 "rule",
                 FURTHER_TURNS,
-                reason=_first_reason(config),
+                _first_reason(config).alias("reason"),
+                ANSWER_RANK,
                 place=draw_places(identified["row_id"].to_list(), config.seed),
                 wording=_wording(normalised),
             )
@@ -97,7 +99,8 @@ def _without_duplicates(source: Location, source_columns: SourceColumns, index: 
         return index
     columns = ("row_id", *COLUMNS)
     # Sorted by everything, so that among duplicates the same one stays whatever the source's order.
-    rows = fetch_rows(source, repeated, source_columns).sort(columns)
+    fetched = fetch_rows(source, repeated, source_columns)
+    rows = fetched.sort(*columns, ANSWER_RANK, nulls_last=[False] * len(columns) + [True])
     surplus = rows.filter(~pl.col("row_id").is_first_distinct())
     is_surplus = pl.col("position").is_in(surplus["position"].implode())
     lines = index.lines.with_columns(rule=pl.when(is_surplus).then(pl.lit(DUPLICATE)).otherwise("rule"))

@@ -22,6 +22,8 @@ from cc_tuning.runtime.sources import Location
 from cc_tuning.selection.columns import LABEL_COLUMNS, TEXT_COLUMNS, SourceColumns, taken
 from cc_tuning.selection.row_files import files_of, kind_of
 from cc_tuning.selection.text_files import HEADER, MALFORMED_LINE, RawRow, read_csv, read_json
+from cc_tuning.selection.trees import HUB_FILES as TREE_FILES
+from cc_tuning.selection.trees import rows_of_tree
 from data_contracts.arrow_files import read_arrow_batches, read_arrow_schema
 from data_contracts.errors import ArtifactMismatch, ContractViolation
 from data_contracts.parquet import read_schema, read_table_batches
@@ -32,9 +34,11 @@ PROBLEM = "problem"
 """Column of the reader's own verdict: the name of a quarantine rule, or null."""
 FURTHER_TURNS = "further_turns"
 """Column of the number of turns after the first exchange of a conversation, which are not read."""
+ANSWER_RANK = "answer_rank"
+"""Column of the answer's place among those to the same question, 0 the best; null where nobody ranked them."""
 
 _SCHEMA: Mapping[str, type[pl.DataType]] = {
-    **dict.fromkeys((*COLUMNS, PROBLEM), pl.String), FURTHER_TURNS: pl.Int64,
+    **dict.fromkeys((*COLUMNS, PROBLEM), pl.String), FURTHER_TURNS: pl.Int64, ANSWER_RANK: pl.Int64,
 }  # fmt: skip
 # Aya's training split on the hub; its test split and the annotators' data lie beside it.
 _HUB_FILES = "data/train-*.parquet"
@@ -50,15 +54,15 @@ def read_source(source: Location, columns: SourceColumns = _AS_AYA) -> pl.DataFr
 
 
 def read_batches(source: Location, columns: SourceColumns = _AS_AYA) -> Iterator[pl.DataFrame]:
-    """The rows of a source, some thousands at a time: `COLUMNS` as text (null where it has none), `problem`, and
-    `further_turns`.
+    """The rows of a source, some thousands at a time: `COLUMNS` as text (null where it has none), `problem`,
+    `further_turns`, and `answer_rank`.
 
     Raises:
         ConfigError: the file's kind is not known, a folder's files are ambiguous, or the hub cannot be reached.
         ContractViolation: a needed column is missing, or the file is not what its name says.
         ArtifactMismatch: a parquet or Arrow file is missing or damaged.
     """
-    for path in files_of(source.path) if source.is_local else _hub_files(source):
+    for path in files_of(source.path) if source.is_local else _hub_files(source, columns):
         kind = kind_of(path)
         if kind in ("parquet", "arrow"):
             yield from _read_columnar(path, columns)
@@ -88,20 +92,19 @@ def read_rows_at(source: Location, positions: pl.Series, columns: SourceColumns 
     return pl.concat(found)
 
 
-def _hub_files(source: Location) -> list[Path]:
+def _hub_files(source: Location, columns: SourceColumns) -> list[Path]:
+    wanted = TREE_FILES if columns.layout == "oasst" else _HUB_FILES
     try:
-        folder = snapshot_download(
-            source.name, repo_type="dataset", revision=source.revision, allow_patterns=[_HUB_FILES]
-        )
+        folder = snapshot_download(source.name, repo_type="dataset", revision=source.revision, allow_patterns=[wanted])
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise ConfigError(
             f"dataset {source.name} at revision {source.revision} cannot be fetched: {error}; "
             "check the id, the revision and the network, or set `data.source` to a local copy"
         ) from error
-    files = sorted(Path(folder).glob(_HUB_FILES))
+    files = sorted(Path(folder).glob(wanted))
     if not files:
         raise ContractViolation(
-            f"dataset {source.name} at revision {source.revision} has no file {_HUB_FILES}; "
+            f"dataset {source.name} at revision {source.revision} has no file {wanted}; "
             "download it and set `data.source` to a folder or file of its rows"
         )
     return files
@@ -109,6 +112,11 @@ def _hub_files(source: Location) -> list[Path]:
 
 def _read_columnar(path: Path, columns: SourceColumns) -> Iterator[pl.DataFrame]:
     is_parquet = kind_of(path) == "parquet"
+    if columns.layout == "oasst":
+        raise ContractViolation(
+            f"{path}: the layout oasst is of message trees, which are JSON; set `data.source` to a file of trees, one "
+            "a line (its name ends in .trees.jsonl.gz)"
+        )
     schema = read_schema(path) if is_parquet else read_arrow_schema(path)
     _check_columns(path, schema.names, columns)
     held = {ours: theirs for ours, theirs in columns.wanted.items() if theirs in schema.names}
@@ -139,6 +147,7 @@ def _as_frame(table: pa.Table, columns: SourceColumns, held: Mapping[str, str]) 
         *(pl.col(held[name]).cast(pl.String).alias(name) if name in held else _null(name) for name in COLUMNS),
         _null(PROBLEM),
         pl.lit(0, pl.Int64).alias(FURTHER_TURNS),
+        pl.lit(None, pl.Int64).alias(ANSWER_RANK),
     )
 
 
@@ -199,9 +208,13 @@ def _text_rows(
             _check_columns(path, list(seen), columns)
         elif problem is None:
             seen.update(dict.fromkeys(raw))
-            yield _as_text(*taken(raw, columns))
+            if columns.layout == "oasst":
+                for each in rows_of_tree(raw.get(columns.wanted["prompt"])):
+                    yield _as_text(each.values, each.problem, each.further_turns, each.rank)
+            else:
+                yield _as_text(*taken(raw, columns))
         else:
-            row, _, _ = taken(raw, columns)
+            row: dict[str, Any] = {} if columns.layout == "oasst" else taken(raw, columns)[0]
             yield _as_text(row | ({"inputs": raw[None]} if set(raw) == {None} else {}), MALFORMED_LINE, 0)
 
 
@@ -210,9 +223,11 @@ def _batches(items: Iterator[ItemT]) -> Iterator[list[ItemT]]:
         yield batch
 
 
-def _as_text(row: Mapping[str, Any], problem: str | None, further_turns: int) -> dict[str, Any]:
+def _as_text(
+    row: Mapping[str, Any], problem: str | None, further_turns: int, rank: int | None = None
+) -> dict[str, Any]:
     """A row whose values can be stored, under the first problem that stood against it."""
-    text: dict[str, Any] = {PROBLEM: problem, FURTHER_TURNS: further_turns}
+    text: dict[str, Any] = {PROBLEM: problem, FURTHER_TURNS: further_turns, ANSWER_RANK: rank}
     for name in COLUMNS:
         value = row.get(name)
         if isinstance(value, float) and math.isnan(value):

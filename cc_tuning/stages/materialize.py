@@ -16,6 +16,9 @@ Every row has the English prompt that CC-Tuning reads beside it. For a row that 
 translation task, whose instruction and input are English, it is the row's own prompt (`x_en = x`). So one artifact
 serves ML-SFT and CC-Tuning of the same setting.
 
+With `english: context` the prompts that are not English begin with that English prompt as text, so that a model without
+a connection reads it too.
+
 Lengths are settled here, once: a response that passes the cut-off is cut (and then not taught to end there: its
 end-of-turn token is cut too), a prompt that does is quarantined, because its connection position would be lost.
 
@@ -40,6 +43,7 @@ from cc_tuning.training.rows.examples import (
     split_by_length,
     split_by_quality,
     training_texts,
+    with_english_in_context,
 )
 from cc_tuning.training.rows.preference import (
     BY_CHOICE,
@@ -83,6 +87,8 @@ def build_training_rows(build: Build[MaterializationConfig]) -> RowCounts:
     ):
         for judged in _judged_texts(build, tally):
             enough, below = split_by_quality(judged, config.min_quality)
+            if config.english == "context":
+                enough = with_english_in_context(enough)
             fitting, too_long = split_by_length(encode(enough.select(TEXT_COLUMNS), prompts, config.offset), config)
             cut = fitting.with_columns(pl.col("input_ids").list.head(config.cutoff_tokens))
             set_aside = pl.concat([below, too_long])

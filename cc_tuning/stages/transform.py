@@ -8,7 +8,8 @@ Files: `transform_matrix.safetensors` (float32: the tensors of `TransformMatrix`
 `diagnostics.json` (flat: the form of the map, counts, rank, solver, the curve of a ridge by cross-validation, the
 figures of `PredictionErrors.report`, `measure_within`, `measure_agreement` and `connection_strength`, those of held-out
 pairs prefixed `held_out_`; the list `sweep` if one was asked for; and for any map but the paper's, `paper` with the
-figures of that one, fitted on the same pairs), `embedding.json` (`cc_tuning.transform.embedding` of the tuned
+figures of that one, fitted on the same pairs; with `targets: chosen`, `layer_chosen`, for how many fitted pairs each
+layer is chosen, and the figures of `Choices.measure`), `embedding.json` (`cc_tuning.transform.embedding` of the tuned
 model, and of the base model where that is an input), `pairs.parquet`, `quarantine.parquet`.
 """
 
@@ -32,6 +33,7 @@ from cc_tuning.runtime.step import Build
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from cc_tuning.transform.activations import sampled_activations
 from cc_tuning.transform.agreement import CANDIDATES, measure_agreement
+from cc_tuning.transform.choices import Choices
 from cc_tuning.transform.config import TransformConfig
 from cc_tuning.transform.embedding import embedded_pairs, embedding
 from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure, papers
@@ -64,7 +66,8 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
 
     Raises:
         TransformFailed: no pair could be sampled, or the activations are not finite or all zero.
-        ConfigError: the checkpoint has no connection, or this machine cannot run `execution.attention`.
+        ConfigError: the checkpoint has no connection, or one that chooses no layer where `targets: chosen` asks which,
+            or this machine cannot run `execution.attention`.
     """
     config, checkpoint = build.config, build.inputs["checkpoint"].path
     pairs = read_parquet(build.inputs["pairs"].path, ParallelPair)
@@ -83,19 +86,15 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
     padding_id = tokenizer.pad_token_id
     assert isinstance(padding_id, int)
     with limited_threads(build.execution.threads):
+        choices = Choices(model, sample.sides) if config.targets == "chosen" else None
         spool = _sampled(build, model, sample, padding_id)
         some = (sample.held_out or sample.fit)[:CANDIDATES]
         strength = connection_strength(model, some, build.execution.transform_batch_size, padding_id)
         embeddings = {"tuned": _embedding(build, model.base, sample, padding_id)}
         dtype = model.base.dtype
         del model
-        fitted = fit_spooled(spool, config, sample.fit)
-        figures = {**_measured(spool, fitted, sample), **strength}
-        if not config.is_papers:
-            papers_map = fit_spooled(spool, papers(config), sample.fit)
-            figures["paper"] = {**papers_map.summary(), **_measured(spool, papers_map, sample)}
-        if config.sweep_pairs:
-            figures["sweep"] = sweep(spool, config, fitted, figures)
+        fitted, figures = _fitted(spool, config, sample, choices)
+        figures |= strength
         if "base" in build.inputs:
             embeddings["base"] = _embedding(build, _base_model(build, dtype), sample, padding_id)
     spool.remove()
@@ -124,16 +123,41 @@ def _sampled(
     return spool
 
 
+def _fitted(
+    spool: ActivationSpool, config: TransformConfig, sample: Sample, choices: Choices | None
+) -> tuple[FittedTransform, dict[str, Any]]:
+    """The map, and the figures of it and of the maps beside it."""
+    chosen: dict[str, Any] = {}
+    if choices:
+        chosen["layer_chosen"] = choices.counts(spool)
+        spool.chosen_layers = tuple(layer for layer, count in enumerate(chosen["layer_chosen"]) if count)
+    fitted = fit_spooled(spool, config, sample.fit)
+    figures = {**_measured(spool, fitted, sample), **chosen}
+    if choices:
+        figures |= choices.measure(spool, fitted.transform, _codes(sample))
+    if not config.is_papers:
+        papers_map = fit_spooled(spool, papers(config), sample.fit)
+        figures["paper"] = {**papers_map.summary(), **_measured(spool, papers_map, sample)}
+    if config.sweep_pairs:
+        figures["sweep"] = sweep(spool, config, fitted, figures)
+    return fitted, figures
+
+
 def _measured(spool: ActivationSpool, fitted: FittedTransform, sample: Sample) -> dict[str, Any]:
     """The figures of a map: errors over all rows, within language and layer, and whether it points the right way."""
     languages = {side: [pair.language_code for pair in of] for side, of in sample.sides.items()}
-    codes = {side: [pair.flores_code for pair in of] for side, of in sample.sides.items()}
+    codes = _codes(sample)
     figures = {**measure(spool, fitted, codes), **measure_within(spool, fitted.transform, languages, codes)}
     for prefix in ("", "held_out_"):
         error, variance = figures[f"{prefix}constant_mse"], figures.get(f"{prefix}variance")
         figures[f"{prefix}constant_r2"] = 1 - error / variance if error is not None and variance else None
     texts = [tuple(pair.english_input_ids) for pair in sample.held_out]
     return {**figures, **measure_agreement(spool, fitted.transform, languages, texts, codes)}
+
+
+def _codes(sample: Sample) -> Mapping[str, list[str]]:
+    """The FLORES codes of the pairs by split."""
+    return {side: [pair.flores_code for pair in of] for side, of in sample.sides.items()}
 
 
 def _base_model(build: Build[TransformConfig], dtype: torch.dtype) -> PreTrainedModel:

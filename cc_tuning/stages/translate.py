@@ -2,6 +2,9 @@
 
 English rows are their own English; rows that brought English with them keep it; only the others see the translator,
 which is not even loaded when there are none.
+
+With a target the way is the other one (Lee et al. 2025): prompt and response of an English row are translated into one
+language, and the pair is of that language, its English the row itself.
 """
 
 import logging
@@ -13,13 +16,9 @@ import polars as pl
 from cc_tuning.errors import TranslationFailed
 from cc_tuning.runtime.step import Build
 from cc_tuning.selection.checks import INVISIBLE
-from cc_tuning.text.languages import ENGLISH_FLORES_CODE, by_flores_code, find_language
-from cc_tuning.translation.config import TranslationConfig
-from cc_tuning.translation.job import DecodingJob
-from cc_tuning.translation.model_files import load_family
-from cc_tuning.translation.shard_plan import plan_shards
-from cc_tuning.translation.translating import translate_shards
-from cc_tuning.translation.workers import decode_job
+from cc_tuning.text.languages import ENGLISH, ENGLISH_FLORES_CODE, Language, find_language
+from cc_tuning.translation.config import TargetTranslationConfig, TranslationConfig
+from cc_tuning.translation.row_translator import EMPTY, LACKS_LANGUAGE, NO_TOKEN, SAID_NOTHING, RowTranslator
 from data_contracts.layout import PAIRS, SELECTED_ROWS
 from data_contracts.manifest import RowCounts
 from data_contracts.parquet import read_parquet, write_parquet
@@ -29,8 +28,7 @@ from data_contracts.schemas import AyaRow, ParallelPair
 logger = logging.getLogger(__name__)
 
 
-_NO_TOKEN = "the translator's tokenizer has no token for the row's FLORES code"
-_SAID_NOTHING = "the translator said nothing to some segment of the row"
+_NOT_ENGLISH = "the translation is from English, and the row is not"
 
 
 def build_translation(build: Build[TranslationConfig]) -> RowCounts:
@@ -38,9 +36,12 @@ def build_translation(build: Build[TranslationConfig]) -> RowCounts:
 
     Raises:
         TranslationFailed: the translator cannot be loaded, or rows were lost on the way.
+        ConfigError: the translator lacks the target language.
         ContractViolation: more rows stay without English than the limit allows.
     """
     rows = _with_origin(read_parquet(build.inputs["rows"].path / SELECTED_ROWS, AyaRow))
+    if isinstance(build.config, TargetTranslationConfig):
+        return _translate_from_english(build, find_language(build.config.target), rows)
     ready = rows.filter(pl.col("origin") != "translated").with_columns(
         # An English row is its own English, also where the source brought another wording.
         pl.when(pl.col("origin") == "english").then(pl.col(name)).otherwise(pl.col(f"{name}_en")).alias(f"{name}_en")
@@ -50,12 +51,44 @@ def build_translation(build: Build[TranslationConfig]) -> RowCounts:
     translated, quarantined = _translate(build, rows.filter(pl.col("origin") == "translated"), limit)
     counts = write_quarantine(build.folder, quarantined)
     limit(counts)
-    pairs = pl.concat([_unjudged(ready), translated]).rename({"row_id": "pair_id"}).sort("pair_id")
-    _check_union(rows, pairs, sum(counts.values()))
-    write_parquet(pairs.select(ParallelPair.column_names()), build.folder / PAIRS, ParallelPair)
+    pairs = _write_pairs(build, rows, pl.concat([_unjudged(ready), translated]), sum(counts.values()))
     origins = ", ".join(f"{origin} {number}" for origin, number in sorted(pairs["origin"].value_counts().iter_rows()))
     logger.info("translate: %s", origins)
     return RowCounts(read=rows.height, kept=pairs.height, quarantined=counts)
+
+
+def _translate_from_english(build: Build[TranslationConfig], target: Language, rows: pl.DataFrame) -> RowCounts:
+    """As `build_translation`, of English rows into `target`."""
+    is_english = pl.col("origin") == "english"
+    others = quarantine_rows(rows.filter(~is_english), "row_id", "not_english", _NOT_ENGLISH)
+    limit = partial(check_quarantine_limit, "translate", rows.height, limit=build.execution.quarantine_limit)
+    limit({"not_english": others.height})
+    translator = RowTranslator(build.inputs["translator"], build.config)
+    translator.check_writes(target)
+    translated, empty = _decoded(build, translator, rows.filter(is_english), target)
+    counts = write_quarantine(build.folder, [others, empty])
+    limit(counts)
+    made = translated.drop("language", "language_code", "flores_code", "origin").rename(
+        {"inputs": "inputs_en", "targets": "targets_en", "inputs_en": "inputs", "targets_en": "targets"}
+    )
+    pairs = made.with_columns(
+        language=pl.lit(target.name),
+        language_code=pl.lit(target.aya_code),
+        flores_code=pl.lit(target.flores_code),
+        origin=pl.lit("translated"),
+    )
+    pairs = _write_pairs(build, rows, pairs, sum(counts.values()))
+    logger.info("translate: %d English rows into %s", pairs.height, target.name)
+    return RowCounts(read=rows.height, kept=pairs.height, quarantined=counts)
+
+
+def _write_pairs(
+    build: Build[TranslationConfig], rows: pl.DataFrame, made: pl.DataFrame, quarantined: int
+) -> pl.DataFrame:
+    pairs = made.rename({"row_id": "pair_id"}).sort("pair_id")
+    _check_union(rows, pairs, quarantined)
+    write_parquet(pairs.select(ParallelPair.column_names()), build.folder / PAIRS, ParallelPair)
+    return pairs
 
 
 def _translate(
@@ -66,24 +99,25 @@ def _translate(
     """The waiting rows that got their English, and those to quarantine."""
     if waiting.is_empty():
         return _unjudged(waiting), []
-    family = load_family(build.inputs["translator"])
-    codes = [code for code in waiting["flores_code"].unique() if family.knows(by_flores_code(code))]
-    is_known = pl.col("flores_code").is_in(codes)
-    lacking = quarantine_rows(waiting.filter(~is_known), "row_id", "translator_lacks_language", _NO_TOKEN)
+    translator = RowTranslator(build.inputs["translator"], build.config)
+    is_known = pl.col("flores_code").is_in(translator.known(waiting["flores_code"]))
+    lacking = quarantine_rows(waiting.filter(~is_known), "row_id", LACKS_LANGUAGE, NO_TOKEN)
     # Said before hours of translation, not after.
-    check_limit({"translator_lacks_language": lacking.height})
-    job = DecodingJob(
-        translator=build.inputs["translator"], config=build.config, execution=build.execution, folder=build.folder
-    )
-    planned = list(plan_shards(waiting.filter(is_known), build.execution.translation_shard_rows))
-    translations = translate_shards(planned, family, job, partial(decode_job, run_all=build.run_all), build.progress)
-    joined = waiting.drop("inputs_en", "targets_en").join(
-        translations, left_on="row_id", right_on="pair_id", how="inner", validate="1:1"
-    )
+    check_limit({LACKS_LANGUAGE: lacking.height})
+    translated, empty = _decoded(build, translator, waiting.filter(is_known), ENGLISH)
+    return translated, [lacking, empty]
+
+
+def _decoded(
+    build: Build[TranslationConfig], translator: RowTranslator, waiting: pl.DataFrame, target: Language
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The rows with their translations in `inputs_en` and `targets_en`, judged; and the empty ones to quarantine."""
+    translations = translator.translated(waiting, build, target)
+    joined = waiting.drop("inputs_en", "targets_en").join(translations, on="row_id", how="inner", validate="1:1")
     english = pl.col("inputs_en", "targets_en")
     is_empty = (pl.col("empty_segments") > 0) | pl.any_horizontal(english.str.contains(INVISIBLE))
-    empty = quarantine_rows(joined.filter(is_empty), "row_id", "empty_translation", _SAID_NOTHING)
-    return joined.filter(~is_empty).select(*waiting.columns, "quality", "flags"), [lacking, empty]
+    empty = quarantine_rows(joined.filter(is_empty), "row_id", EMPTY, SAID_NOTHING)
+    return joined.filter(~is_empty).select(*waiting.columns, "quality", "flags"), empty
 
 
 def _unjudged(rows: pl.DataFrame) -> pl.DataFrame:

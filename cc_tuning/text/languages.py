@@ -125,6 +125,15 @@ def by_iso639_1(code: str) -> Language:
     raise UnknownLanguage(f"two-letter language code {code!r} is not known; known are: {known}")
 
 
+def by_any_code(code: str, text: str = "") -> Language:
+    """The language of a FLORES-200 code or of another; `text` tells scripts apart, as in `find_language`.
+
+    Raises:
+        UnknownLanguage: no language has this code.
+    """
+    return by_flores_code(code) if "_" in code else find_language(code, text=text)
+
+
 def by_flores_code(code: str) -> Language:
     """The language of a FLORES-200 code.
 

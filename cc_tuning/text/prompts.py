@@ -1,12 +1,13 @@
 """A chat prompt as token ids, the same ones in training and at inference.
 
-A prompt is `before + text + between`, of pieces that `chat_pieces` finds once for a tokenizer. So its length, and with
-it the connection position, is known when it is built; nothing is searched for later.
+A prompt is `before + text + between`, of pieces that `chat_pieces` finds once for a tokenizer; where pieces depend on
+their neighbours, as SentencePiece's do, it is encoded as one string (`whole_conversations`). Its length, and with it
+the connection position, is known when it is built; nothing is searched for later.
 
-The user's text is encoded by a copy of the tokenizer that has no added tokens. A control token typed in a prompt or an
-answer (`<|eot_id|>`, `<|im_end|>`, `<think>`) therefore stays text, and decodes to what was typed. The switch that
-transformers 5.23 has for this, `sanitize_control_tokens`, is off by default and raises for added tokens that are not
-marked special. Text is not trimmed: what a template would strip from a message stays in it.
+The user's text is encoded by a copy of the tokenizer that has no added tokens, or has them under other names. A control
+token typed in a prompt or an answer (`<|eot_id|>`, `<|im_end|>`, `<think>`) therefore stays text, and decodes to what
+was typed. The switch that transformers 5.23 has for this, `sanitize_control_tokens`, is off by default and raises for
+added tokens that are not marked special. Text is not trimmed: what a template would strip from a message stays in it.
 """
 
 from collections.abc import Sequence
@@ -15,11 +16,13 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from cc_tuning.errors import CcTuningError, ConfigError, PromptNotFound, UnsupportedModel, in_one_line
+from cc_tuning.errors import CcTuningError, PromptNotFound, UnsupportedModel, in_one_line
 from cc_tuning.runtime.pretrained import refusing_remote_code
 from cc_tuning.runtime.sources import Location
-from cc_tuning.text.chat_pieces import TextEncoder, find_pieces, read_template, require_template
+from cc_tuning.text.chat_pieces import find_pieces
 from cc_tuning.text.chat_templates import CHAT_TEMPLATES, ChatTemplate
+from cc_tuning.text.chat_turns import read_template, require_template
+from cc_tuning.text.whole_conversations import find_whole
 
 # transformers writes these into the saved tokenizer, which would then depend on how it was loaded.
 PLACE_OF_LOADING = ("is_local", "local_files_only")
@@ -43,8 +46,9 @@ class ChatPrompts:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self._name = str(tokenizer.name_or_path) or type(tokenizer).__name__
-        self._pieces = find_pieces(tokenizer, read_template(tokenizer, self._name), self._name)
-        self.end_of_turn_id = self._pieces.end_of_turn_id
+        turns = read_template(tokenizer, self._name)
+        self._encoder = find_whole(tokenizer, turns, self._name) or find_pieces(tokenizer, turns, self._name)
+        self.end_of_turn_id = self._encoder.end_of_turn_id
         eos = tokenizer.eos_token_id
         self.stop_token_ids: tuple[int, ...] = tuple(
             dict.fromkeys([self.end_of_turn_id] + ([eos] if isinstance(eos, int) else []))
@@ -60,8 +64,7 @@ class ChatPrompts:
 
     def encode_prompts(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode_prompt` for many texts, in parallel."""
-        pieces = self._pieces
-        return [pieces.before_text + ids + pieces.before_answer for ids in self._encode(pieces.text, texts)]
+        return self._encoder.prompts(texts)
 
     def encode_example(self, text: str, response: str) -> Example:
         """The ids of prompt, `response` and end-of-turn token; `encode_prompt(text)` is a strict prefix of them."""
@@ -69,21 +72,7 @@ class ChatPrompts:
 
     def encode_examples(self, texts: Sequence[str], responses: Sequence[str]) -> list[Example]:
         """`encode_example` for many texts and their responses, in parallel."""
-        prompts, answers = self.encode_prompts(texts), self._encode(self._pieces.answer, responses)
-        return [
-            Example([*prompt, *answer, self.end_of_turn_id], len(prompt))
-            for prompt, answer in zip(prompts, answers, strict=True)
-        ]
-
-    def _encode(self, encoder: TextEncoder, texts: Sequence[str]) -> list[list[int]]:
-        encoded = encoder.encode(texts)
-        for text, ids in zip(texts, encoded, strict=True):
-            if not self._pieces.control_ids.isdisjoint(ids):
-                raise ConfigError(
-                    f"a control token typed in a text cannot stay text: the tokenizer {self._name} makes it from plain "
-                    f"characters; remove it from the text. It begins: {text[:60]!r}"
-                )
-        return encoded
+        return [Example(*encoded) for encoded in self._encoder.examples(texts, responses)]
 
 
 def connection_position(prompt_length: int, offset: int) -> int:
@@ -99,6 +88,14 @@ def connection_position(prompt_length: int, offset: int) -> int:
             "expected a whole rendered prompt and an offset from 0"
         )
     return position
+
+
+def in_context(text: str, english: str) -> str:
+    """`text` with its English version before it, a blank line between them; `text` alone where both are one.
+
+    What a prompt looks like in training with `english: context` and in the evaluation's modes of that name.
+    """
+    return text if text == english else f"{english}\n\n{text}"
 
 
 def stop_token_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:

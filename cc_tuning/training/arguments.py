@@ -51,6 +51,10 @@ def training_arguments(job: TrainingJob) -> TrainingArguments:
         "ddp_find_unused_parameters": False,
         "push_to_hub": False,
     }
+    if training.minimum_learning_rate:
+        # As a share, so that the Decision Maker's own rate falls alike.
+        share = training.minimum_learning_rate / training.learning_rate
+        values |= {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": share}}
     if training.optimizer == "adafactor":
         values["optim"] = "adafactor"
     return TrainingArguments(**(values | engine_arguments(job)))

@@ -77,13 +77,30 @@ class RowNoise:
 
 
 @dataclass(frozen=True)
+class PredictedRows:
+    """Which rows of a run with this `seed` get predicted English activations: the share `share` of them."""
+
+    seed: int
+    share: float
+
+    def of_rows(self, rows: Sequence[Row]) -> Tensor:
+        """`[B]` bool of rows with a `row_id` and an `epoch`."""
+        return torch.tensor([self.of_row(row["row_id"], row["epoch"]) for row in rows])
+
+    def of_row(self, row_id: str, epoch: int) -> bool:
+        """Whether a number in [0, 1) by hash is below the share."""
+        digest = shake_128(f"{self.seed}/{epoch}/{row_id}/predicted".encode()).digest(8)
+        return int.from_bytes(digest, "little") / 2**64 < self.share
+
+
+@dataclass(frozen=True)
 class ConnectionCollator:
     """What the connection reads, beside the batch of an objective's collator: the English prompts, and `t*` of each.
 
     `english_input_ids`, `english_attention_mask` `[B * S, T_en]`, padded by themselves; `connection_positions`,
     `english_positions` `[B * S]`, all int64. Each sequence of a row has the row's English prompt. Positions come from
     the known prompt lengths. With `noise`, `gumbel_noise [B * S, L]` float32 of each row's `row_id` and `epoch`;
-    without, the model draws its own.
+    without, the model draws its own. With `predicted`, `predicted_rows [B * S]` bool.
     """
 
     responses: Collator
@@ -91,6 +108,7 @@ class ConnectionCollator:
     pad_token_id: int
     offset: int
     noise: RowNoise | None = None
+    predicted: PredictedRows | None = None
 
     def __call__(self, rows: Sequence[Row]) -> Batch:
         of_sequences = [row for row in rows for _ in self.sequences]
@@ -100,6 +118,7 @@ class ConnectionCollator:
         return {
             **self.responses(rows),
             **({} if self.noise is None else {"gumbel_noise": self.noise.of_rows(of_sequences)}),
+            **({} if self.predicted is None else {"predicted_rows": self.predicted.of_rows(of_sequences)}),
             "connection_positions": self._positions(prompt_lengths),
             "english_input_ids": english_input_ids,
             "english_attention_mask": english_attention_mask,

@@ -42,9 +42,21 @@ class TrainingConfig(BaseModel):
         gt=0,
         description="Peak learning rate of the Decision Maker, on the same schedule; unset, it is `learning_rate`.",
     )
+    distil_weight: float = Field(
+        default=1.0,
+        gt=0,
+        description="Weight of the divergence beside the likelihood (`cc-distil`): how much the model without the "
+        "connection learns from the model with it.",
+    )
     warmup_ratio: float = Field(default=0.1, ge=0, lt=1, description="Share of the steps in which the rate rises.")
     scheduler: Literal["cosine", "linear", "constant_with_warmup"] = Field(
         default="cosine", description="Course of the learning rate after warm-up."
+    )
+    minimum_learning_rate: float = Field(
+        default=0.0,
+        ge=0,
+        description="Where a `cosine` course ends, as `learning_rate`; the Decision Maker's ends at the same "
+        "share of its own (paper: 0; Lee et al. 2025: 1.1e-6, from 5e-5).",
     )
     global_batch_size: int = Field(
         default=128, ge=1, description="Rows per optimizer step, over all devices (paper: 16 on each of 8)."
@@ -83,6 +95,19 @@ class TrainingConfig(BaseModel):
         description="Order of the rows, initial Decision Maker, noise of its choice, choice of held-out rows.",
     )
     lora: LoraConfig = Field(default_factory=LoraConfig, description="Low-rank adapters.")
+
+    @model_validator(mode="after")
+    def _rate_falls_to_its_minimum(self) -> Self:
+        if self.minimum_learning_rate and self.scheduler != "cosine":
+            raise ValueError(
+                f"minimum_learning_rate is {self.minimum_learning_rate} and scheduler {self.scheduler!r}, which knows "
+                "no minimum; leave it out, or take `cosine`"
+            )
+        if self.minimum_learning_rate > self.learning_rate:
+            raise ValueError(
+                f"minimum_learning_rate is {self.minimum_learning_rate}, above learning_rate, {self.learning_rate}"
+            )
+        return self
 
 
 class TrainConfig(BaseModel):
@@ -135,6 +160,15 @@ class TrainConfig(BaseModel):
             raise ConfigError(
                 f"objective {self.objective!r} {wanted}, got {self.preference!r}; "
                 f"{'give `preference`' if is_read else 'leave `preference` out'}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_distilled_has_a_connection(self) -> Self:
+        if OBJECTIVES[self.objective].distils and self.connection is None:
+            raise ConfigError(
+                f"objective {self.objective!r} on a model without a connection: there is nothing to learn from; give "
+                "`connection`, or take the objective `sft`"
             )
         return self
 

@@ -12,13 +12,18 @@ from cc_tuning.model.connected_pass import CrossLingualOutput
 from cc_tuning.model.connection import CrossLingualModel
 from cc_tuning.model.decision_maker import temperature_at
 from cc_tuning.training.metrics import SELECTION_COUNT
+from cc_tuning.training.running_map import RunningSums
 from cc_tuning.training.throughput import RowFigures
 
 
 class ConnectionTraining:
-    """The selector of `model` as it is trained; `learning_rate` is its own peak rate, or None for that of the model."""
+    """The selector of `model` as it is trained; `learning_rate` is its own peak rate, or None for that of the model.
 
-    def __init__(self, model: CrossLingualModel, learning_rate: float | None) -> None:
+    `sums` take in what a map to the English activations is fitted on, where there is one.
+    """
+
+    def __init__(self, model: CrossLingualModel, learning_rate: float | None, sums: RunningSums | None = None) -> None:
+        self._sums = sums
         self._config, self._selector, self._learning_rate = model.connection, model.decision_maker, learning_rate
         self._has_temperature = model.connection.selector == "decision_maker"
         self._temperature: float | None = None
@@ -62,6 +67,11 @@ class ConnectionTraining:
         assert weights is not None and probabilities is not None and cosine is not None
         entropy = torch.special.entr(probabilities).sum(1)
         return torch.cat([torch.stack([entropy, cosine], dim=1), weights], dim=1)
+
+    def observe(self, output: CrossLingualOutput) -> None:
+        """Take in the activations of a pass, where a map is fitted on them."""
+        if self._sums is not None and output.own_activations is not None and output.english_activations is not None:
+            self._sums.add(output.own_activations, output.english_activations)
 
 
 def give_own_group(optimizer: torch.optim.Optimizer, parameters: Sequence[nn.Parameter], rate: float) -> None:

@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.integrations import unset_hf_deepspeed_config
 
 from cc_tuning.model.checkpoint import write_base_model
+from cc_tuning.model.earlier_transformers import write_earlier_tokenizer_keys
 from cc_tuning.text.prompts import stop_token_ids
 from cc_tuning.training.distributed import gathered_state
 from cc_tuning.training.job import TrainingJob
@@ -59,4 +60,5 @@ def save_checkpoint(job: TrainingJob, model: JobModel, tokenizer: PreTrainedToke
     else:
         write_base_model(partial, model.base, stop_ids)
     shutil.copytree(job.tokenizer, partial, dirs_exist_ok=True)
+    write_earlier_tokenizer_keys(partial)
     partial.rename(final)

@@ -44,8 +44,8 @@ def device_type(execution: Execution) -> str:
     return "cuda" if available and execution.device != "cpu" else "cpu"
 
 
-def batch_shape(job: TrainingJob) -> BatchShape:
-    """How the rows of a step spread over micro-batches and processes."""
+def batch_shape(job: TrainingJob, pass_tokens: float = 0.0) -> BatchShape:
+    """How the rows of a step spread over micro-batches, each of which costs `pass_tokens` by itself, and processes."""
     execution = job.execution
     return BatchShape(
         global_batch_size=job.config.training.global_batch_size,
@@ -53,4 +53,5 @@ def batch_shape(job: TrainingJob) -> BatchShape:
         device_batch_tokens=execution.device_batch_tokens,
         max_padding=execution.max_padding,
         ranks=execution.processes,
+        pass_tokens=pass_tokens,
     )

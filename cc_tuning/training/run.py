@@ -6,6 +6,7 @@ torch, transformers, accelerate, safetensors, numpy and pydantic alone.
 """
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -18,17 +19,18 @@ from cc_tuning.runtime.subprocesses import tell_progress
 from cc_tuning.text.prompts import load_tokenizer
 from cc_tuning.training.arguments import training_arguments
 from cc_tuning.training.callbacks import CheckpointManifests, TrainingMetrics, ValidationLines
-from cc_tuning.training.collators import Collator, ConnectionCollator, RowNoise
+from cc_tuning.training.collators import Collator, ConnectionCollator, PredictedRows, RowNoise
 from cc_tuning.training.connection import ConnectionTraining
 from cc_tuning.training.dataset import Rows
 from cc_tuning.training.distributed import check_running, check_same_engine, keep_arithmetic
 from cc_tuning.training.export import save_checkpoint, whole_model
-from cc_tuning.training.flops import flops_of_model
+from cc_tuning.training.flops import flops_of_model, tokens_of_a_pass
 from cc_tuning.training.job import TrainingJob, batch_shape, device_type
 from cc_tuning.training.metrics import read_metrics
 from cc_tuning.training.models import JobModel, build_model, compile_blocks, trained_share
 from cc_tuning.training.objectives.base import Objective
-from cc_tuning.training.objectives.table import load_objective
+from cc_tuning.training.objectives.table import OBJECTIVES, load_objective
+from cc_tuning.training.running_map import RefittedMap, RunningSums
 from cc_tuning.training.statistics import MeasuredStatistics, measured_statistics, sampled_indices
 from cc_tuning.training.trainer import LengthGroupedTrainer
 from cc_tuning.training.trainer_checkpoints import step_of
@@ -91,24 +93,26 @@ def build_trainer(
     tokenizer: PreTrainedTokenizerBase,
 ) -> LengthGroupedTrainer:
     """The Trainer of a job, with our callbacks and no others that speak."""
-    objective = load_objective(job.config.objective, job.config.preference)
+    training = job.config.training
+    objective = load_objective(job.config.objective, job.config.preference, training.distil_weight)
     connected = model.connected
-    layers = model.base.config.num_hidden_layers
-    rate = job.config.training.decision_maker_learning_rate
+    noise, rate = training_noise(job, model.base.config.num_hidden_layers), training.decision_maker_learning_rate
+    flops = flops_of_model(model.base.config, trained_share(model.trained), OBJECTIVES[job.config.objective].passes)
     callbacks: list[TrainerCallback] = [TrainingMetrics(job.folder / METRICS, tell_progress)]
     validation = None
     if split.held_out is not None:
         collate = build_collator(job, objective, tokenizer, None)
-        validation = Validation(split.held_out, collate, job.config.training.validations)
+        validation = Validation(split.held_out, collate, training.validations)
         callbacks.append(ValidationLines(validation))
+    sums = running_sums(connected, arguments.device)
     named: dict[str, Any] = {
         "model": model.trained,
         "objective": objective,
         "rows": split.training,
-        "collate": build_collator(job, objective, tokenizer, training_noise(job, layers)),
-        "batch_shape": batch_shape(job),
-        "flops": flops_of_model(model.base.config, trained_share(model.trained)),
-        "connection": None if connected is None else ConnectionTraining(connected, rate),
+        "collate": build_collator(job, objective, tokenizer, noise, predicted_rows(job)),
+        "batch_shape": batch_shape(job, tokens_of_a_pass(flops, arguments.device)),
+        "flops": flops,
+        "connection": None if connected is None else ConnectionTraining(connected, rate, sums),
         "validation": validation,
         "args": arguments,
         "callbacks": callbacks,
@@ -122,6 +126,9 @@ def build_trainer(
     trainer.remove_callback(PrinterCallback)
     if connected is not None and connected.connection.normalise != "none":
         trainer.add_callback(measured_statistics_of(job, connected, trainer, split.training, objective, tokenizer))
+    if connected is not None and connected.prediction is not None and sums is not None:
+        interval, over_ranks = connected.connection.predicted_refit, sum_over_ranks(trainer)
+        trainer.add_callback(RefittedMap(connected.prediction, sums, interval, over_ranks, job.resume_from))
     trainer.add_callback(CheckpointManifests())  # last: it completes a checkpoint
     check_running(trainer, job)
     keep_arithmetic(trainer, None if connected is None else connected.decision_maker)
@@ -140,18 +147,34 @@ def measured_statistics_of(
     indices = sampled_indices(rows.row_ids, connected.connection.statistics_rows, job.config.training.seed)
     sample, collate = rows.subset(indices), build_collator(job, objective, tokenizer, None)
 
+    passes = partial(trainer.evaluated, sample, collate)
+    measure = partial(measured_statistics, connected.normalisation, passes, sum_over_ranks(trainer))
+    return MeasuredStatistics(connected.normalisation, measure, job.resume_from)
+
+
+def sum_over_ranks(trainer: LengthGroupedTrainer) -> Callable[[Tensor], Tensor]:
+    """The function that gives the sum of a tensor over all ranks; every rank must call it."""
+
     def over_ranks(tensor: Tensor) -> Tensor:
         total: Tensor = trainer.accelerator.reduce(tensor, "sum")
         return total
 
-    measure = partial(
-        measured_statistics, connected.normalisation, partial(trainer.evaluated, sample, collate), over_ranks
-    )
-    return MeasuredStatistics(connected.normalisation, measure, job.resume_from)
+    return over_ranks
+
+
+def running_sums(connected: CrossLingualModel | None, device: torch.device) -> RunningSums | None:
+    """What the map of `connection.predicted_share` is fitted on; None where there is none."""
+    if connected is None or connected.prediction is None:
+        return None
+    return RunningSums(connected.config.num_hidden_layers, connected.config.hidden_size, device)
 
 
 def build_collator(
-    job: TrainingJob, objective: Objective, tokenizer: PreTrainedTokenizerBase, noise: RowNoise | None
+    job: TrainingJob,
+    objective: Objective,
+    tokenizer: PreTrainedTokenizerBase,
+    noise: RowNoise | None,
+    predicted: PredictedRows | None = None,
 ) -> Collator:
     """How rows become the objective's batches, with what a connection reads if there is one."""
     pad_token_id = tokenizer.pad_token_id
@@ -160,7 +183,7 @@ def build_collator(
     connection = job.config.connection
     if connection is None:
         return collate
-    return ConnectionCollator(collate, objective.contract.sequences, pad_token_id, connection.offset, noise)
+    return ConnectionCollator(collate, objective.contract.sequences, pad_token_id, connection.offset, noise, predicted)
 
 
 def training_noise(job: TrainingJob, layers: int) -> RowNoise | None:
@@ -168,6 +191,12 @@ def training_noise(job: TrainingJob, layers: int) -> RowNoise | None:
     connection = job.config.connection
     chooses = connection is not None and connection.selector != "mean"
     return RowNoise(job.config.training.seed, layers) if chooses else None
+
+
+def predicted_rows(job: TrainingJob) -> PredictedRows | None:
+    """The rows that get predicted English activations; None where none do."""
+    share = job.config.connection.predicted_share if job.config.connection else 0.0
+    return PredictedRows(job.config.training.seed, share) if share else None
 
 
 def stream_seed(job: TrainingJob, rank: int) -> int:

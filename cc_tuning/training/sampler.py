@@ -29,7 +29,8 @@ class BatchShape:
 
     `global_batch_size` rows a step; `device_batch_size` rows a micro-batch on average, at most; `device_batch_tokens`
     padded tokens in one, at most (a longer row goes alone); less than the share `max_padding` of a step's tokens is
-    padding; `ranks` processes.
+    padding, unless more micro-batches cost more than the padding they save: each costs `pass_tokens` beside its padded
+    tokens; `ranks` processes.
     """
 
     global_batch_size: int
@@ -37,6 +38,7 @@ class BatchShape:
     device_batch_tokens: int
     max_padding: float
     ranks: int = 1
+    pass_tokens: float = 0.0
 
 
 class MicroBatchIndices(NamedTuple):
@@ -139,19 +141,25 @@ def cost_of(run: RowSizes) -> float:
 def cut_step(sizes: RowSizes, shape: BatchShape) -> list[int]:
     """Where to cut a step of rows of descending width into micro-batches.
 
-    The fewest, a multiple of the ranks or one for each row, that keep every bound of `shape`.
+    Of the fewest, a multiple of the ranks or one for each row, that keep every bound of `shape`, and of still fewer
+    that keep all but `max_padding`: those that cost the least, `pass_tokens` for each micro-batch included.
     """
     rows, real = len(sizes.width), sizes.tokens.sum()
     fewest = ceil(rows / (shape.device_batch_size * shape.ranks)) * shape.ranks
+    cheapest, least = list(range(1, rows)), float(sizes.width.sum()) + shape.pass_tokens * rows
     for groups, cuts in enumerate(best_cuts(run_costs(sizes, shape.device_batch_tokens)), start=1):
         if groups == rows:
             break
         if groups < fewest or groups % shape.ranks or cuts is None:
             continue
         padded = sum(len(width) * width[0] for width in np.split(sizes.width, cuts))
-        if real > (1 - shape.max_padding) * padded:
-            return cuts
-    return list(range(1, rows))
+        cost = padded + shape.pass_tokens * groups
+        keeps_padding = real > (1 - shape.max_padding) * padded
+        if cost < least or (keeps_padding and not shape.pass_tokens):
+            cheapest, least = cuts, cost
+        if keeps_padding:
+            break
+    return cheapest
 
 
 def run_costs(sizes: RowSizes, most_tokens: int) -> np.ndarray:

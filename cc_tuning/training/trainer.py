@@ -160,6 +160,7 @@ class LengthGroupedTrainer(Trainer):
         output = model(**inputs, measures_cosine=True)
         if not is_idle:
             self._choices.add(self._connection.choices(output))
+            self._connection.observe(output)
         return output
 
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:

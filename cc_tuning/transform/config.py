@@ -6,6 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 MatrixKind = Literal["shared", "per_layer"]
 FeatureKind = Literal["layer", "all_layers", "pooled"]
+KernelKind = Literal["exact", "landmarks"]
+TargetKind = Literal["all", "chosen"]
 Ridge = Annotated[float, Field(ge=0)] | Literal["gcv", "cv"]
 """A penalty relative to the mean of the diagonal of `AᵀA`, or how it is chosen."""
 
@@ -27,13 +29,28 @@ class FitConfig(BaseModel):
         default="layer",
         description="What the English activation of a layer is predicted from: the prompt's own activation in that "
         "layer (the paper's), its activations of all layers (`all_layers`), or the mean over its tokens up to t* of "
-        "the outputs of all decoder layers but the last (`pooled`). The latter two are fitted in the dual, which takes "
-        "64 N² bytes for N pairs, and stored as two factors.",
+        "the outputs of all decoder layers but the last (`pooled`). The latter two are fitted in the dual and stored "
+        "as two factors.",
     )
     rank: int = Field(
         default=128,
         ge=1,
         description="Rank of the two factors of `features: all_layers | pooled`, at most the number of pairs.",
+    )
+    kernel: KernelKind = Field(
+        default="exact",
+        description="How `features: all_layers | pooled` are fitted: on the products of all pairs with all, which "
+        "takes 64 N² bytes for N pairs, or on those with `landmarks` of them, which takes 48 N times their number "
+        "and is the exact fit when they are all pairs.",
+    )
+    landmarks: int = Field(
+        default=1024, ge=1, description="Landmarks of `kernel: landmarks`, the first of the fitted pairs."
+    )
+    targets: TargetKind = Field(
+        default="all",
+        description="Which layers of English activations are predicted: all, or those that the Decision Maker chose "
+        "for at least one fitted pair (`chosen`); of the others the prediction is their mean. `chosen` needs an "
+        "intercept, and a map that has parts by layer: `matrix: per_layer` or `features: all_layers | pooled`.",
     )
     matrix: MatrixKind = Field(
         default="shared",
@@ -77,6 +94,8 @@ class FitConfig(BaseModel):
         """A number that the asked map does not have is refused: it would change an identity and nothing else."""
         for name, needed, is_used in (
             ("rank", "features: all_layers or pooled", self.features != "layer"),
+            ("kernel", "features: all_layers or pooled", self.features != "layer"),
+            ("landmarks", "kernel: landmarks", self.kernel == "landmarks"),
             ("folds", "ridge: cv", self.ridge == "cv"),
         ):
             value = getattr(self, name)
@@ -90,6 +109,13 @@ class FitConfig(BaseModel):
             raise ValueError(
                 f"transform.matrix 'per_layer' with features {self.features!r}: a map from all layers has one pair of "
                 "factors for all; leave matrix at 'shared'"
+            )
+        by_layer = self.matrix == "per_layer" or self.features != "layer"
+        if self.targets == "chosen" and not (by_layer and self.intercept):
+            raise ValueError(
+                f"transform.targets 'chosen' with matrix {self.matrix!r}, features {self.features!r} and intercept "
+                f"{self.intercept!r}: layers that are not chosen are predicted by their mean, for which a map needs an "
+                "intercept for each layer. Use `matrix: per_layer` or `features: all_layers | pooled`, and an intercept"
             )
         if self.sweep_pairs and (self.features != "layer" or self.ridge == "cv" or self.intercept == "per_language"):
             raise ValueError(

@@ -11,12 +11,11 @@ is cut to rank r so that it loses least by the criterion it was fitted by: `‖X
 
     Bᵀ H B,    H = K (K + λI)⁻¹              (Mukherjee and Zhu 2011, *Reduced rank ridge regression*, section 2)
 
-With them, `U = Xᵀ (K + λI)⁻¹ B V_r` and `V = V_rᵀ`, `W_r = U V`. Each layer of features and of targets is divided by
-its spread about the languages' means, so that no layer speaks for all; the stored factors take raw activations. A ridge
-is relative to the mean of the diagonal of K.
+With them, `U = Xᵀ (K + λI)⁻¹ B V_r` and `V = V_rᵀ`, `W_r = U V`. Rows are scaled as in `scaled_rows.py`. A ridge is
+relative to the mean of the diagonal of K. This takes 64 N² bytes and time in N³; `landmarks.py` has the fit for many
+pairs.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,141 +23,71 @@ import torch
 from torch import Tensor
 
 from cc_tuning.errors import TransformFailed
-from cc_tuning.model.transform_matrix import TransformMatrix
-from cc_tuning.runtime.provenance import readable_bytes
 from cc_tuning.transform.config import FitConfig
 from cc_tuning.transform.cross_validation import RidgeScore, best_ridge
+from cc_tuning.transform.factors import DualFit, Sides, factored
 from cc_tuning.transform.folds import ChosenRidge, HeldOutError, choose_relative
+from cc_tuning.transform.groups import Groups
+from cc_tuning.transform.scaled_rows import ScaledRows
 from cc_tuning.transform.solve import TransformFit
 from cc_tuning.transform.spool import FIT, ActivationSpool
 
-_KERNELS = 8
+KERNELS = 8
 """`[N, N]` float64 matrices at the peak: the two kernels, an eigendecomposition with its workspace, products."""
 
 
 @dataclass(frozen=True)
-class DualFit:
-    """The factored map in float32, how it was fitted, and the choice of its ridge where that was by folds."""
+class _Solved:
+    """`K = V diag(d) Vᵀ` over the eigenvalues above rounding, and the kernel of targets seen from there."""
 
-    transform: TransformMatrix
-    fit: TransformFit
-    english_mean: Tensor
-    """The mean of the fitted rows of B over all layers, `[D]` float64."""
-    chosen: ChosenRidge | None
-
-
-@dataclass(frozen=True)
-class _Side:
-    """The kernel of features or of targets, and what each layer is divided by before it is added."""
-
-    kernel: Tensor
-    """`[N, N]`."""
-    spreads: Sequence[float]
-    """Sums of squares about the groups' means; 0 where a layer does not vary."""
+    eigenvalues: Tensor
+    """`[q]`."""
+    vectors: Tensor
+    """`[N, q]`."""
+    turned: Tensor
+    """`Vᵀ B Bᵀ V [q, q]`."""
+    unit: float
+    """The mean of the diagonal of K."""
+    english_squares: float
+    """`‖B‖²`."""
 
 
-@dataclass(frozen=True)
-class Groups:
-    """Which group, a language or all pairs together, each fitted pair is in."""
-
-    of_pairs: Tensor
-    """`[N]` int64."""
-    count: int
-    """0: no intercept, nothing is taken about a mean."""
-
-    def averages(self, fitted: Tensor) -> Tensor:
-        """`[Q, N]`: the rows that take the mean over the `fitted [N]` bool pairs of each group; over all fitted pairs
-        for a group that has none.
-        """
-        rows = torch.nn.functional.one_hot(self.of_pairs, max(self.count, 1)).T[: self.count].double() * fitted
-        totals = rows.sum(1, keepdim=True)
-        return torch.where(totals > 0, rows / totals.clamp(min=1), fitted.double() / fitted.sum())
-
-
-def needed_bytes(pairs: int, layers: int, hidden_size: int, rank: int) -> int:
-    """Memory of a fit in the dual: kernels, a layer of rows, and the factors."""
-    return 8 * (_KERNELS * pairs**2 + 4 * pairs * hidden_size) + 4 * 4 * layers * hidden_size * min(rank, pairs)
-
-
-def free_bytes(device: torch.device) -> int:
-    """The memory of the device that can be had."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def fit_dual(
-    spool: ActivationSpool, config: FitConfig, groups: Groups, folds: Sequence[int], memory: int | None = None
-) -> DualFit:
+def fit_exactly(spool: ActivationSpool, config: FitConfig, groups: Groups, folds: Sequence[int]) -> DualFit:
     """The map that `config` asks for, from all pairs of the split `fit`; `folds` gives the fold of each.
 
-    `memory` is what the fit may take, in bytes; by default all that the device has.
-
     Raises:
-        TransformFailed: the fit needs more memory, or no feature varies.
+        TransformFailed: no feature varies.
     """
     pairs = spool.pairs[FIT]
-    needed = needed_bytes(pairs, spool.layers, spool.hidden_size, config.rank)
-    memory = free_bytes(spool.device) if memory is None else memory
-    if needed > memory:
-        raise TransformFailed(
-            f"a map from `features: {config.features}` fitted on {pairs} pairs with {spool.layers} x "
-            f"{spool.hidden_size} features needs {readable_bytes(needed)} of memory ({_KERNELS} kernels of {pairs}² in "
-            f"float64) and there are {readable_bytes(memory)}. Sample fewer pairs (`transform.pairs`), or use "
-            "`features: layer`"
-        )
-    features, targets = (_side(spool, name, groups) for name in (_rows_of(config), "english_activations"))
-    everyone = torch.ones(pairs, dtype=torch.bool, device=spool.device)
-    averages = groups.averages(everyone)
-    K, KB = (_centred(side.kernel, averages, groups, everyone, everyone) for side in (features, targets))
-    unit = float(K.diagonal().mean())
-    if not unit > 0:
-        raise TransformFailed(
-            f"no map: the features of the {pairs} fitted pairs do not vary, so nothing fits; sample more pairs"
-        )
-    eigenvalues, vectors = torch.linalg.eigh(K)
-    kept = eigenvalues > torch.finfo(K.dtype).eps * pairs * float(eigenvalues[-1])
-    eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
-    turned = vectors.T @ KB @ vectors
-    chosen, score, relative = None, None, config.ridge
-    if relative == "cv":
-        errors = [_fold_error(features.kernel, targets.kernel, groups, fold, folds) for fold in sorted(set(folds))]
-        chosen = choose_relative(lambda ridge: sum(of(ridge) for of in errors), pairs * len(targets.spreads))
-        relative = chosen.relative
-    elif relative == "gcv":
-        squares = eigenvalues * turned.diagonal()
-        of = RidgeScore(eigenvalues, squares, float(KB.trace()), pairs, pairs - groups.count)
-        relative = best_ridge(of, unit) / unit
-        score = of(relative * unit)
-    penalty = relative * unit
-    transform = _factored(spool, config, groups, (features, targets), (eigenvalues, vectors, turned), penalty)
-    largest, smallest = float(eigenvalues[-1]) + penalty, float(eigenvalues[0]) + penalty
+    sides = Sides.of(spool, config, groups, torch.float64)
+    kernels = _kernel(sides.features, sides.features.layers), _kernel(sides.targets, sides.fitted)
+    solved = _solve(*kernels, groups)
+    relative, score, chosen = _ridge(config, kernels, solved, groups, folds, pairs * len(sides.fitted))
+    penalty = relative * solved.unit
+    right, left = _directions(solved, penalty, config.rank)
+    languages = spool.fitted_languages if config.intercept == "per_language" else ()
+    transform = factored(
+        sides, config, languages,
+        lambda layer: sides.features.rows(layer).T @ left, lambda layer: right.T @ sides.targets.rows(layer),
+    )  # fmt: skip
+    largest, smallest = float(solved.eigenvalues[-1]) + penalty, float(solved.eigenvalues[0]) + penalty
     fit = TransformFit(
         transform.matrix, transform.intercept, pairs, transform.matrix.shape[1], penalty, relative, "dual",
         largest / smallest, score,
     )  # fmt: skip
-    return DualFit(transform, fit, _english_mean(spool), chosen)
+    return DualFit(transform, fit, sides.english_mean, chosen)
 
 
-def _rows_of(config: FitConfig) -> str:
-    return "pooled" if config.features == "pooled" else "activations"
-
-
-def _side(spool: ActivationSpool, name: str, groups: Groups) -> _Side:
-    pairs = spool.pairs[FIT]
-    kernel = torch.zeros(pairs, pairs, dtype=torch.float64, device=spool.device)
-    averages = groups.averages(torch.ones(pairs, dtype=torch.bool, device=spool.device))
-    spreads = []
-    for layer in range(spool.layers_of(name)):
-        rows = spool.column(FIT, name, layer)
-        # about one mean, since the kernels of folds are centred later: no large constant is squared
-        rows = rows - rows.mean(0) if groups.count else rows
-        about = rows - (averages @ rows)[groups.of_pairs] if groups.count else rows
-        spread = float(about.square().sum())
-        spreads.append(spread if spread > torch.finfo(rows.dtype).eps * float(rows.square().sum()) else 0.0)
-        if spreads[-1]:
-            kernel.addmm_(rows, rows.T, alpha=1 / spread)
-    return _Side(kernel, spreads)
+def _kernel(rows: ScaledRows, layers: Sequence[int]) -> Tensor:
+    """`[N, N]`: the inner products of all pairs over `layers`; every layer is looked at."""
+    kernel: Tensor | None = None
+    for layer in rows.layers:
+        of_layer = rows.rows(layer)
+        kernel = of_layer.new_zeros(len(of_layer), len(of_layer)) if kernel is None else kernel
+        if layer in layers and rows.scales[layer]:
+            kernel.addmm_(of_layer, of_layer.T)
+    assert kernel is not None
+    return kernel
 
 
 def _centred(kernel: Tensor, averages: Tensor, groups: Groups, rows: Tensor, columns: Tensor) -> Tensor:
@@ -167,6 +96,42 @@ def _centred(kernel: Tensor, averages: Tensor, groups: Groups, rows: Tensor, col
         return kernel[rows][:, columns]
     left = kernel[rows] - (averages @ kernel)[groups.of_pairs[rows]]
     return left[:, columns] - (left @ averages.T)[:, groups.of_pairs[columns]]
+
+
+def _solve(features: Tensor, targets: Tensor, groups: Groups) -> _Solved:
+    everyone = groups.everyone
+    averages = groups.averages(everyone)
+    K, KB = (_centred(kernel, averages, groups, everyone, everyone) for kernel in (features, targets))
+    unit = float(K.diagonal().mean())
+    if not unit > 0:
+        raise TransformFailed(
+            f"no map: the features of the {len(K)} fitted pairs do not vary, so nothing fits; sample more pairs"
+        )
+    eigenvalues, vectors = torch.linalg.eigh(K)
+    kept = eigenvalues > torch.finfo(K.dtype).eps * len(K) * float(eigenvalues[-1])
+    eigenvalues, vectors = eigenvalues[kept], vectors[:, kept]
+    return _Solved(eigenvalues, vectors, vectors.T @ KB @ vectors, unit, float(KB.trace()))
+
+
+def _ridge(
+    config: FitConfig,
+    kernels: tuple[Tensor, Tensor],
+    solved: _Solved,
+    groups: Groups,
+    folds: Sequence[int],
+    elements: int,
+) -> tuple[float, float | None, ChosenRidge | None]:
+    """The relative ridge, and the score of it or the errors it was chosen by."""
+    if config.ridge == "cv":
+        errors = [_fold_error(*kernels, groups, fold, folds) for fold in sorted(set(folds))]
+        chosen = choose_relative(lambda ridge: sum(of(ridge) for of in errors), elements)
+        return chosen.relative, None, chosen
+    if config.ridge == "gcv":
+        squares, pairs = solved.eigenvalues * solved.turned.diagonal(), len(solved.vectors)
+        of = RidgeScore(solved.eigenvalues, squares, solved.english_squares, pairs, pairs - groups.count)
+        best = best_ridge(of, solved.unit)
+        return best / solved.unit, of(best), None
+    return config.ridge, None, None
 
 
 def _fold_error(K: Tensor, KB: Tensor, groups: Groups, fold: int, folds: Sequence[int]) -> HeldOutError:
@@ -185,52 +150,13 @@ def _fold_error(K: Tensor, KB: Tensor, groups: Groups, fold: int, folds: Sequenc
     return HeldOutError(squares, eigenvalues, (Z * Y).sum(0), (Z.T @ Z) * turned, float(among.diagonal().mean()))
 
 
-def _factored(
-    spool: ActivationSpool,
-    config: FitConfig,
-    groups: Groups,
-    sides: tuple[_Side, _Side],
-    solved: tuple[Tensor, Tensor, Tensor],
-    penalty: float,
-) -> TransformMatrix:
-    """The two factors and the intercepts, in float32; layer by layer."""
-    eigenvalues, vectors, turned = solved
+def _directions(solved: _Solved, penalty: float, rank: int) -> tuple[Tensor, Tensor]:
+    """`[N, r]` each: what rows of targets are multiplied by for `V`, and rows of features for `U`."""
+    eigenvalues, vectors, turned = solved.eigenvalues, solved.vectors, solved.turned
     shrunk = (eigenvalues / (eigenvalues + penalty)).sqrt()  # the eigenvalues of √H
     values, directions = torch.linalg.eigh(shrunk[:, None] * turned * shrunk)
     noise = torch.finfo(values.dtype).eps * len(values) * float(values[-1])
-    rank = max(min(config.rank, int((values > noise).sum())), 1)
+    rank = max(min(rank, int((values > noise).sum())), 1)
     singular = values[-rank:].flip(0).clamp(min=torch.finfo(values.dtype).tiny).sqrt()
     within = shrunk[:, None] * directions[:, -rank:].flip(1) / singular  # √H z / σ, seen from the span of X
-    right = vectors @ within
-    left = vectors @ (turned @ within / (eigenvalues + penalty)[:, None])
-    everyone = torch.ones(len(vectors), dtype=torch.bool, device=vectors.device)
-    averages = groups.averages(everyone)
-    features = _rows_of(config)
-    U, V, read, english = [], [], [], []
-    for layer, spread in enumerate(sides[0].spreads):
-        means, about = _about(spool.column(FIT, features, layer), averages, groups)
-        U.append(about.T @ left / spread if spread else left.new_zeros(spool.hidden_size, rank))
-        read.append(means @ U[-1])
-    for layer in range(len(sides[1].spreads)):
-        means, about = _about(spool.column(FIT, "english_activations", layer), averages, groups)
-        V.append(right.T @ about)
-        english.append(means)
-    output = torch.cat(V, dim=1)
-    intercept = None
-    if groups.count:
-        intercept = torch.stack(english, 1) - (torch.stack(read).sum(0) @ output).unflatten(1, (spool.layers, -1))
-        intercept = intercept if config.intercept == "per_language" else intercept[0]
-    languages = spool.fitted_languages if config.intercept == "per_language" else ()
-    factored = TransformMatrix(torch.cat(U), intercept, output, config.features, languages)
-    return factored.to(spool.device, torch.float32)
-
-
-def _about(rows: Tensor, averages: Tensor, groups: Groups) -> tuple[Tensor, Tensor]:
-    """Means `[Q, D]` of the groups, and the rows about them."""
-    means = averages @ rows
-    return means, rows - means[groups.of_pairs] if groups.count else rows
-
-
-def _english_mean(spool: ActivationSpool) -> Tensor:
-    columns = [spool.column(FIT, "english_activations", layer).mean(0) for layer in range(spool.layers)]
-    return torch.stack(columns).mean(0)
+    return vectors @ within, vectors @ (turned @ within / (eigenvalues + penalty)[:, None])

@@ -16,9 +16,12 @@ from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.transform.activations import ActivationBatch, SampledPair
 from cc_tuning.transform.config import DEFAULT_RIDGE, FitConfig
 from cc_tuning.transform.diagnostics import PredictionErrors
-from cc_tuning.transform.dual import Groups, fit_dual
+from cc_tuning.transform.dual import fit_exactly
+from cc_tuning.transform.dual_memory import free_bytes, require_memory
 from cc_tuning.transform.folds import ChosenRidge, choose_ridge, curves_of, folds_of
 from cc_tuning.transform.group_sums import GroupSums
+from cc_tuning.transform.groups import Groups
+from cc_tuning.transform.landmarks import fit_with_landmarks
 from cc_tuning.transform.moments import StreamingMoments
 from cc_tuning.transform.prediction import Predictor
 from cc_tuning.transform.solve import TransformFit, fit_transform_matrix
@@ -43,6 +46,7 @@ class FittedTransform:
         """
         worst = {
             "rank": min, "ridge": max, "relative_ridge": max, "condition_number": max, "solver": max, "gcv_score": max,
+            "outside_share": max,
         }  # fmt: skip
         figures: dict[str, Any] = {"rows": sum(fit.rows for fit in self.fits)}
         for name, of in worst.items():
@@ -68,29 +72,62 @@ def fit_spooled(spool: ActivationSpool, config: FitConfig, pairs: Sequence[Sampl
     groups = _groups(spool, config, pairs)
     folds = folds_of(pairs, config.folds, config.seed) if config.ridge == "cv" else [0] * spool.pairs[FIT]
     if config.features != "layer":
-        dual = fit_dual(spool, config, groups, folds)
+        require_memory(spool, config, free_bytes(spool.device))
+        fit = fit_with_landmarks if config.kernel == "landmarks" else fit_exactly
+        dual = fit(spool, config, groups, folds)
         return FittedTransform(dual.transform, [dual.fit], dual.english_mean, [dual.chosen] if dual.chosen else [])
-    fits, means, chosen = [], [], []
-    for layers in spool.parts(config.matrix):
-        parts = _summed(spool, config, groups, folds, layers)
-        moments = parts[0][0] if len(parts) == 1 else StreamingMoments.total([of for of, _ in parts])
-        ridge = config.ridge
-        if ridge == "cv":
-            chosen.append(choose_ridge(parts))
-            ridge = chosen[-1].relative
-        by_language = GroupSums.total([of for _, of in parts]) if config.intercept == "per_language" else None
-        fits.append(stored(fit_transform_matrix(moments, ridge, config.intercept is True, by_language)))
-        means.append(moments.english_mean)
-    transform = _stacked(fits) if config.matrix == "per_layer" else TransformMatrix(fits[0].matrix, fits[0].intercept)
+    parts = [_fit_part(spool, config, groups, folds, layers) for layers in spool.parts(config.matrix)]
+    maps = [(part.matrix, part.intercept) for part in parts]
+    transform = _stacked(maps) if config.matrix == "per_layer" else TransformMatrix(*maps[0])
     if config.intercept == "per_language":
         transform = replace(transform, languages=spool.fitted_languages)
-    return FittedTransform(transform, fits, means[0] if len(means) == 1 else torch.stack(means).mean(0), chosen)
+    means = torch.stack([part.english_mean for part in parts])
+    fits = [part.fit for part in parts if part.fit is not None]
+    return FittedTransform(transform, fits, means.mean(0), [part.chosen for part in parts if part.chosen is not None])
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The map of some layers, in float32."""
+
+    matrix: Tensor
+    intercept: Tensor | None
+    english_mean: Tensor
+    """`[D]` float64."""
+    fit: TransformFit | None = None
+    """None for a layer that is predicted by its mean."""
+    chosen: ChosenRidge | None = None
+
+
+def _fit_part(spool: ActivationSpool, config: FitConfig, groups: Groups, folds: Sequence[int], layers: slice) -> _Part:
+    if config.matrix == "per_layer" and layers.start not in spool.target_layers(config.targets):
+        return _constant_part(spool, groups, layers.start, config.intercept == "per_language")
+    parts = _summed(spool, config, groups, folds, layers)
+    moments = parts[0][0] if len(parts) == 1 else StreamingMoments.total([of for of, _ in parts])
+    ridge, chosen = config.ridge, None
+    if ridge == "cv":
+        chosen = choose_ridge(parts)
+        ridge = chosen.relative
+    by_language = GroupSums.total([of for _, of in parts]) if config.intercept == "per_language" else None
+    fit = stored(fit_transform_matrix(moments, ridge, config.intercept is True, by_language))
+    return _Part(fit.matrix, fit.intercept, moments.english_mean, fit, chosen)
+
+
+def _constant_part(spool: ActivationSpool, groups: Groups, layer: int, by_language: bool) -> _Part:
+    """The mean of the layer, or that of each language, whatever the prompt is."""
+    rows = spool.column(FIT, "english_activations", layer)
+    means = groups.means(rows)
+    zero = torch.zeros(spool.hidden_size, spool.hidden_size, device=spool.device)
+    return _Part(zero, (means if by_language else means[0]).float(), rows.mean(0))
 
 
 def papers(config: FitConfig) -> FitConfig:
     """The paper's map on the same pairs: one matrix for all layers, no intercept, the default ridge."""
     form = {"features": "layer", "matrix": "shared", "intercept": False, "ridge": DEFAULT_RIDGE, "sweep_pairs": ()}
-    return config.model_copy(update=form)
+    unused = {
+        name: FitConfig.model_fields[name].default for name in ("kernel", "landmarks", "targets", "rank", "folds")
+    }
+    return config.model_copy(update=form | unused)
 
 
 def _groups(spool: ActivationSpool, config: FitConfig, pairs: Sequence[SampledPair]) -> Groups:
@@ -160,9 +197,9 @@ def stored(fit: TransformFit) -> TransformFit:
     return replace(fit, matrix=fit.matrix.float(), intercept=intercept)
 
 
-def _stacked(fits: Sequence[TransformFit]) -> TransformMatrix:
+def _stacked(maps: Sequence[tuple[Tensor, Tensor | None]]) -> TransformMatrix:
     """One map per layer from those of the layers; intercepts `[L, D]`, or `[Q, L, D]` with one for each language."""
-    intercepts = [fit.intercept for fit in fits if fit.intercept is not None]
+    intercepts = [intercept for _, intercept in maps if intercept is not None]
     return TransformMatrix(
-        torch.stack([fit.matrix for fit in fits]), torch.stack(intercepts, dim=-2) if intercepts else None
+        torch.stack([matrix for matrix, _ in maps]), torch.stack(intercepts, dim=-2) if intercepts else None
     )

@@ -1,12 +1,11 @@
 """What a fitted map predicts for sampled pairs, whatever it reads of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from cc_tuning.model.transform_matrix import TransformMatrix
+from cc_tuning.model.transform_matrix import MEAN_LANGUAGE, TransformMatrix
 from cc_tuning.transform.activations import ActivationBatch
 
 
@@ -27,14 +26,12 @@ class Predictor:
         transform = transform.to(device, torch.float64)
         self._places: dict[str, Tensor] = {}
         if transform.languages:
-            assert transform.intercept is not None and codes is not None
-            order = {code: place for place, code in enumerate(transform.languages)}
+            assert codes is not None
+            known = set(transform.languages)
             self._places = {
-                split: torch.tensor([order.get(code, len(order)) for code in of], dtype=torch.int64, device=device)
+                split: transform.places_of([code if code in known else MEAN_LANGUAGE for code in of], device)
                 for split, of in codes.items()
             }
-            mean = transform.intercept.mean(0, keepdim=True)
-            transform = replace(transform, intercept=torch.cat([transform.intercept, mean]))
         self._transform = transform
 
     def __call__(self, split: str, batch: ActivationBatch) -> Tensor:

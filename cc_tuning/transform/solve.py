@@ -44,12 +44,14 @@ class TransformFit:
     """The λ that was added, absolute."""
     relative_ridge: float
     """The same in units of the mean of the diagonal."""
-    solver: Literal["cholesky", "eigenvalues", "dual"]
+    solver: Literal["cholesky", "eigenvalues", "dual", "landmarks"]
     condition_number: float
     """Largest over smallest eigenvalue of the system that was solved (of the kept ones when truncated; 1 when none was
     kept). After Cholesky it is an estimate from below, usually within a hundredth."""
     gcv_score: float | None = None
     """`V(λ)` where the ridge was chosen by cross-validation."""
+    outside_share: float | None = None
+    """With landmarks, the share of the features' squares, about the means, that is outside of their span."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """Sampled activations on disk, so that prompts are run once and their rows are read as often as is useful.
 
 They wait in the artifact's folder, in the model's dtype (1,000 pairs of an 8B model: 0.5 GB), and are read in the order
-they came, all layers at once or a few of them. So a fit needs memory for its moments only, whatever it is fitted on.
+they came, all layers at once or a few of them. So a fit needs memory for its moments only, whatever it is fitted on. A
+layer's rows of a batch lie together in its file, since the fits of many pairs read layer by layer.
 """
 
 import shutil
@@ -31,6 +32,8 @@ class ActivationSpool:
         self.pairs = {FIT: 0, HELD_OUT: 0}
         self.fitted_languages: tuple[str, ...] = ()
         """FLORES codes of the fitted pairs, in the order of intercepts; whoever fills the spool sets them."""
+        self.chosen_layers: tuple[int, ...] = tuple(range(layers))
+        """The layers that the Decision Maker chose for a fitted pair, rising; whoever fills the spool sets them."""
 
     def fill(self, split: str, batches: Iterator[ActivationBatch], total: int, progress: Progress) -> None:
         """Write all `batches`; `total` is the number of pairs of both splits."""
@@ -38,24 +41,25 @@ class ActivationSpool:
         folder.mkdir(parents=True)
         for number, batch in enumerate(batches):
             tensors = {
-                "activations": batch.activations.contiguous(),
-                "english_activations": batch.english_activations.contiguous(),
+                "activations": batch.activations.transpose(0, 1).contiguous(),
+                "english_activations": batch.english_activations.transpose(0, 1).contiguous(),
                 "places": batch.places,
             }
             if batch.pooled is not None:
-                tensors["pooled"] = batch.pooled.contiguous()
+                tensors["pooled"] = batch.pooled.transpose(0, 1).contiguous()
             save_file(tensors, folder / f"{number:06d}.safetensors")
             self.pairs[split] += len(batch.places)
             progress(sum(self.pairs.values()), total, "pairs")
 
     def batches(self, split: str, layers: slice = slice(None), pairs: range | None = None) -> Iterator[ActivationBatch]:
         """The rows of a split, batch by batch: of the layers asked for, and of the pairs whose place is in `pairs`."""
-        for path in sorted((self._folder / split).glob("*.safetensors")):
+        for path in self._paths(split):
             with safe_open(path, "pt", device=str(self.device)) as file:
                 places = file.get_tensor("places")
-                own, english = (file.get_slice(name)[:, layers] for name in ("activations", "english_activations"))
+                names = ("activations", "english_activations")
+                own, english = (file.get_slice(name)[layers].transpose(0, 1) for name in names)
                 has_pooled = layers == slice(None) and "pooled" in file.keys()  # noqa: SIM118, it is no mapping
-                pooled = file.get_tensor("pooled") if has_pooled else None
+                pooled = file.get_tensor("pooled").transpose(0, 1) if has_pooled else None
             if pairs is not None:
                 asked = (places >= pairs.start) & (places < pairs.stop)
                 own, english, places = own[asked], english[asked], places[asked]
@@ -67,15 +71,39 @@ class ActivationSpool:
         """How many layers `activations`, `english_activations` or `pooled` has."""
         return self.layers - (name == "pooled")
 
-    def column(self, split: str, name: str, layer: int) -> Tensor:
-        """One layer of `activations`, `english_activations` or `pooled` of all pairs of a split, in the order in which
-        the pairs were given: `[N, D]` float64.
+    def column(
+        self,
+        split: str,
+        name: str,
+        layer: int,
+        places: range | None = None,
+        dtype: torch.dtype = torch.float64,
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """One layer of `activations`, `english_activations` or `pooled` of all pairs of a split, or of those at
+        `places`, in the order in which the pairs were given: `[N, D]` in `dtype`, or written to `out` in its own.
         """
-        rows = torch.empty(self.pairs[split], self.hidden_size, dtype=torch.float64, device=self.device)
-        for path in sorted((self._folder / split).glob("*.safetensors")):
+        places = range(self.pairs[split]) if places is None else places
+        rows = torch.empty(len(places), self.hidden_size, dtype=dtype, device=self.device) if out is None else out
+        for path in self._paths(split):
             with safe_open(path, "pt", device=str(self.device)) as file:
-                rows[file.get_tensor("places")] = file.get_slice(name)[:, layer].double()
+                at = file.get_tensor("places")
+                asked = ((at >= places.start) & (at < places.stop)).nonzero().flatten()
+                if len(asked):
+                    rows[at[asked] - places.start] = file.get_slice(name)[layer][asked].to(rows)
         return rows
+
+    def dtype_of(self, split: str, name: str) -> torch.dtype:
+        """What the rows were read in."""
+        with safe_open(self._paths(split)[0], "pt") as file:
+            return file.get_slice(name)[:0].dtype
+
+    def _paths(self, split: str) -> list[Path]:
+        return sorted((self._folder / split).glob("*.safetensors"))
+
+    def target_layers(self, targets: str) -> Sequence[int]:
+        """The layers that are predicted of English activations: `all`, or those `chosen`."""
+        return range(self.layers) if targets == "all" else self.chosen_layers
 
     def parts(self, matrix: str) -> Sequence[slice]:
         """The layers that are fitted together: all of them, or each by itself (`per_layer`)."""

@@ -35,7 +35,7 @@ def connection_strength(
         english = model.activations(*padded_prompts(model, [pair.english_input_ids for pair in batch], padding_id))
         at = ids[torch.arange(len(ids), device=ids.device), positions]
         decision = model.decide(english, model.embed(at), key_of_rows(ids, mask, positions), None)
-        share = model.connection.scale  # with one, the decision is a direction, and its length is a share of f_1's
+        share = model.connection.share  # with one, the length of the decision is a share of f_1's
         vectors.append(decision.vector if share is None else share * f.norm(dim=-1, keepdim=True) * decision.vector)
         blocks.append(f)
         residuals.append(after)

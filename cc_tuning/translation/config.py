@@ -2,7 +2,9 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from cc_tuning.text.languages import UnknownLanguage, find_language
 
 
 class TranslationConfig(BaseModel):
@@ -50,3 +52,29 @@ class TranslationConfig(BaseModel):
         default="float32",
         description="Of weights and arithmetic. In half precision a segment's batch may decide close calls.",
     )
+
+
+class TargetTranslationConfig(TranslationConfig):
+    """Translation the other way: English rows into one language (Lee et al. 2025, section 3.2)."""
+
+    target: str = Field(min_length=1, description="The language that English rows are translated into, as `swh`.")
+
+    @field_validator("target")
+    @classmethod
+    def _target_is_another_language(cls, code: str) -> str:
+        return target_code(code)
+
+
+def target_code(code: str) -> str:
+    """Aya's code of a language to translate into.
+
+    Raises:
+        ValueError: the language is not known, or is English, from which is translated.
+    """
+    try:
+        language = find_language(code)
+    except UnknownLanguage as error:
+        raise ValueError(str(error)) from error
+    if language.is_english:
+        raise ValueError(f"the target {code!r} is English, the language of the source; name another, or leave it out")
+    return language.aya_code

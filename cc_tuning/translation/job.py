@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cc_tuning.runtime.jobs import Job, Shard
 from cc_tuning.runtime.sources import Location
-from cc_tuning.text.languages import Language, by_flores_code
+from cc_tuning.text.languages import ENGLISH_FLORES_CODE, Language, by_flores_code
 from cc_tuning.translation.config import TranslationConfig
 from cc_tuning.translation.decoding import DecodingCounts
 
@@ -45,10 +45,17 @@ class DecodingJob(Job[OpenShard]):
 
     translator: Location
     config: TranslationConfig
+    target_flores_code: str = ENGLISH_FLORES_CODE
+    """Of the language that every segment is translated into."""
 
     @property
     def is_local(self) -> bool:
         return self.translator.is_local
+
+    @property
+    def target(self) -> Language:
+        """The language that every segment is translated into."""
+        return by_flores_code(self.target_flores_code)
 
 
 class ShardReport(BaseModel):

@@ -34,7 +34,8 @@ from data_contracts.shards import Shards
 
 
 class DecodedSegment(dy.Schema):
-    """A segment, its English, and its flags; the language is that of the folder the file is in."""
+    """A segment, its English (or its version in the target of `TargetTranslationConfig`), and its flags; the language
+    is that of the folder the file is in."""
 
     source = dy.String(primary_key=True, nullable=False, min_length=1)
     english = dy.String(nullable=False)
@@ -42,7 +43,7 @@ class DecodedSegment(dy.Schema):
 
 
 class TranslatedRow(dy.Schema):
-    """One row in English, as the translator made it."""
+    """One row in English, or in the target of `TargetTranslationConfig`, as the translator made it."""
 
     pair_id = dy.String(primary_key=True, nullable=False, min_length=1)
     inputs_en = dy.String(nullable=False)

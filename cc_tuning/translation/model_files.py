@@ -11,10 +11,10 @@ from transformers import AutoConfig, M2M100ForConditionalGeneration
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import cached_file
 
-from cc_tuning.errors import CcTuningError, TranslationFailed, in_one_line
+from cc_tuning.errors import CcTuningError, ConfigError, TranslationFailed, in_one_line
 from cc_tuning.runtime.pretrained import refusing_remote_code, require_finite_weights, require_sound_weights
 from cc_tuning.runtime.sources import Location
-from cc_tuning.text.languages import ENGLISH
+from cc_tuning.text.languages import ENGLISH, Language
 from cc_tuning.translation.translator_families import FAMILIES, Family
 
 _MODEL_TYPE = "m2m_100"
@@ -49,6 +49,19 @@ def load_family(location: Location) -> Family:
         if location.is_local:
             _check_tokenizer_files(location.path, kind)
         return kind(kind.tokenizer_class.from_pretrained(**place, trust_remote_code=False))  # type: ignore[attr-defined]
+
+
+def check_knows(family: Family, target: Language, name: str) -> None:
+    """Refuse a translator that cannot write a language.
+
+    Raises:
+        ConfigError: names the language.
+    """
+    if not family.knows(target):
+        raise ConfigError(
+            f"the translator {name} has no token for {target.name} ({target.flores_code}), the language of "
+            "`translation.target`; NLLB has all of the table's, M2M100 lacks six: take another `translation.model`"
+        )
 
 
 def load_model(location: Location, dtype: str) -> TranslationModel:

@@ -4,7 +4,6 @@ from cc_tuning.errors import TranslationFailed
 from cc_tuning.runtime.jobs import MakeShard, Say, Work
 from cc_tuning.runtime.threads import RunAll
 from cc_tuning.runtime.workers import run_here, run_job
-from cc_tuning.text.languages import ENGLISH
 from cc_tuning.translation.backends import load_translator
 from cc_tuning.translation.decoding import CheckedDecoder, Translator
 from cc_tuning.translation.job import DecodingJob, OnReport, OpenShard, ShardReport, WantedSegment
@@ -34,7 +33,7 @@ def decode_shard(shard: OpenShard, translator: Translator, job: DecodingJob) -> 
     """
     wanted = read_parquet(job.wanted(shard.name), WantedSegment)["source"].to_list()
     decoder = CheckedDecoder(translator, job.config.retry)
-    keep_segments(decoder.decode(wanted, shard.language, ENGLISH), job.finished, shard.name)
+    keep_segments(decoder.decode(wanted, shard.language, job.target), job.finished, shard.name)
     return ShardReport(shard=shard.name, rows=shard.rows, counts=decoder.counts)
 
 

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from cc_tuning.distillation.config import DistillationConfig
+from cc_tuning.evaluation.config import Competitor
 from cc_tuning.model.config import ConnectionMode
 from data_contracts.errors import ContractViolation
 from data_contracts.parquet import read_parquet, write_parquet
@@ -25,7 +26,7 @@ class NamedLater(dy.Schema):
 
 
 def test_names_in_columns_are_those_of_the_method() -> None:
-    assert get_args(ConnectionMode) == CONNECTIONS
+    assert (*get_args(ConnectionMode), *get_args(Competitor)) == CONNECTIONS
     assert tuple(DistillationConfig().shares) == SDRRL_TASKS
 
 

@@ -81,7 +81,7 @@ def test_an_item_whose_gold_answer_is_longer_than_the_context_is_set_aside_for_a
     tiny_tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     items = frame(item("XLSum", "short", ("In brief.",)), item("XLSum", "long", ("At great length. " * 60,)))
-    arguments = {"with_english": True, "context_tokens": 200, "max_new_tokens": 5}
+    arguments = {"with_english": True, "context_tokens": 200, "max_new_tokens": lambda _: 5}
     requests = render_requests(items, ChatPrompts(tiny_tokenizer), **arguments)  # type: ignore[arg-type]
     assert requests.rows["item_id"].to_list() == ["short"]
     assert requests.quarantined["row_id"].to_list() == ["long"]
@@ -145,7 +145,11 @@ def test_an_engine_that_gives_another_number_of_scores_is_named(
     tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerBase
 ) -> None:
     requests = render_requests(
-        frame(item("XNLI")), ChatPrompts(tiny_tokenizer), with_english=False, context_tokens=200, max_new_tokens=5
+        frame(item("XNLI")),
+        ChatPrompts(tiny_tokenizer),
+        with_english=False,
+        context_tokens=200,
+        max_new_tokens=lambda _: 5,
     )
     (planned,) = plan_likelihoods(grouped(requests.rows), ("off", "parallel", "other"))
     assert planned.shard.name == "likelihood/off/XNLI-de.parquet"
@@ -171,7 +175,7 @@ def test_controls_need_likelihoods_and_are_named_once() -> None:
     assert EvaluationConfig(**EvaluationConfig().model_dump() | {"likelihoods": False}).controls == ()
     with pytest.raises(ValidationError, match="by likelihood only: identity asked for, and likelihoods is false"):
         EvaluationConfig(likelihoods=False, controls=("identity",))
-    with pytest.raises(ValidationError, match="a control stands twice in other, other"):
+    with pytest.raises(ValidationError, match="a name stands twice in controls: other, other"):
         EvaluationConfig(controls=("other", "other"))
     with pytest.raises(ValidationError, match="'constant', 'other' or 'identity'"):
         EvaluationConfig.model_validate({"controls": ["parallel"]})

@@ -106,6 +106,14 @@ def test_gold_answer_appears(response: str, answers: list[str], right: bool) -> 
     assert contains_gold(response, answers) is right
 
 
+@given(st.integers(0, 10**6), st.sampled_from("٠۰०০๐౦"), st.text(alphabet="ab ", max_size=4))
+def test_digits_of_every_script_are_one_number_where_any_digits_count(number: int, zero: str, before: str) -> None:
+    native = "".join(chr(ord(zero) + int(digit)) for digit in str(number))
+    for response, gold in ((f"{before}{native}", str(number)), (f"{before}{number}", native)):
+        assert contains_gold(response, [gold], any_digits=True)
+        assert not contains_gold(response, [gold])
+
+
 @given(st.text(), st.text(), st.text())
 def test_gold_inside_other_text_is_found(before: str, gold: str, after: str) -> None:
     text = normalised(gold)
@@ -146,12 +154,17 @@ def test_every_language_of_the_benchmarks_has_a_sentence_here() -> None:
         ("XNLI", "(3)", ["3"], {"accuracy": 100, "accuracy_extracted": 100, "extracted": 100}),
         ("XStoryCloze", "3", ["1"], {"accuracy": 0, "accuracy_extracted": 0, "extracted": 0}),
         ("MMMLU", "A, not B: **A**", ["A"], {"accuracy": 0, "accuracy_extracted": 100, "extracted": 100}),
-        ("MKQA", "in 1969", ["1969", "nineteen"], {"accuracy": 100, "mkqa_em": 0, "mkqa_f1": 200 / 3}),
-        ("XQuAD", "not it", ["it is"], {"accuracy": 0, "exact_match": 0, "f1": 50}),
+        (
+            "MKQA", "in 1969", ["1969", "nineteen"],
+            {"accuracy": 100, "accuracy_any_digits": 100, "mkqa_em": 0, "mkqa_f1": 200 / 3},
+        ),
+        (
+            "XQuAD", "sind ١٩٦٩ m", ["1969 m"], {"accuracy": 0, "accuracy_any_digits": 100, "exact_match": 0, "f1": 40},
+        ),
         ("XLSum", "नैरोबी", ["नैरोबी"], {"rougeL": 100, "rougeL_ascii": 0, "chrf": 100}),
         ("MGSM", "7 + 11 = १८", ["18"], {"accuracy": 0, "accuracy_extracted": 100, "extracted": 100}),
     ],
-)
+)  # fmt: skip
 def test_each_benchmark_scores_by_its_rule(
     benchmark: str, response: str, answers: list[str], scores: dict[str, float]
 ) -> None:

@@ -84,3 +84,16 @@ def test_doctor_speaks_plainly() -> None:
     result = CliRunner(env={"COLUMNS": "200"}).invoke(app, ["doctor"])
     assert result.exit_code == 0, result.output
     assert "Python" in result.output and "quickstart" in result.output
+
+
+def test_doctor_names_extras_proxies_and_paths_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("PREFECT_API_URL", "http://[::1]:4200/api")
+    assert run_main(monkeypatch, "doctor") == 0
+    said = capsys.readouterr().out
+    assert "https_proxy set" in said
+    assert "the server at http://[::1]:4200/api" in said
+    for module in ("ctranslate2", "ray", "peft", "deepspeed", "lm_eval", "gguf"):
+        assert f"{module} installed" in said or f"{module} not installed (extra `" in said

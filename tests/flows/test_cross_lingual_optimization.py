@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from cc_tuning.pipeline.loading import load_recipe
@@ -12,12 +13,34 @@ from cc_tuning.runtime.step import run_step
 from cc_tuning.training.metrics import read_metrics
 from data_contracts.files import read_json
 from data_contracts.parquet import read_parquet
-from data_contracts.schemas import PreferenceRow, ReferenceRow
+from data_contracts.schemas import ParallelPair, PreferenceRow, ReferenceRow, WinRate
 from data_contracts.store import ArtifactStore
 
 SMALLEST = Path(__file__).parent / "smallest.yaml"
 
 pytestmark = pytest.mark.slow
+
+
+def test_english_rows_become_pairs_of_the_target_and_answers_are_judged(tmp_path: Path) -> None:
+    overrides = [
+        f"execution.store={tmp_path / 'store'}", f"execution.output={tmp_path / 'runs'}", "runs=[sft, clo]",
+        "data.languages=[eng]", "translation.target=swh", "training.validation_fraction=0.2",
+        "evaluation.benchmarks=[MKQA]", "evaluation.languages=[en, sw]", "judge.kind=rule", "judge.benchmarks=[MKQA]",
+        "execution.quarantine_limit=1",
+    ]  # fmt: skip
+    plan = plan_recipe(load_recipe(SMALLEST, overrides))
+    store = ArtifactStore(plan.recipe.execution.store)
+    for step in plan:
+        run_step(step, store, plan.recipe.execution, no_progress)
+    sft, clo = plan.runs
+    assert sft.judge is None and clo.judge is not None and clo.data
+    pairs = read_parquet(store.path(clo.data.translate.ref) / "pairs.parquet", ParallelPair)
+    assert set(pairs["flores_code"]) == {"swh_Latn"} and set(pairs["origin"].cast(pl.String)) == {"translated"}
+    rates = read_parquet(store.path(clo.judge.ref) / "win_rates.parquet", WinRate)
+    assert set(rates["language"]) == {"en", "sw"} and set(rates["baseline"]) == {"sft"}
+    assert rates["open"].sum() == 0
+    page = publish(plan, plan.recipe.execution).read_text(encoding="utf-8")
+    assert "Moved into a language" in page and "MKQA win rate, sw Swahili" in page
 
 
 def test_dpo_after_fine_tuning_and_clo_with_the_connection_go_from_pairs_to_the_report(tmp_path: Path) -> None:

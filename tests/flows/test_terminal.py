@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from cc_tuning.errors import ConfigError
 from flows.cli import app
 from flows.prefect_server import check_database, check_prefect_server, reach_loopback_directly
-from flows.terminal import UNREAD
+from flows.terminal import MISTAKE, UNREAD, exit_code_of
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SMALLEST = Path(__file__).parent / "smallest.yaml"
@@ -153,3 +153,10 @@ def test_a_database_of_a_later_prefect_is_said_before_the_flow_starts(tmp_path: 
     file.write_bytes(b"no database at all, but of some length" * 40)
     with pytest.raises(ConfigError, match="cannot be read"):
         check_database(file, migrations)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a file that is always full")
+def test_a_full_disk_outside_of_the_store_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code_of(lambda: Path("/dev/full").write_bytes(b"a page")) == MISTAKE
+    said = capsys.readouterr().err
+    assert "No space left on device" in said and "Traceback" not in said

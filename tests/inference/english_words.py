@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from cc_tuning.inference.prompts import Prompt
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
-from cc_tuning.model.normalisation import ActivationMoments
+from cc_tuning.model.normalisation import ActivationMoments, ActivationStatistics
 
 WORDS, FILLERS, LENGTH = 16, 16, 8
 HEADER, FIRST_WORD, FIRST_FILLER = 1, 2, 2 + WORDS
@@ -86,6 +86,14 @@ def english_reader(steps: int, seed: int) -> PreTrainedModel:
     return base
 
 
+def statistics_of_english(model: CrossLingualModel, rows: Rows) -> ActivationStatistics:
+    """Of the activations of the rows' English prompts."""
+    last = torch.full((len(rows.english),), LENGTH - 1)
+    moments = ActivationMoments(LAYERS, HIDDEN, model.device)
+    moments.add(model.activations(rows.english, torch.ones_like(rows.english), last))
+    return moments.summed(lambda tensor: tensor)
+
+
 def connected_reader(
     connection: ConnectionConfig, is_content: bool, steps: int, seed: int = 0, selector_rate: float = 1e-3
 ) -> tuple[CrossLingualModel, list[float]]:
@@ -93,10 +101,7 @@ def connected_reader(
     model = CrossLingualModel.from_base(deepcopy(english_reader(400, seed)), connection)
     generator = torch.Generator().manual_seed(seed + 1)
     if connection.normalise != "none":
-        english = drawn_rows(512, generator, is_content).english
-        moments = ActivationMoments(LAYERS, HIDDEN, model.device)
-        moments.add(model.activations(english, torch.ones_like(english), torch.full((512,), LENGTH - 1)))
-        model.normalisation.use(moments.summed(lambda tensor: tensor))
+        model.normalisation.use(statistics_of_english(model, drawn_rows(512, generator, is_content)))
     groups = [
         {"params": list(model.base.parameters()), "lr": 1e-3},
         {"params": list(model.decision_maker.parameters()), "lr": selector_rate},

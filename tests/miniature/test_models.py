@@ -134,11 +134,34 @@ def test_own_rows_and_items_enlarge_the_tokenizer(base_folder: Path, small_world
 def test_given_english_becomes_translation_pairs(small_world: Path, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     row = {"inputs": "Où ?", "targets": "Ici.", "language": "French", "language_code": "fra"}
-    row |= {"inputs_en": "Where?", "targets_en": "Here."}
-    rows.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
+    given = row | {"inputs_en": "Where?", "targets_en": "Here."}
+    lines = [json.dumps(each, ensure_ascii=False) + "\n" for each in (given, row | {"inputs": "Qui ?"})]
+    rows.write_text("".join(lines), encoding="utf-8")
     without = build_translator(make_build(_TRANSLATOR, {"world": small_world}, tmp_path / "without"))
     counts = build_translator(make_build(_TRANSLATOR, {"world": small_world, "rows": rows}, tmp_path / "with"))
     assert counts.read == without.read + 2
+    assert counts.kept > 0
+
+
+@pytest.mark.parametrize(
+    ("english", "both_ways", "is_trained"),
+    [("Where?", False, False), (" ", False, True), ("Where?", True, True)],
+    ids=["given", "blank", "given, and translated from English as well"],
+)
+def test_a_translator_that_has_nothing_to_translate_is_not_trained(
+    small_world: Path, tmp_path: Path, english: str, both_ways: bool, is_trained: bool
+) -> None:
+    row = {"inputs": "Où ?", "targets": "Ici.", "language": "French", "language_code": "fra", "targets_en": "Here."}
+    english_row = {"inputs": "Who?", "targets": "She.", "language": "English", "language_code": "eng"}
+    rows = tmp_path / "rows.jsonl"
+    lines = [json.dumps(each, ensure_ascii=False) + "\n" for each in (row | {"inputs_en": english}, english_row)]
+    rows.write_text("".join(lines), encoding="utf-8")
+    config = _TRANSLATOR.model_copy(update={"both_ways": both_ways})
+    counts = build_translator(make_build(config, {"world": small_world, "rows": rows}, tmp_path / "made"))
+    assert (counts.kept > 0) == is_trained
+    assert (tmp_path / "made" / "losses.jsonl").exists() == is_trained
+    assert M2M100ForConditionalGeneration.from_pretrained(tmp_path / "made")
+    AutoTokenizer.from_pretrained(tmp_path / "made")
 
 
 def test_answers_of_items_are_never_read(tmp_path: Path) -> None:

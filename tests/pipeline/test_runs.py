@@ -29,7 +29,7 @@ def fingerprints(planned: Plan) -> dict[str, str]:
 
 def test_the_papers_table_is_eight_rows_each_with_its_baseline() -> None:
     """Ye et al. 2025, Table 1: each CC-Tuning row beside ML-SFT on the same data."""
-    rows = [run for run in KNOWN_RUNS.values() if run.is_trained and run.data != "preference"]
+    rows = [run for run in KNOWN_RUNS.values() if run.is_trained and (run.objective, run.english) == ("sft", "none")]
     assert [(run.label, run.data, run.connected, run.baseline) for run in rows] == [
         ("ML-SFT", "plain", False, "base"),
         ("ML-SFT +EN", "en", False, "ml-sft"),
@@ -229,6 +229,11 @@ def test_ablations_of_selector_and_source_are_one_recipe() -> None:
         (
             "[{name: a, like: ml-sft, set: {training.decision_maker_learning_rate: 1}}]",
             "this run's is 'none'",
+        ),
+        (
+            "[{name: a, like: cc-tuning, set: {connection.selector: mean, transform.matrix: per_layer, "
+            "transform.intercept: true, transform.targets: chosen}}]",
+            "connection.selector is 'mean', which chooses no layer by the prompt",
         ),
         ("[{name: a, checkpoint: owner/model}]", "run a: revision is missing: pin the commit"),
         ("[{name: a, like: ml-sft, objective: sorting}]", r"runs\.0\.objective"),

@@ -4,7 +4,7 @@ Each decoder layer is computed from its own parts (norm, attention, norm, feed-f
 variable that can be read and changed where the equations say so.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 import torch
@@ -38,7 +38,7 @@ def run_row(
         attended, _ = layer.self_attn(
             _norm(layer, "input_layernorm")(hidden),
             position_embeddings=_rotary(decoder, number, hidden, steps),
-            attention_mask=_mask(base, number, ids.shape[0]),
+            attention_mask=_mask(base, number, ids.shape[0]).to(hidden.dtype),
             past_key_values=None,
         )
         normalised = hasattr(layer, "post_feedforward_layernorm")  # Gemma 2 and 3, OLMo 2
@@ -175,16 +175,19 @@ def training_loss(
     selector: str = "decision_maker",
     statistics: tuple[Tensor | None, Tensor | None] = (None, None),
     share: float | None = None,
+    given: Sequence[Tensor | None] = (),
 ) -> Tensor:
     """Mean negative log-likelihood of the response tokens of a batch, row after row (section 3.2.1).
 
     A row holds `ids`, `labels` `[T]`, `position`, `english` ids and `english_position`; `statistics` are the mean and
-    the deviation that activations are normalised with. `weight` is that of the Decision Maker, if it chooses.
+    the deviation that activations are normalised with. `weight` is that of the Decision Maker, if it chooses. `given`
+    are activations `[L, D]` that stand in the place of a row's English ones, where there are any.
     """
     total, tokens = torch.zeros(()), 0
-    for row, row_noise in zip(rows, noise, strict=True):
+    for row, row_noise, instead in zip(rows, noise, given or [None] * len(rows), strict=True):
         with torch.set_grad_enabled(english_gradient):
             _, english = run_row(base, row["english"], int(row["english_position"]), source=source, site=site)
+        english = english if instead is None else instead
         english = normalised(english, *statistics)
         if selector == "decision_maker":
             embedding = base.model.embed_tokens(row["ids"][row["position"]])

@@ -14,6 +14,8 @@ from cc_tuning.report.scores import Bootstrap
 from data_contracts.schemas import ItemScore
 from tests.report.report_artifacts import mean_rows
 
+_OF_RUNS = ("predictions", "training", "transform", "win_rates")
+
 Scores = Mapping[tuple[str, str], float]
 """(language, item_id) → value."""
 
@@ -49,7 +51,10 @@ def evidence_of(
             run=run,
             item_scores=item_scores.get(run.name),
             scores=mean_rows(item_scores[run.name]) if run.name in item_scores else None,
-            **{name: of_runs.get(name, {}).get(run.name) for name in ("predictions", "training", "transform")},
+            **{
+                name: of_runs.get(name, {}).get(run.name)
+                for name in ("predictions", "training", "transform", "win_rates")
+            },
             embeddings=of_runs.get("embeddings", {}).get(run.name, {}),
         )
         for run in runs

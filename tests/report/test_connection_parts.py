@@ -8,7 +8,7 @@ from cc_tuning.report.effects import Gain
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.parts.connection import connection_part
 from cc_tuning.report.parts.controls import control_part, reading
-from cc_tuning.report.scores import Verdict
+from cc_tuning.report.scores import Variant, Verdict
 from tests.report.made_evidence import Scores, evidence_of, score_frame
 from tests.report.reported_runs import runs_of
 from tests.report.test_connection_parts_effects import drawn_scores
@@ -64,6 +64,26 @@ def test_every_kind_has_its_gain_over_the_connection_off() -> None:
     # the controls are measured by likelihood only
     assert len(found["gains-points"]) == 3
     assert found["gains-mkqa-gold_nll"][0] == ["run", "en English", "sw Swahili", "average"]
+
+
+def test_competitors_stand_in_the_same_table_also_those_of_a_model_without_a_connection() -> None:
+    """English as text makes no model a connected one."""
+    competing = NLL | {"pivot": shifted(OFF, -0.5, 5), "context": shifted(OFF, -1.5, 6)}
+    plain = {"off": OFF, "context": shifted(OFF, -2.0, 7), "pivot_context": shifted(OFF, -0.6, 8)}
+    frames = {"cc-tuning": score_frame("cc-tuning", competing), "ml-sft": score_frame("ml-sft", plain)}
+    found = evidence_of(runs_of("ml-sft", "cc-tuning"), frames)
+    rows = [row[0].split("|")[1] for row in tables(connection_part(found))["gains-likelihood"][1:]]
+    assert rows == [
+        "English in the prompt", "translated English in the prompt",
+        "real English prompt", "Transform Matrix", "translated English prompt", "English in the prompt",
+        "another English prompt", "constant vector",
+    ]  # fmt: skip
+    results = found.results
+    assert (results.is_connected("ml-sft"), results.is_connected("cc-tuning")) == (False, True)
+    assert results.connection_label(Variant("ml-sft", "off")) == ""
+    assert results.connection_label(Variant("ml-sft", "context")) == "English in the prompt"
+    section = control_part(found)
+    assert section is not None and len(tables(section)["controls"]) == 2  # the connected run alone has controls
 
 
 def test_share_of_the_matrix_stands_with_its_interval_and_in_words() -> None:

@@ -28,3 +28,29 @@ def test_a_loop_is_ended_and_its_thread_with_it() -> None:
         if thread.name == "foreign program":
             thread.join(60)
             assert not thread.is_alive()
+
+
+def test_time_in_which_nothing_is_computed_is_not_counted() -> None:
+    """As on a machine that is busy with other work."""
+    released = threading.Timer(0.5, lambda: None)
+    released.start()
+    assert done_within(0.2, lambda: released.join() or 7) == 7
+
+
+def test_a_loop_in_a_thread_other_than_the_main_one_is_ended_as_well() -> None:
+    ended: list[BaseException] = []
+
+    def loop() -> None:
+        while True:
+            pass
+
+    def work() -> None:
+        try:
+            done_within(0.2, loop)
+        except DeadlinePassed as error:
+            ended.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(60)
+    assert len(ended) == 1

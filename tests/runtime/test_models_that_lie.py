@@ -13,7 +13,8 @@ from safetensors.torch import load_file, save_file
 from cc_tuning.errors import CcTuningError, ConfigError, UnsupportedModel
 from cc_tuning.model.checkpoint import read_base_model
 from cc_tuning.runtime.pretrained import faults_of_model
-from cc_tuning.text import chat_pieces
+from cc_tuning.runtime.weight_files import WeightFiles
+from cc_tuning.text import chat_turns
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from data_contracts.errors import DataContractError
 
@@ -54,7 +55,7 @@ def test_an_index_that_leads_elsewhere_is_refused(model: Path, name: str) -> Non
     (model / INDEX).write_text(json.dumps({"metadata": {}, "weight_map": dict.fromkeys(names, name)}))
     with pytest.raises(UnsupportedModel, match="its index of weights leads to"):
         load(model)
-    assert any("its index of weights leads to" in fault for fault in faults_of_model(model))
+    assert any("its index of weights leads to" in fault for fault in faults_of_model(WeightFiles(model)))
 
 
 @pytest.mark.parametrize("key", ["vocab_size", "hidden_size", "num_hidden_layers"])
@@ -64,7 +65,7 @@ def test_a_config_that_claims_other_sizes_than_the_weights_have_is_refused(model
     with pytest.raises(UnsupportedModel, match=f"config.json says {key} is") as refused:
         load(model)
     short(refused.value)
-    assert any(f"config.json says {key} is" in fault for fault in faults_of_model(model))
+    assert any(f"config.json says {key} is" in fault for fault in faults_of_model(WeightFiles(model)))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +110,7 @@ def test_weights_that_are_no_numbers_are_refused(model: Path, value: float) -> N
 def test_a_template_that_raises_or_never_ends_is_one_line(
     model: Path, template: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chat_pieces, "_RENDERING_SECONDS", 2.0)
+    monkeypatch.setattr(chat_turns, "_RENDERING_SECONDS", 2.0)
     (model / "chat_template.jinja").write_text(template)
     with pytest.raises((UnsupportedModel, ConfigError), match=message) as refused:
         ChatPrompts(load_tokenizer(model))

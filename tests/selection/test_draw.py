@@ -20,7 +20,8 @@ SIZES = {"fra_Latn": 10, "spa_Latn": 90, "swh_Latn": 900}
 def lines(sizes: dict[str, int], seed: int = 0) -> pl.DataFrame:
     rows = [(f"{code}-{number}", code) for code, size in sizes.items() for number in range(size)]
     frame = pl.DataFrame(rows, schema=["row_id", "flores_code"], orient="row")
-    return frame.with_columns(place=draw_places(frame["row_id"].to_list(), seed))
+    places = draw_places(frame["row_id"].to_list(), seed)
+    return frame.with_columns(pl.lit(None, pl.Int64).alias("answer_rank"), place=places)
 
 
 def drawn(sizes: dict[str, int], **config: object) -> Counter[str]:

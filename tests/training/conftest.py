@@ -25,6 +25,7 @@ KINDS = {
     "cc": ("sft", True),
     "sft-attention": ("sft-attention", False),
     "cc-attention": ("sft-attention", True),
+    "cc-distil": ("cc-distil", True),
 }
 """Objective, and whether the model has a connection."""
 

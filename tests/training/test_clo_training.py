@@ -1,10 +1,14 @@
 """CLO under the Trainer: what learns, what is logged, and against which model it is held."""
 
+import math
 from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
+from pydantic import ValidationError
 from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
 
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.runtime.execution import Execution
@@ -17,12 +21,14 @@ from cc_tuning.training.config import TrainConfig, TrainingConfig
 from cc_tuning.training.job import TrainingJob
 from cc_tuning.training.objectives.config import PreferenceConfig, ReferenceConfig
 from cc_tuning.training.objectives.table import OBJECTIVES, ObjectiveName
+from cc_tuning.training.reference_values import read_reference
 from cc_tuning.training.worker import train
 from data_contracts.parquet import write_parquet
 from data_contracts.schemas import PreferenceRow
+from tests.reference.preferences import log_probability
 from tests.training.conftest import cpu_execution
 from tests.training.jobs import column, difference, needs_peft, resuming, tensors
-from tests.training.pair_rows import preference_row
+from tests.training.pair_rows import NAMES, preference_row, slow_row
 
 ROWS = [{**preference_row(number % 5), "row_id": f"q{number}", "pair_id": f"q{number}"} for number in range(14)]
 
@@ -108,6 +114,42 @@ def test_with_adapters_the_base_model_is_the_reference(make) -> None:
     train(job)
     assert column(job, "margin")[0] == pytest.approx(0, abs=1e-5)
     assert column(job, "margin")[-1] > 0.1
+
+
+@needs_peft
+def test_the_model_without_its_adapters_gives_the_reference_of_a_separate_copy(make, reference: Path) -> None:
+    """The adapters of a trained run, taken off again: what is left says what the stage `reference` had asked."""
+    from peft import PeftModel
+
+    job = make("run", "clo-all", lora={"rank": 4})
+    train(job)
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(job.base), job.folder / "adapter").eval()
+    values, moved = read_reference(reference), 0.0
+    for row in ROWS:
+        for place, name in enumerate(NAMES):
+            separate = values[row["row_id"]][place]
+            with torch.no_grad():
+                moved = max(moved, abs(float(log_probability(adapted, slow_row(row)[name])) - separate))
+                with adapted.disable_adapter():
+                    own = float(log_probability(adapted, slow_row(row)[name]))
+            assert own == pytest.approx(separate, rel=1e-6)
+    assert moved > 0.1, "the adapters do change the model"
+
+
+def test_the_rate_falls_to_its_minimum_along_a_cosine(make) -> None:
+    job = make("run", "sft-tgt", learning_rate=5e-5, minimum_learning_rate=1.1e-6, validation_fraction=0.0, epochs=5)
+    train(job)
+    rates = column(job, "learning_rate")
+    steps = len(rates)
+    expected = [1.1e-6 + (5e-5 - 1.1e-6) * (1 + math.cos(math.pi * step / steps)) / 2 for step in range(steps)]
+    assert rates == pytest.approx(expected, rel=1e-6) and steps > 10
+
+
+def test_a_minimum_is_of_a_cosine_and_below_the_peak() -> None:
+    with pytest.raises(ValidationError, match="knows no minimum"):
+        TrainingConfig(scheduler="linear", minimum_learning_rate=1e-6)
+    with pytest.raises(ValidationError, match="above learning_rate"):
+        TrainingConfig(learning_rate=1e-5, minimum_learning_rate=1e-4)
 
 
 def test_clo_trains_with_the_connection_in_all_four_sequences(make) -> None:

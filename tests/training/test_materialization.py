@@ -221,3 +221,42 @@ def test_rows_do_not_depend_on_where_a_batch_of_pairs_ends(tmp_path: Path, tiny_
     summary = read_json(folder / "summary.json")
     assert summary["rows_by_task"] == {"english": len(ids), "native": len(ids)}
     assert summary["tokens"] == sum(map(len, rows["input_ids"].to_list()))
+
+
+def test_with_english_in_context_each_foreign_prompt_begins_with_its_english_version(
+    tmp_path: Path, tiny_llama_directory: Path
+) -> None:
+    """Responses, English prompts and rows that are English already are those of the rows without it."""
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "context").mkdir()
+    _, plain, _ = build(tmp_path / "plain", tiny_llama_directory, setting="mt")
+    counts, rows, _ = build(tmp_path / "context", tiny_llama_directory, setting="mt", english="context")
+    assert counts == RowCounts(read=5, kept=5)
+    prompts = dict(rows.select("row_id", "prompt").iter_rows())
+    assert prompts["p1:native"] == "How are you?\n\nHabari?"
+    assert prompts["p2:native"] == "Hello\n\nनमस्ते"
+    assert prompts["p3:native"] == "Who?"
+    unchanged = pl.col("row_id").is_in(["p1:native", "p2:native"]).not_()
+    assert rows.filter(unchanged).equals(plain.filter(unchanged))
+    same = ["row_id", "response", "english_prompt", "english_input_ids"]
+    assert rows.select(same).equals(plain.select(same))
+    for longer, shorter in zip(rows.iter_rows(named=True), plain.iter_rows(named=True), strict=True):
+        answer = longer["input_ids"][longer["prompt_length"] :]
+        assert answer == shorter["input_ids"][shorter["prompt_length"] :]
+
+
+def test_a_prompt_that_is_too_long_with_its_english_version_is_set_aside(
+    tmp_path: Path, tiny_llama_directory: Path
+) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "context").mkdir()
+    _, plain, _ = build(tmp_path / "plain", tiny_llama_directory)
+    longest = int(plain["prompt_length"].max())  # type: ignore[arg-type]
+    counts, rows, _ = build(tmp_path / "context", tiny_llama_directory, english="context", cutoff_tokens=longest + 2)
+    assert counts.quarantined == {"prompt_longer_than_cutoff": 2}
+    assert rows["row_id"].to_list() == ["p3:native"]
+
+
+def test_preference_rows_take_no_english_into_their_prompts() -> None:
+    with pytest.raises(ValueError, match="'context' with the setting 'preference'"):
+        MaterializationConfig(setting="preference", english="context")

@@ -62,6 +62,22 @@ def test_a_killed_run_resumes_to_the_same_bytes(make_job: MakeJob, selector: str
     assert digest_of_files(job.folder / "checkpoint") == expected
 
 
+@pytest.mark.parametrize(
+    "lora", [{}, pytest.param({"lora": {"rank": 4}}, marks=needs_peft)], ids=["all-weights", "lora"]
+)
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_a_learned_length_is_trained_and_taken_up_again(
+    make_job: MakeJob, selector: str, lora: dict[str, object]
+) -> None:
+    jobs = [connected_with(make_job(name, "cc", **lora), scale="learned", selector=selector) for name in ("a", "b")]
+    train(jobs[0])
+    length = tensors(jobs[0])["decision_maker.log_scale"]
+    assert length.shape == (1,) and abs(float(length)) > 1e-4
+    resumed = resuming(jobs[1], jobs[0], 8)
+    train(resumed)
+    assert difference(tensors(resumed), tensors(jobs[0])) == 0.0
+
+
 def test_a_checkpoint_that_lost_its_statistics_is_not_gone_on_from(make_job: MakeJob) -> None:
     job = connected_with(make_job("run", "cc"), normalise="centred")
     train(job)

@@ -118,7 +118,7 @@ def test_adapters_and_an_objective_that_chooses_weights_exclude_each_other() -> 
 
 
 def test_an_unknown_objective_is_named_with_those_there_are() -> None:
-    with pytest.raises(ValidationError, match=r"Input should be 'sft', 'sft-attention', 'sft-eng', .* or 'dpo'"):
+    with pytest.raises(ValidationError, match=r"Input should be 'sft', 'sft-attention', 'sft-eng', .* or 'cc-distil'"):
         TrainConfig(objective="sorting")
 
 

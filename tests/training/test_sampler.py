@@ -164,6 +164,30 @@ def test_micro_batches_of_equal_length_are_as_few_as_memory_allows() -> None:
     assert len(cut_step(sizes, BatchShape(64, 64, 800, 0.05, ranks=2))) == 7
 
 
+@given(lengths=LENGTHS, pass_tokens=st.integers(0, 3000))
+def test_a_micro_batch_is_not_made_that_costs_more_than_the_padding_it_saves(
+    lengths: list[int], pass_tokens: int
+) -> None:
+    widths = sorted(lengths, reverse=True)
+    sizes = sizes_of(widths, [0] * len(widths))
+
+    def cost(cuts: list[int]) -> int:
+        runs = np.split(np.array(widths), cuts)
+        return sum(len(run) * int(run[0]) for run in runs) + pass_tokens * len(runs)
+
+    free = shape_of(len(widths), 4)
+    priced = BatchShape(len(widths), 4, 16384, 0.05, pass_tokens=pass_tokens)
+    found, at_most = cut_step(sizes, priced), len(cut_step(sizes, free))
+    assert len(found) <= at_most
+    one_row_each = list(range(1, len(widths)))
+    candidates = [
+        cuts
+        for groups, cuts in enumerate(best_cuts(run_costs(sizes, 16384)), start=1)
+        if cuts is not None and -(-len(widths) // 4) <= groups <= at_most + 1
+    ]
+    assert cost(found) == min(map(cost, [*candidates, one_row_each])) or pass_tokens == 0
+
+
 def test_long_english_prompts_are_kept_apart_from_short_ones() -> None:
     sizes = sizes_of([100] * 8, [500] * 4 + [20] * 4)
     assert cut_step(sizes, shape_of(8, 4)) == [4]

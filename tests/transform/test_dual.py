@@ -8,7 +8,7 @@ import torch
 
 from cc_tuning.errors import ConfigError, TransformFailed
 from cc_tuning.transform.config import FitConfig
-from cc_tuning.transform.dual import Groups, fit_dual, needed_bytes
+from cc_tuning.transform.dual_memory import needed_bytes, require_memory
 from cc_tuning.transform.fitting import fit_spooled
 from cc_tuning.transform.folds import ChosenRidge, folds_of
 from cc_tuning.transform.spool import FIT
@@ -110,13 +110,13 @@ def test_generalised_cross_validation_is_that_of_the_hat_matrix(tmp_path: Path) 
 
 def test_a_fit_that_does_not_go_into_memory_says_what_it_needs(tmp_path: Path) -> None:
     own, english, _ = drawn()
-    config = FitConfig(features="all_layers")
-    needed = needed_bytes(N, L, D, config.rank)
-    groups = Groups(torch.zeros(N, dtype=torch.int64), 0)
     spool = spool_of(tmp_path, {FIT: (own, english)})
-    with pytest.raises(TransformFailed, match=rf"{N} pairs with 3 x 5 features needs .* Sample fewer pairs"):
-        fit_dual(spool, config, groups, [0] * N, memory=needed - 1)
-    assert fit_dual(spool, config, groups, [0] * N, memory=needed).fit.rows == N
+    for form, remedy in (({}, "kernel: landmarks"), ({"kernel": "landmarks", "landmarks": 7}, "fewer .*landmarks")):
+        config = FitConfig.model_validate({"features": "all_layers", **form})
+        needed = needed_bytes(config, N, L, D)
+        with pytest.raises(TransformFailed, match=rf"{N} pairs with 3 x 5 features needs .*{remedy}"):
+            require_memory(spool, config, needed - 1)
+        require_memory(spool, config, needed)
 
 
 @pytest.mark.parametrize("features", ["layer", "all_layers"])

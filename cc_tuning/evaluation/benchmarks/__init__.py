@@ -8,7 +8,9 @@ evaluated on the paper's six, and its artifacts are found again.
 from collections.abc import Mapping
 
 from cc_tuning.evaluation.benchmark import Benchmark
+from cc_tuning.evaluation.benchmarks.alpaca_eval import ALPACA_EVAL
 from cc_tuning.evaluation.benchmarks.belebele import BELEBELE
+from cc_tuning.evaluation.benchmarks.belebele_fields import BELEBELE_FIELDS
 from cc_tuning.evaluation.benchmarks.global_mmlu import GLOBAL_MMLU
 from cc_tuning.evaluation.benchmarks.include import INCLUDE
 from cc_tuning.evaluation.benchmarks.mgsm import MGSM
@@ -19,7 +21,10 @@ from cc_tuning.evaluation.benchmarks.xnli import XNLI
 from cc_tuning.evaluation.benchmarks.xquad import XQUAD
 from cc_tuning.evaluation.benchmarks.xstorycloze import XSTORYCLOZE
 
-_ROWS = (XNLI, XSTORYCLOZE, MMMLU, MKQA, XQUAD, XLSUM, BELEBELE, GLOBAL_MMLU, INCLUDE, MGSM)
+_ROWS = (
+    *(XNLI, XSTORYCLOZE, MMMLU, MKQA, XQUAD, XLSUM, BELEBELE, GLOBAL_MMLU, INCLUDE, MGSM),
+    *(BELEBELE_FIELDS, ALPACA_EVAL),
+)
 
 BENCHMARKS: Mapping[str, Benchmark] = {row.name: row for row in _ROWS}
 PAPER_BENCHMARKS = ("XNLI", "XStoryCloze", "MMMLU", "MKQA", "XQuAD", "XLSum")

@@ -4,7 +4,14 @@
 order of lines follows the prompts of Ye et al. 2025 where the paper has the benchmark.
 """
 
-from cc_tuning.evaluation.prompts.layouts import layout_of
-from cc_tuning.evaluation.prompts.rendering import labels_in, languages_of, option_labels, relation_words, render
+from cc_tuning.evaluation.prompts.named_fields import NAMED_FIELDS
+from cc_tuning.evaluation.prompts.rendering import (
+    labels_in,
+    languages_of,
+    layout_of,
+    option_labels,
+    relation_words,
+    render,
+)
 
-__all__ = ["labels_in", "languages_of", "layout_of", "option_labels", "relation_words", "render"]
+__all__ = ["NAMED_FIELDS", "labels_in", "languages_of", "layout_of", "option_labels", "relation_words", "render"]

@@ -9,8 +9,19 @@ from functools import cache
 from typing import Any
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.evaluation.prompts.layouts import SLOT, Layout, layout_of
+from cc_tuning.evaluation.prompts.layouts import SLOT, Layout
+from cc_tuning.evaluation.prompts.layouts import layout_of as layout_of_words
+from cc_tuning.evaluation.prompts.named_fields import NAMED_FIELDS, named_fields
 from cc_tuning.evaluation.prompts.vocabulary import RELATIONS, Vocabulary, languages, vocabulary_of
+
+
+def layout_of(benchmark: str) -> Layout:
+    """The lines of a benchmark's prompt.
+
+    Raises:
+        ConfigError: no benchmark with a prompt has this name.
+    """
+    return NAMED_FIELDS[benchmark] if benchmark in NAMED_FIELDS else layout_of_words(benchmark)
 
 
 def render(benchmark: str, language: str, fields: Mapping[str, Any]) -> str:
@@ -44,7 +55,7 @@ def languages_of(benchmark: str) -> tuple[str, ...]:
         ConfigError: the benchmark has no prompt.
     """
     layout_of(benchmark)
-    return languages()
+    return tuple(sorted(named_fields())) if benchmark in NAMED_FIELDS else languages()
 
 
 def option_labels(benchmark: str, language: str) -> tuple[str, ...]:
@@ -59,19 +70,19 @@ def option_labels(benchmark: str, language: str) -> tuple[str, ...]:
     return _vocabulary(benchmark, language).labels(layout.options)
 
 
-def labels_in(prompt: str, language: str, options: tuple[str, ...]) -> tuple[str, ...]:
-    """`options` as `prompt` labels them: in the numerals of its language where a line for each begins so, else as they
-    are."""
-    labels, openings = _labelled_lines(language, options)
+def labels_in(prompt: str, language: str, options: tuple[str, ...], benchmark: str = "") -> tuple[str, ...]:
+    """`options` as `prompt` labels them: in the numerals of its language, or by the labels of the benchmark, where a
+    line for each begins so; else as they are."""
+    labels, openings = _labelled_lines(language, options, benchmark if benchmark in NAMED_FIELDS else "")
     return labels if all(opening in prompt for opening in openings) else options
 
 
 @cache
-def _labelled_lines(language: str, options: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _labelled_lines(language: str, options: tuple[str, ...], benchmark: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The labels of the options, and how the lines begin that hold them; as they are in a language without words."""
-    if language not in languages():
+    if language not in (languages_of(benchmark) if benchmark else languages()):
         return options, ()
-    vocabulary = vocabulary_of(language)
+    vocabulary = _vocabulary(benchmark, language) if benchmark else vocabulary_of(language)
     lines = vocabulary.numbered(options, ("",) * len(options)).split("\n")
     return vocabulary.labels(options), tuple(f"\n{line}" for line in lines)
 
@@ -93,7 +104,7 @@ def _vocabulary(benchmark: str, language: str) -> Vocabulary:
             f"there are no words in language {language!r} for the prompts of {benchmark}; there are for "
             f"{' '.join(known)}. Leave the language out, or give items with prompts of your own"
         )
-    return vocabulary_of(language)
+    return named_fields()[language] if benchmark in NAMED_FIELDS else vocabulary_of(language)
 
 
 def _checked(benchmark: str, layout: Layout, fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -47,9 +47,13 @@ class Vocabulary:
     names: Mapping[str, str]
     relations: Mapping[str, str]
     requests: Mapping[str, str]
+    letters: tuple[str, ...] = ()
+    """What stands for the letters A to D, where it is something else."""
 
     def labels(self, options: tuple[str, ...]) -> tuple[str, ...]:
         """The options as the language writes them: digits in its own numerals, letters as they are."""
+        if self.letters and options == ("A", "B", "C", "D"):
+            return self.letters
         digits = str.maketrans("0123456789", self.digits)
         return tuple(option.translate(digits) for option in options)
 

@@ -4,7 +4,7 @@
 benchmark is one more file and its row here (docs/benchmarks.md).
 """
 
-from cc_tuning.evaluation.sources.belebele import BELEBELE
+from cc_tuning.evaluation.sources.belebele import BELEBELE, BELEBELE_FIELDS
 from cc_tuning.evaluation.sources.global_mmlu import GLOBAL_MMLU
 from cc_tuning.evaluation.sources.include import INCLUDE
 from cc_tuning.evaluation.sources.mgsm import MGSM
@@ -16,7 +16,7 @@ from cc_tuning.evaluation.sources.xnli import XNLI
 from cc_tuning.evaluation.sources.xquad import XQUAD
 from cc_tuning.evaluation.sources.xstorycloze import XSTORYCLOZE
 
-_ROWS = (XNLI, XSTORYCLOZE, MMMLU, MKQA, XQUAD, XLSUM, BELEBELE, GLOBAL_MMLU, INCLUDE, MGSM)
+_ROWS = (XNLI, XSTORYCLOZE, MMMLU, MKQA, XQUAD, XLSUM, BELEBELE, GLOBAL_MMLU, INCLUDE, MGSM, BELEBELE_FIELDS)
 
 SOURCES: dict[str, ItemSource] = {row.benchmark: row for row in _ROWS}
 """By benchmark, in the order of the tables."""

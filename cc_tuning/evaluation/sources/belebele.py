@@ -1,5 +1,7 @@
 """BELEBELE (Bandarkar et al. 2024): 900 questions about 488 passages of FLORES, joined by passage and number."""
 
+from dataclasses import replace
+
 from cc_tuning.evaluation.sources.source import (
     LETTERS,
     Fault,
@@ -74,3 +76,6 @@ BELEBELE = ItemSource(
     "Variants",
     url="https://aclanthology.org/2024.acl-long.44",
 )
+
+BELEBELE_FIELDS = replace(BELEBELE, benchmark="BELEBELE-fields")
+"""The same rows, with the prompts of Lee et al. 2025."""

@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from cc_tuning.errors import ConfigError
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
-from cc_tuning.evaluation.prompts import languages_of, render
-from cc_tuning.evaluation.prompts.layouts import layout_of
+from cc_tuning.evaluation.prompts import languages_of, layout_of, render
 from cc_tuning.evaluation.sources import SOURCES
 
 SampleRule = Literal["seeded", "first", "whole"]

@@ -27,6 +27,7 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.inference.loglikelihoods import score_continuations
 from cc_tuning.inference.prompts import Prompt, check_can_connect
 from cc_tuning.model import ConnectionMode, CrossLingualModel, load_checkpoint
+from cc_tuning.model.transform_matrix import ENGLISH
 from cc_tuning.runtime.devices import resolve_device
 
 MODEL_NAME = "cc_tuning"
@@ -50,6 +51,7 @@ class ConnectedLM(HFLM):
 
     `connection` is `transform`, `off`, or `identity`, which carries over the context's own activations as they are.
     `is_english` says that the tasks are English; asked by checkpoints with `connection.english: identity` alone.
+    `language`, a FLORES code or `mean`, is that of the tasks; asked by maps with an intercept for each language alone.
     `attention` is an implementation of transformers; all other arguments are those of lm-eval's `hf`.
 
     Raises:
@@ -64,6 +66,7 @@ class ConnectedLM(HFLM):
         connection: str = "transform",
         transform_matrix: str | None = None,
         is_english: bool = False,
+        language: str = "",
         attention: str = "sdpa",
         device: str = "auto",
         dtype: str | torch.dtype = "auto",
@@ -83,6 +86,7 @@ class ConnectedLM(HFLM):
         self._matrix = transform_matrix
         self._attention = attention
         self._is_english = is_english
+        self._language = language or (ENGLISH if is_english else "")
         self._connected: CrossLingualModel | PreTrainedModel
         super().__init__(
             pretrained=str(checkpoint),
@@ -181,7 +185,7 @@ class ConnectedLM(HFLM):
                 )
             if len(context) > room:
                 logger.warning("a context of %d tokens was cut to its last %d", len(context), room)
-            prompts.append(Prompt(str(place), context[-room:], is_english=self._is_english))
+            prompts.append(Prompt(str(place), context[-room:], is_english=self._is_english, language=self._language))
             continuations.append(continuation)
         is_rolling = any(text is None for text, _, _ in batch)
         scores = score_continuations(self._connected, prompts, continuations, self._mode(is_rolling))
@@ -214,6 +218,7 @@ class ConnectedLM(HFLM):
             if self._mode() == "transform":
                 rows = context.shape[0]
                 arguments["english_rows"] = torch.full((rows,), self._is_english, device=context.device)
+                arguments["languages"] = [self._language] * rows if self._language else None
         model: Any = self._connected
         output: Tensor = model.generate(
             context,
@@ -231,8 +236,8 @@ def _check_arguments(checkpoint: Path, connection: str, unknown: dict[str, Any])
     if unknown:
         raise ConfigError(
             f"lm-eval's model {MODEL_NAME} got model_args {', '.join(sorted(unknown))}, which it does not know; it "
-            "takes checkpoint, connection, transform_matrix, is_english, attention, dtype, max_length, truncation, "
-            "add_bos_token, prefix_token_id, think_end_token, enable_thinking and chat_template_args"
+            "takes checkpoint, connection, transform_matrix, is_english, language, attention, dtype, max_length, "
+            "truncation, add_bos_token, prefix_token_id, think_end_token, enable_thinking and chat_template_args"
         )
     if not checkpoint.is_dir():
         raise ConfigError(

@@ -23,6 +23,7 @@ from cc_tuning.report.parts.samples import sample_part
 from cc_tuning.report.parts.sources import source_part
 from cc_tuning.report.parts.summary import summary_part
 from cc_tuning.report.parts.training import training_part
+from cc_tuning.report.parts.transfer import transfer_part
 from cc_tuning.report.parts.transform import transform_part
 
 Part = Callable[[Evidence], Section | None]
@@ -37,6 +38,7 @@ PARTS: tuple[Part, ...] = (
     connection_part,
     control_part,
     ablation_part,
+    transfer_part,
     paper_part,
     language_part,
     transform_part,

@@ -25,12 +25,23 @@ from cc_tuning.report.connection_modes import (
 )
 from cc_tuning.report.effects import Gain
 from cc_tuning.report.evidence import Evidence
-from cc_tuning.report.names import AVERAGE, CONNECTION_LABELS, PARALLEL, TRANSFORM, html_key, listed
+from cc_tuning.report.names import (
+    AVERAGE,
+    CONNECTION_LABELS,
+    CONTEXT,
+    PARALLEL,
+    PIVOT,
+    PIVOT_CONTEXT,
+    TRANSFORM,
+    html_key,
+    listed,
+)
 from cc_tuning.report.published import PAPER, PARALLEL_MINUS_TRANSFORM, published, published_model
 from cc_tuning.report.scores import Measure, Variant
 
 _TEXT = (
-    "The same checkpoint answers the same items with different things added at the connection position, or nothing. A "
+    "The same checkpoint answers the same items with different things added at the connection position, or nothing; "
+    "where competitors were asked for, also with English text before the prompt, which needs no connection. A "
     "gain is the difference to the connection off, paired by item and averaged over languages; it is positive where "
     "the connection helps, also for a negative log-likelihood, which is better when it is lower. ▲ or ▼ marks a "
     "difference: its interval excludes zero and its p value, adjusted for the benchmarks of the table (Holm), is small."
@@ -41,6 +52,9 @@ _SUBJECTS = {
     OTHER: "another English prompt",
     CONSTANT: "a constant vector",
     IDENTITY: "the prompt's own activation",
+    PIVOT: "the English prompt of a translator",
+    CONTEXT: "the English version as text",
+    PIVOT_CONTEXT: "a translator's English version as text",
 }
 _SHARE_NOTE = (
     "(Transform Matrix − off) / (real English prompt − off), with Fieller's interval, which counts other items and no "

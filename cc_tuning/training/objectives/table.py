@@ -13,7 +13,7 @@ from cc_tuning.training.objectives.config import PreferenceConfig
 if TYPE_CHECKING:
     from cc_tuning.training.objectives.base import Objective
 
-ObjectiveName = Literal["sft", "sft-attention", "sft-eng", "sft-tgt", "sft-both", "clo", "clo-all", "dpo"]
+ObjectiveName = Literal["sft", "sft-attention", "sft-eng", "sft-tgt", "sft-both", "clo", "clo-all", "dpo", "cc-distil"]
 Trained = Literal["all weights", "attention"]
 REFERENCE = "reference"
 """The name of the input with what a reference model says of the rows."""
@@ -32,6 +32,15 @@ class ObjectiveEntry(NamedTuple):
     """Its rows are those of the data setting `preference`: a prompt and its response in two languages."""
     reads: tuple[str, ...] = ()
     """Keys of the section `preference`. An objective that reads some is held against a reference model."""
+
+    distils: bool = False
+    """It teaches the model without a connection what it says with one, by `training.distil_weight`; a run of it is
+    connected."""
+
+    @property
+    def passes(self) -> int:
+        """How often a training sequence goes through the model, each time with its gradient."""
+        return 2 if self.distils else 1
 
     @property
     def needs_reference(self) -> bool:
@@ -80,14 +89,25 @@ OBJECTIVES: Mapping[ObjectiveName, ObjectiveEntry] = MappingProxyType(
             is_of_pairs=True,
             reads=("beta",),
         ),
+        "cc-distil": ObjectiveEntry(
+            "as `sft` with the connection, and beside it the divergence of what the model says without the connection "
+            "from what it says with it, so that at inference nothing English is needed",
+            "cc_tuning.training.objectives.distil:ConnectionDistillation",
+            distils=True,
+        ),
     }
 )
 
 
-def load_objective(name: ObjectiveName, preference: PreferenceConfig | None = None) -> "Objective":
-    """The objective of a name in the table; `preference` are the settings of one that reads some."""
+def load_objective(
+    name: ObjectiveName, preference: PreferenceConfig | None = None, distil_weight: float = 1.0
+) -> "Objective":
+    """The objective of a name in the table; `preference` are the settings of one that reads some, `distil_weight` is
+    for one that distils."""
     entry = OBJECTIVES[name]
     module, _, kind = entry.place.partition(":")
-    settings = (preference or PreferenceConfig(),) if entry.reads else ()
+    settings: tuple[object, ...] = (preference or PreferenceConfig(),) if entry.reads else ()
+    if entry.distils:
+        settings = (distil_weight,)
     objective: Objective = getattr(import_module(module), kind)(*settings)
     return objective

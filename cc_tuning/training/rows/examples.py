@@ -2,7 +2,7 @@
 
 import polars as pl
 
-from cc_tuning.text.prompts import ChatPrompts, connection_position
+from cc_tuning.text.prompts import ChatPrompts, connection_position, in_context
 from cc_tuning.training.rows.config import MaterializationConfig, Setting
 from data_contracts.quarantine import quarantine_rows
 
@@ -41,6 +41,13 @@ def training_texts(pairs: pl.DataFrame, setting: Setting) -> pl.DataFrame:
         return native.drop("place")
     # By pair, so that neither the order of the rows nor the file depends on where a batch of pairs ends.
     return pl.concat([native, added]).sort("place", maintain_order=True).drop("place")
+
+
+def with_english_in_context(texts: pl.DataFrame) -> pl.DataFrame:
+    """`texts` whose prompts begin with their English version; one that is its own English stays as it is."""
+    pairs = texts.select("prompt", "english_prompt").iter_rows()
+    prompts = [in_context(prompt, english) for prompt, english in pairs]
+    return texts.with_columns(pl.Series("prompt", prompts, dtype=pl.String))
 
 
 def encode(texts: pl.DataFrame, prompts: ChatPrompts, offset: int) -> pl.DataFrame:

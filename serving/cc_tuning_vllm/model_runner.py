@@ -1,0 +1,125 @@
+"""The connection behind the forward pass of a step, in vLLM's V1 model runner.
+
+The runner's `_model_forward` is the one place that has the step's requests, its attention context and the model's
+output together, and is made to be overridden. Which runner class a worker uses depends on the platform, so the method
+is wrapped in their common base class, once, and only when a connected model is built in this process. Runs that
+profile memory or capture graphs call the model itself and are not connected.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from vllm.config import CUDAGraphMode
+from vllm.forward_context import ForwardContext, get_forward_context, override_forward_context
+from vllm.v1.attention.backend import CommonAttentionMetadata
+from vllm.v1.worker.gpu_model_runner import GPUModelRunner
+
+from cc_tuning_vllm.patching import replace_once
+from cc_tuning_vllm.request_mode import RequestMode
+from cc_tuning_vllm.rereading import Rows
+from cc_tuning_vllm.suffix_rows import SuffixRows, key_of_tokens
+
+
+def connect_model_runner() -> None:
+    """Make every runner of this process connect the models that have a connection."""
+    replace_once(GPUModelRunner, "_model_forward", _forward_connected)
+
+
+def _forward_connected(
+    forward: Any, runner: GPUModelRunner, *, input_ids: Tensor, positions: Tensor, **named: Any
+) -> Any:
+    states = forward(runner, input_ids=input_ids, positions=positions, **named)
+    model = runner.get_model()
+    if hasattr(model, "connected_states"):
+        _connect(runner, model, input_ids, positions, states)
+    return states
+
+
+def _connect(runner: GPUModelRunner, model: Any, input_ids: Tensor, positions: Tensor, states: Tensor) -> None:
+    """Put the connected states in the place of those that the step computed, for the rows from t* on."""
+    modes = _modes(runner)
+    requests = runner.input_batch.num_reqs
+    starts = runner.query_start_loc.np[: requests + 1].astype(np.int64)
+    computed = runner.input_batch.num_computed_tokens_cpu[:requests].astype(np.int64)
+    tokens = np.full(requests, -1, dtype=np.int64)
+    for place, mode in modes.items():
+        tokens[place] = mode.token
+    suffix = SuffixRows.of_step(tokens, starts, computed)
+    if suffix is None:
+        return
+    device = states.device
+    index = torch.from_numpy(suffix.rows).to(device)
+    ids = runner.input_batch.token_ids_cpu
+    keys = [key_of_tokens(ids[place, : tokens[place] + 1].astype(np.int64)) for place in suffix.requests]
+    connected = [modes[place] for place in suffix.requests]
+    rows = Rows(
+        input_ids=input_ids[index],
+        positions=positions[index],
+        places=torch.from_numpy(suffix.places).to(device),
+        row_keys=torch.tensor(keys, dtype=torch.int64, device=device),
+        keeps_own=torch.tensor([mode.keeps_own for mode in connected], device=device),
+        english={
+            row: torch.tensor(mode.english, dtype=input_ids.dtype, device=device)
+            for row, mode in enumerate(connected)
+            if mode.english
+        },
+    )
+    with override_forward_context(_context_of_rows(runner, suffix, index, rows.positions)):
+        states[index] = model.connected_states(rows)
+
+
+def _modes(runner: GPUModelRunner) -> dict[int, RequestMode]:
+    """The modes of the requests that are connected and still read their prompt, by their place in the step."""
+    batch = runner.input_batch
+    reading = batch.num_computed_tokens_cpu[: batch.num_reqs] < batch.num_prompt_tokens[: batch.num_reqs]
+    modes = {
+        int(place): RequestMode.of(runner.requests[batch.req_ids[place]].sampling_params)
+        for place in np.flatnonzero(reading)
+    }
+    return {place: mode for place, mode in modes.items() if mode.is_connected}
+
+
+def _context_of_rows(runner: GPUModelRunner, suffix: SuffixRows, index: Tensor, positions: Tensor) -> ForwardContext:
+    """The step's forward context with attention metadata for the rows alone.
+
+    Built behind the step's forward pass: builders keep buffers, which graphs of that pass read.
+    """
+    context, device = get_forward_context(), index.device
+    starts, lengths = (torch.from_numpy(part.astype(np.int32)) for part in (suffix.starts, suffix.lengths))
+    requests = torch.from_numpy(suffix.requests).to(device)
+    attention: dict[str, Any] = {}
+    slot_mapping: dict[str, Tensor] = {}
+    for number, group in enumerate(runner.kv_cache_config.kv_cache_groups):
+        slots = context.slot_mapping[group.layer_names[0]][index]
+        blocks = runner.input_batch.block_table[number].get_device_tensor(runner.input_batch.num_reqs)
+        common = CommonAttentionMetadata(
+            query_start_loc=starts.to(device),
+            query_start_loc_cpu=starts,
+            seq_lens=lengths.to(device),
+            seq_lens_cpu_upper_bound=lengths,
+            num_reqs=len(suffix.requests),
+            num_actual_tokens=len(suffix.rows),
+            max_query_len=int(np.diff(suffix.starts).max()),
+            max_seq_len=int(suffix.lengths.max()),
+            block_table_tensor=blocks[requests],
+            slot_mapping=slots,
+            causal=True,
+            positions=positions,
+            is_prefilling=torch.ones(len(suffix.requests), dtype=torch.bool),
+        )
+        for attention_group in runner.attn_groups[number]:
+            metadata = attention_group.build_metadata(common)
+            attention |= dict.fromkeys(attention_group.layer_names, metadata)
+            slot_mapping |= dict.fromkeys(attention_group.layer_names, slots)
+    return replace(
+        context,
+        attn_metadata=attention,
+        slot_mapping=slot_mapping,
+        cudagraph_runtime_mode=CUDAGraphMode.NONE,
+        batch_descriptor=None,
+        ubatch_slices=None,
+        is_padding=None,
+    )

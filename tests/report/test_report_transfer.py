@@ -1,0 +1,126 @@
+"""The section of runs that are moved into a language: our figures, the paper's, the judge, the margins, the sweep."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from cc_tuning.document.blocks import Figure, Section, Table
+from cc_tuning.report.config import ReportedRun
+from cc_tuning.report.parts.transfer import transfer_part
+from cc_tuning.report.published_transfer import published_transfer
+from cc_tuning.report.run_evidence import TrainingLog
+from data_contracts.schemas import WinRate
+from tests.report.made_evidence import evidence_of, score_frame
+
+METHODS = {"sft": "SFT", "clo": "CLO"}
+
+
+def run(method: str, pairs: int = 6400, target: str = "sw") -> ReportedRun:
+    name = f"{method}-{target}-{pairs}"
+    baseline = f"sft-{target}-6400" if method != "sft" or pairs != 6400 else ""
+    return ReportedRun(
+        name=name, label=f"{METHODS[method]} {pairs} {target}", family=name, baseline=baseline,
+        method=METHODS[method], target=target, pairs=pairs,
+    )  # fmt: skip
+
+
+def scores(of: ReportedRun, right: int, benchmark: str = "BELEBELE-fields") -> pl.DataFrame:
+    """`right` of ten items right in the target language, nine in English."""
+    values = {(of.target, f"i{number}"): 100.0 * (number < right) for number in range(10)}
+    values |= {("en", f"i{number}"): 100.0 * (number < 9) for number in range(10)}
+    return score_frame(of.name, {"off": values}, benchmark, "accuracy")
+
+
+def win_rates(of: ReportedRun, rate: float, error: float = 1.7, **changes: Any) -> pl.DataFrame:
+    rows = [
+        {
+            "run": of.name, "baseline": of.baseline, "benchmark": "AlpacaEval", "language": language, "items": 805,
+            "judgements": 1610, "win_rate": value, "standard_error": error, "wins": 900, "losses": 600, "ties": 110,
+            "refused": 3, "open": 2, "agreement": 81.5, "first_preferred": 55.5, "prompt_tokens": 1000,
+            "completion_tokens": 20,
+        } | changes
+        for language, value in ((of.target, rate), ("en", 51.0))
+    ]  # fmt: skip
+    return WinRate.cast(pl.DataFrame(rows))
+
+
+def section(*runs: ReportedRun, base_model: str = "meta-llama/Meta-Llama-3-8B", **of_runs: Any) -> Section:
+    item_scores = {each.name: scores(each, 4 + place) for place, each in enumerate(runs)}
+    found = transfer_part(evidence_of(runs, item_scores, base_model, samples=200, **of_runs))
+    assert found is not None
+    return found
+
+
+def table(found: Section, key: str) -> Table:
+    return next(block for block in found.blocks if isinstance(block, Table) and block.key == key)
+
+
+def texts(found: Table) -> list[list[str]]:
+    return [[cell.text for cell in row] for row in found.rows]
+
+
+def test_our_figures_stand_above_the_papers_of_the_same_model_and_language() -> None:
+    sft, clo = run("sft"), run("clo")
+    shown = table(section(sft, clo, win_rates={clo.name: win_rates(clo, 71.25)}), "transfer-sw")
+    assert shown.columns == [
+        "method", "AlpacaEval win rate, sw Swahili", "AlpacaEval win rate, en English",
+        "BELEBELE-fields accuracy, sw Swahili", "BELEBELE-fields accuracy, en English",
+    ]  # fmt: skip
+    ours_sft, paper_sft, ours_clo, paper_clo = texts(shown)
+    assert ours_sft[1:] == ["–", "–", "40.0", "90.0"] and ours_clo[1:] == ["71.2", "51.0", "50.0", "90.0"]
+    assert paper_sft[1:] == ["–", "–", "42.0", "75.0"]
+    assert paper_clo[1:] == ["83.0 (1)", "61.4", "42.6", "75.9"]
+    assert "Tables 8 and 9" in shown.note
+    assert shown.rows[2][1].detail == "± 1.70"
+
+
+def test_a_model_that_the_paper_has_not_has_no_rows_of_the_paper() -> None:
+    shown = table(section(run("sft"), run("clo"), base_model="miniature"), "transfer-sw")
+    assert [row[0].detail for row in shown.rows] == ["6,400 pairs asked for"] * 2
+
+
+def test_each_language_has_a_table_of_its_own_runs() -> None:
+    found = section(run("sft"), run("clo"), run("sft", target="de"), run("clo", target="de"))
+    swahili, german = table(found, "transfer-sw"), table(found, "transfer-de")
+    assert {row[0].text[-2:] for row in swahili.rows} == {"sw"} and {row[0].text[-2:] for row in german.rows} == {"de"}
+
+
+def test_what_the_judge_said_and_what_it_means_is_told() -> None:
+    sft, clo = run("sft"), run("clo")
+    found = section(sft, clo, win_rates={clo.name: win_rates(clo, 71.25)})
+    judged = texts(table(found, "judge-sw"))
+    assert judged[0][1:] == ["900", "600", "110", "3", "2", "81.5", "55.5", "1,020"]
+    assert any(
+        "sw Swahili, AlpacaEval: the answers of CLO 6400 sw are judged better than" in at for at in found.paragraphs
+    )
+    assert any("en English, AlpacaEval" in at and "not told apart" in at for at in found.paragraphs)
+
+
+def test_margins_and_the_sweep_over_pairs_are_drawn_and_told() -> None:
+    sft, clo, fewer = run("sft"), run("clo"), run("clo", 400)
+    log = TrainingLog(steps=[1, 2, 3], losses=[3, 2, 1], margins=[0.0, 0.5, 1.25], english_margins=[0.0, 0.1, 0.75])
+    found = section(sft, clo, fewer, training={clo.name: log})
+    figures = {block.key: block for block in found.blocks if isinstance(block, Figure)}
+    assert "from 0.000 to 1.250" in figures["margins-sw"].alternative
+    assert "from 0.000 to 0.750" in figures["margins-sw"].alternative
+    assert "CLO 60.0 with 400, 50.0 with 6,400" in figures["sweep-sw"].alternative
+
+
+def test_without_runs_that_are_moved_into_a_language_there_is_no_section() -> None:
+    plain = ReportedRun(name="ml-sft", label="ML-SFT", family="ml-sft")
+    assert transfer_part(evidence_of([plain], {"ml-sft": score_frame("ml-sft", {"off": {("sw", "a"): 1.0}})})) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (("Qwen/Qwen2.5-3B", "clo", "sw", "sw", "AlpacaEval", "win_rate"), 74.7),
+        (("mistralai/Mistral-7B-v0.1", "sft", "ko", "ko", "BELEBELE", "accuracy"), 29.2),
+        (("meta-llama/Llama-2-7b-hf", "sft+dpo", "zh", "en", "MMMLU", "accuracy"), 31.0),
+        (("meta-llama/Llama-2-13b-hf", "sft-tgt", "sw", "sw", "MMMLU", "accuracy"), 22.56),
+    ],
+)
+def test_published_figures_are_found_by_model_method_and_language(key: tuple[str, ...], value: float) -> None:
+    printed = published_transfer(*key)
+    assert printed is not None and printed.value == value
