@@ -123,7 +123,7 @@ def _entry(store: ArtifactStore, ref: ArtifactRef) -> Entry:
         state="being made" if is_held(lock) else state,
         label=label,
         bytes=_bytes_of(folder),
-        used_at=datetime.fromtimestamp(max(used), UTC),
+        used_at=datetime.fromtimestamp(max(used, default=0.0), UTC),
         is_pinned=os.path.lexists(_pin_path(store, ref)),
         inputs=tuple(
             ArtifactRef(each["stage"], each["fingerprint"])

@@ -24,17 +24,30 @@ def held_lock(path: Path, what: str) -> Iterator[None]:
     if kind_of_object(path, follow=False) not in ("file", "nothing"):
         logger.warning("%s is no lock file and is removed", path)
         remove_object(path)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+    descriptor = _locked(path, what)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            logger.info("waiting: another process is making %s", what)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.utime(descriptor)  # so that its time is that of the last use, of a finished artifact too
         yield
     finally:
         os.close(descriptor)
+
+
+def _locked(path: Path, what: str) -> int:
+    """The descriptor of the file at `path`, locked."""
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.info("waiting: another process is making %s", what)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if path.exists() and os.path.samestat(os.fstat(descriptor), path.stat()):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)  # whoever held it removed it: a third process may hold another file of this name by now
 
 
 def is_held(path: Path) -> bool:

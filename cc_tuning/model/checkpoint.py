@@ -28,7 +28,7 @@ from cc_tuning.model.normalisation import ActivationStatistics
 from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.runtime.pretrained import (
     refusing_remote_code,
-    require_finite_weights,
+    require_finite,
     require_sound_weights,
     savable_generation_settings,
 )
@@ -152,6 +152,7 @@ def read_connection(directory: Path) -> SavedConnection:
     except ValidationError as error:
         raise ArtifactMismatch(f"{directory / DESCRIPTION_FILE} is damaged: {error}; train again") from error
     tensors = read_tensors(directory / CONNECTION_FILE)
+    require_finite(tensors.items(), str(directory / CONNECTION_FILE))
     transform, statistics = TransformMatrix.taken_from(tensors), ActivationStatistics.taken_from(tensors)
     state = {name.removeprefix(_SELECTOR_PREFIX): tensor for name, tensor in tensors.items()}
     return SavedConnection(description, ConnectionParts(state, transform, statistics))
@@ -222,7 +223,7 @@ def read_base_model(directory: Path, dtype: torch.dtype | str, attention: str = 
             f"the weights in {directory} do not fill the model of its config.json: {len(absent)} absent or of "
             f"another shape, the first {absent[0]!r}. Run the stage that writes it again"
         )
-    require_finite_weights(model, str(directory))
+    require_finite(model.named_parameters(), str(directory))
     model.generation_config = savable_generation_settings(model.generation_config)
     return model.eval()
 

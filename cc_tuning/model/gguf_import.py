@@ -145,7 +145,7 @@ def _load(file: Path, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTo
     config = deepcopy(read.config)
     if hasattr(config, "quantization_config"):
         del config.quantization_config
-    model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     model.load_state_dict(read.state_dict())
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     return model.eval(), tokenizer

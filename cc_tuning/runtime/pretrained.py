@@ -6,13 +6,13 @@ every loader here says so: the code never runs, and nobody is asked.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 
 from cc_tuning.errors import CcTuningError, UnsupportedModel, in_one_line
@@ -137,18 +137,18 @@ def require_sound_weights(directory: Path) -> None:
         raise UnsupportedModel(f"{directory}: {fault}")
 
 
-def require_finite_weights(model: nn.Module, name: str) -> None:
+def require_finite(weights: Iterable[tuple[str, Tensor]], name: str) -> None:
     """Refuse weights that are not numbers: with them every answer is noise, and every training diverges at once.
 
     Raises:
         UnsupportedModel: names the first such tensor.
     """
-    for place, weight in model.named_parameters():
+    for place, weight in weights:
         if weight.is_meta or not weight.numel() or not weight.is_floating_point():
             continue
         low, high = torch.aminmax(weight.detach())  # NaN travels through both
         if not (torch.isfinite(low) and torch.isfinite(high)):
             raise UnsupportedModel(
-                f"the weights of {name} hold values that are no finite numbers, first in {place}; fetch or make the "
-                "model again"
+                f"the weights of {name} hold values that are no finite numbers, first in {place}; fetch or make them "
+                "again"
             )

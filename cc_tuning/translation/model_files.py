@@ -12,7 +12,7 @@ from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import cached_file
 
 from cc_tuning.errors import CcTuningError, ConfigError, TranslationFailed, in_one_line
-from cc_tuning.runtime.pretrained import refusing_remote_code, require_finite_weights, require_sound_weights
+from cc_tuning.runtime.pretrained import refusing_remote_code, require_finite, require_sound_weights
 from cc_tuning.runtime.sources import Location
 from cc_tuning.text.languages import ENGLISH, Language
 from cc_tuning.translation.translator_families import FAMILIES, Family
@@ -83,7 +83,7 @@ def load_model(location: Location, dtype: str) -> TranslationModel:
         )
     model, loading = loaded
     _check_fit(location.name, family, model, loading["missing_keys"])
-    require_finite_weights(model, location.name)
+    require_finite(model.named_parameters(), location.name)
     return TranslationModel(model, family)
 
 

@@ -101,7 +101,7 @@ def test_what_the_fingerprint_covers_is_checked_without_a_digest(
         store.verify(made)
 
 
-def test_an_artifact_under_anothers_name_is_refused(store: ArtifactStore, made: ArtifactRef) -> None:
+def test_an_artifact_under_the_name_of_another_is_refused(store: ArtifactStore, made: ArtifactRef) -> None:
     other = ArtifactRef("translate", "0" * 64)
     store.folder(made).rename(store.folder(other))
     with pytest.raises(ArtifactMismatch, match="put under another's name"):

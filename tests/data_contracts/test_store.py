@@ -1,5 +1,7 @@
 """The store: an artifact is whole, verified and made from the inputs it names, or it is not there."""
 
+import fcntl
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +17,7 @@ from data_contracts.manifest_file import MANIFEST
 from data_contracts.shards import Shards
 from data_contracts.store import ArtifactStore
 from tests.artifacts import finish, recorded, ref_of
+from tests.watching import wait_until
 
 REF = ref_of("select")
 
@@ -188,3 +191,34 @@ def test_a_lock_says_whether_it_is_held(tmp_path: Path) -> None:
     with store.locked(REF):
         assert is_held(store.lock_path(REF))
     assert not is_held(store.lock_path(REF))
+
+
+def _hold(root: Path, go: Path, entered: Path) -> None:
+    wait_until(go.exists)
+    with ArtifactStore(root).locked(REF):
+        entered.touch()
+
+
+def test_who_waited_at_a_lock_that_was_removed_takes_the_new_one(tmp_path: Path) -> None:
+    store, go, entered = ArtifactStore(tmp_path / "store"), tmp_path / "go", tmp_path / "entered"
+    waiting = multiprocessing.get_context("fork").Process(target=_hold, args=(store.root, go, entered))
+    waiting.start()  # before the lock is held, which a forked process would share
+    with store.locked(REF):
+        go.touch()
+        wait_until(lambda: _waits(waiting))
+        store.lock_path(REF).unlink()
+        other = store.lock_path(REF)
+        descriptor = os.open(other, os.O_RDWR | os.O_CREAT)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    wait_until(lambda: _waits(waiting))
+    assert not entered.exists()
+    os.close(descriptor)
+    waiting.join(120)
+    assert entered.exists()
+
+
+def _waits(process: multiprocessing.process.BaseProcess) -> bool:
+    """Whether a process stands at a lock of a file."""
+    return f" {process.pid} " in "".join(
+        line for line in Path("/proc/locks").read_text().splitlines(keepends=True) if "->" in line
+    )

@@ -1,6 +1,7 @@
 """All stages, at the smallest size, without Prefect: from a recipe to a report and a checkpoint that answers."""
 
 import io
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,22 @@ def store(finished: Plan) -> ArtifactStore:
 
 def test_a_second_run_computes_nothing(finished: Plan) -> None:
     assert all(run_all(finished).values())
+
+
+def test_a_published_folder_is_mended_and_a_file_in_its_place_is_one_line(finished: Plan, tmp_path: Path) -> None:
+    execution = finished.recipe.execution.model_copy(update={"output": tmp_path / "runs"})
+    page = publish(finished, execution)
+    weights = page.parents[1] / "checkpoints" / "cc-tuning" / "model.safetensors"
+    sound = weights.read_bytes()
+    weights.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    page.unlink()
+    publish(finished, execution)
+    assert weights.read_bytes() == sound and page.is_file()
+    shutil.rmtree(page.parent)
+    page.parent.write_text("mine")
+    with pytest.raises(ConfigError, match=r"report: a file stands there; make room for a folder there"):
+        publish(finished, execution)
+    assert page.parent.read_text() == "mine"
 
 
 def test_counts_add_up_from_stage_to_stage(finished: Plan, store: ArtifactStore) -> None:

@@ -98,7 +98,7 @@ def _loading_calls(path: Path) -> list[ast.Call]:
     return [
         call
         for call, called in attributes
-        if called.attr in ("from_pretrained", "from_config")
+        if called.attr == "from_pretrained"
         and not (isinstance(called.value, ast.Name) and called.value.id in ("CrossLingualModel", "cls"))
     ]
 
