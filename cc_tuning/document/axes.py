@@ -22,7 +22,7 @@ from cc_tuning.document.visible import visible
 
 MAX_POINTS = 200
 DASHES = ("solid", (0, (5, 2)), (0, (1, 1.4)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1)), (0, (8, 3)))
-MARKERS = ("o", "s", "^", "D", "v", "P")
+MARKERS = ("o", "s", "^", "D", "v", "P", ">", "<", "h")
 
 _SETTINGS: dict[Any, Any] = {
     "text.parse_math": False,
@@ -51,9 +51,10 @@ def draw_svg(key: str, draw: Callable[[Axes], None], width: float = 4.9, height:
 
 
 def series_style(index: int) -> dict[str, Any]:
-    """Colour, dash and marker of the series at `index`; they repeat together after six."""
+    """Colour, dash and marker of the series at `index`; the first two repeat after six, markers after nine."""
     at = index % len(SERIES)
-    return {"color": SERIES[at], "linestyle": DASHES[at], "marker": MARKERS[at], "markersize": 3.5}
+    marker = MARKERS[index % len(MARKERS)]
+    return {"color": SERIES[at], "linestyle": DASHES[at], "marker": marker, "markersize": 3.5}
 
 
 def draw_lines(

@@ -19,7 +19,10 @@ _WIDTH, _NARROWEST, _WIDEST = 1_080, 112, 300
 """Of the whole drawing, which only many panels exceed, and of a panel."""
 _MARK = 4
 """Half the size of a mark."""
-MARKS = ("circle", "square", "triangle", "diamond", "triangle upside down", "pentagon")
+MARKS = (
+    "circle", "square", "triangle", "diamond", "triangle upside down", "pentagon", "triangle to the right",
+    "triangle to the left", "hexagon",
+)  # fmt: skip
 """What the marks of the series are called; they repeat after that."""
 _LETTER = 6.4
 """About the width of a letter at 12 px, for the space that labels take."""
@@ -39,7 +42,7 @@ class Dot:
 
 @dataclass(frozen=True)
 class Row:
-    """One line through all panels; rows of one series share a colour and a shape."""
+    """One line through all panels; rows of one series share a colour, of which there are six, and a shape."""
 
     label: str
     series: int
@@ -101,6 +104,9 @@ def _dot(dot: Dot, series: int, middle: float, scale: float, y: float) -> list[s
         f'<path d="M{at:.1f} {y - _MARK:.1f} l{_MARK} {_MARK} l-{_MARK} {_MARK} l-{_MARK} -{_MARK} z" {look}/>',
         f'<path d="M{at:.1f} {y + _MARK:.1f} l{_MARK} -{2 * _MARK} h-{2 * _MARK} z" {look}/>',
         f'<path d="M{at:.1f} {y - _MARK:.1f} l{_MARK} 3 l-1.5 5 h-5 l-1.5 -5 z" {look}/>',
+        f'<path d="M{at - _MARK:.1f} {y - _MARK:.1f} v{2 * _MARK} l{2 * _MARK} -{_MARK} z" {look}/>',
+        f'<path d="M{at + _MARK:.1f} {y - _MARK:.1f} v{2 * _MARK} l-{2 * _MARK} -{_MARK} z" {look}/>',
+        f'<path d="M{at - _MARK:.1f} {y:.1f} l2 -{_MARK} h4 l2 {_MARK} l-2 {_MARK} h-4 z" {look}/>',
     )
     # The line stops at the mark: a hollow one is hollow on every background.
     ends = [(start, end) for start, end in ((low, at - _MARK), (at + _MARK, high)) if end > start]

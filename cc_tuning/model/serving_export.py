@@ -57,7 +57,8 @@ _SERVED: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _NUMBERS = frozenset({"scale", "offset", "seed"})
 """Settings that it computes with whatever they are."""
 _BEFORE_SERVING = frozenset(
-    {"statistics_rows", "english_gradient", "english", "temperature", "final_temperature", "temperature_course"}
+    {"statistics_rows", "english_gradient", "predicted_share", "predicted_refit"}
+    | {"english", "temperature", "final_temperature", "temperature_course"}
 )
 """Settings of training; and which English prompts keep their own activations, which a request says itself."""
 _INDEX = "model.safetensors.index.json"
@@ -185,11 +186,20 @@ def _section(saved: SavedConnection, transform: TransformMatrix) -> dict[str, An
     return {
         "format": SECTION_FORMAT,
         **connection.model_dump(include={*_SERVED, *_NUMBERS}),
+        "scale": _scale(saved),
         "features": transform.features,
         "shapes": {name: list(part.shape) for name, part in shapes.items() if part is not None},
         "english": connection.english,
         "fingerprints": saved.description.fingerprints,
     }
+
+
+def _scale(saved: SavedConnection) -> float | None:
+    """The length of `v` as a share of that of `f_1`, a learned one as the number that was learned; None: as it is."""
+    connection = saved.description.connection
+    if connection.scale == "learned":
+        return float(saved.parts.selector_state["log_scale"].float().exp())
+    return connection.scale
 
 
 def _write_weights(checkpoint: Path, directory: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -101,7 +101,7 @@ class Places:
         section = self._recipe.translation
         if section.model != MINIATURE:
             return self._own(section.model, section.revision)
-        config = identities.translator(self._recipe)  # items are never translated, so they are not among its texts
+        config = identities.translator(self._recipe)  # items are translated for a pivot alone: not its texts
         return self._add(TRANSLATOR.step(config, world=self._world.ref, rows=self._texts.get("rows"))).ref
 
     def checkpoint(self, place: str, revision: str) -> Source:

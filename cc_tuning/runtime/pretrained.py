@@ -93,11 +93,30 @@ def faults_of_model(weights: WeightFiles) -> Iterator[str]:
     if not isinstance(config, dict):
         kind = "is no JSON object" if (directory / "config.json").is_file() else "is missing"
         yield f"config.json {kind}; expected the folder of a model, as `save_pretrained` writes it"
-        yield from weights.faults
-        return
-    yield from _faults_of_config(config)
+    else:
+        yield from _faults_of_config(config)
+    yield from _faults_of_generation(directory / "generation_config.json")
     yield from weights.faults
-    yield from _faults_of_sizes(config, weights)
+    if isinstance(config, dict):
+        yield from _faults_of_sizes(config, weights)
+
+
+def _faults_of_generation(path: Path) -> Iterator[str]:
+    """transformers passes over a file that it cannot read, and stops at a wrong one when the model is saved."""
+    if not path.is_file():
+        return
+    settings = json_value(path)
+    if not isinstance(settings, dict):
+        yield f"{path.name} is no JSON object; mend it, or remove it"
+        return
+    for name in _TOKEN_IDS:
+        ids = settings.get(name)
+        if ids is not None and not all(type(each) is int for each in (ids if isinstance(ids, list) else [ids])):
+            yield f"{name} of {path.name} is {ids!r}, expected a token's number or a list of them; mend or remove it"
+    try:
+        GenerationConfig.from_dict(settings)
+    except Exception as error:  # of a file that somebody wrote by hand, transformers raises any
+        yield f"{path.name} cannot be used: {in_one_line(str(error))}; mend it, or remove it"
 
 
 def _faults_of_config(config: dict[str, Any]) -> Iterator[str]:

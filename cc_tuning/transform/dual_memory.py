@@ -15,8 +15,8 @@ _COORDINATES = 6
 """`[N, m]` float64 matrices at the peak of a fit with landmarks: products, coordinates and both sides of a fold."""
 _BASES = 5
 """`[L·D, k]` float64 matrices: what spans the targets, its QR decomposition with its workspace, and the factors."""
-_COLUMNS = 4
-"""`[N, D]` float64 matrices: a layer of rows, about its means, and what is summed of it."""
+_COLUMNS = 2
+"""`[N, D]` float64 matrices: a layer of rows of either side."""
 
 
 def needed_bytes(config: FitConfig, pairs: int, layers: int, hidden_size: int) -> int:

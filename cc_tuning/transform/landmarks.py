@@ -14,11 +14,11 @@ eigenvalue, and W the fit of all pairs, it is off by
 for the left side is what the criterion rises by, `tr Bᵀ(H − H_m)B`, and t/(t + λ) is operator monotone (Ando 1988,
 *Comparison of norms |||f(A) − f(B)||| and |||f(|A − B|)|||*, theorem 1). With every pair a landmark R is 0 and the fits
 are one. `outside_share` tells how much of `‖X‖²` is in R; on new rows, landmarks of the order of √N log N cost a ridge
-regression nothing in rate (Rudi, Camoriano and Rosasco 2015, *Less is more*, theorem 1).
+regression nothing in rate under weak conditions (Rudi, Camoriano and Rosasco 2015, *Less is more*, theorem 1).
 
 **Targets.** `T = BΩ`, Ω Gaussian of variance 1/k, has k columns, more than the rank asked for. `‖(I − H)T‖²` is
 `‖(I − H)B‖²` on average, with a relative standard deviation of at most √(2/k), and the ridge is chosen on it. Then `Y =
-BᵀH T` spans the leading directions of `BᵀHB` (Halko, Martinsson and Tropp 2011, algorithm 4.1 on half a power of it),
+BᵀH T` nearly spans the leading directions of `BᵀHB` (Halko, Martinsson and Tropp 2011, algorithm 4.1 for that matrix),
 and the leading ones within that span are the map's V. Where k is at least q nothing is lost.
 
 Features are read once, targets three times; the work is 2 N m P + 6 N k L·D operations.

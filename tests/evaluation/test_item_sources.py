@@ -36,7 +36,8 @@ def in_both(answer: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_every_benchmark_has_a_source_with_a_pin_a_licence_and_a_citation() -> None:
-    assert tuple(SOURCES) == NAMES == tuple(BENCHMARKS)
+    assert tuple(BENCHMARKS) == NAMES
+    assert tuple(SOURCES) == tuple(name for name, row in BENCHMARKS.items() if not row.is_instruction)
     for name, source in SOURCES.items():
         assert source.benchmark == name and source.licence and source.citation and source.url.startswith("https://")
         assert all(len(file.revision) == 40 and int(file.revision, 16) for file in source.files.values())

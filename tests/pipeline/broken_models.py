@@ -46,6 +46,17 @@ def of_configs() -> Iterator[Variant]:
         yield Variant(f"config has {name}", "model.base", changed(CONFIG, **changes))
 
 
+def of_generation() -> Iterator[Variant]:
+    """generation_config.json: no JSON object, or with token ids that are none."""
+    file = "base/generation_config.json"
+    for name, content in {
+        "cut": '{"eos_', "a list": "[2]", "empty": "", "no UTF-8": b"\xff\xfe{",
+        "of an end in words": '{"eos_token_id": "</s>"}', "of a padding by a fraction": '{"pad_token_id": 1.5}',
+        "of ends that are not all numbers": '{"eos_token_id": [2, null]}',
+    }.items():  # fmt: skip
+        yield Variant(f"generation_config.json is {name}", "model.base", written(file, content))
+
+
 def of_weights() -> Iterator[Variant]:
     """Weights: cut, replaced, in pickles, or not all there."""
     yield Variant("weights are cut", "model.base", cut(WEIGHTS))

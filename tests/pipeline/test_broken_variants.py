@@ -14,12 +14,21 @@ from cc_tuning.pipeline.preflight import Finding
 from flows.cli import app
 from tests.pipeline.breaking import Variant
 from tests.pipeline.broken_inputs import of_items, of_recipes, of_rows
-from tests.pipeline.broken_models import of_configs, of_weights
+from tests.pipeline.broken_models import of_configs, of_generation, of_weights
 from tests.pipeline.broken_tokenizers import of_templates, of_tokenizers
 from tests.pipeline.test_preflight import findings, project
 
 VARIANTS = tuple(
-    chain(of_configs(), of_weights(), of_templates(), of_tokenizers(), of_rows(), of_items(), of_recipes())
+    chain(
+        of_configs(),
+        of_generation(),
+        of_weights(),
+        of_templates(),
+        of_tokenizers(),
+        of_rows(),
+        of_items(),
+        of_recipes(),
+    )
 )
 __all__ = ["project"]  # a fixture
 

@@ -190,6 +190,13 @@ def test_a_translator_is_looked_at_only_where_rows_lack_english(project: Path) -
     assert found.where == "translation.model" and "expected 'm2m_100'" in found.what
 
 
+def test_a_translator_of_the_items_prompts_is_looked_at_though_the_rows_bring_their_english(project: Path) -> None:
+    assert not findings(project)  # the rows need no translator, so that a language model in its place does no harm
+    (found,) = findings(project, "evaluation.competitors=[pivot]")
+    assert found.where == "translation.model" and "expected 'm2m_100'" in found.what
+    assert not findings(project, "evaluation.competitors=[context]")
+
+
 JSON_VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-5, 10**6) | st.floats(allow_nan=True) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
@@ -259,7 +266,7 @@ def test_models_that_people_reported_are_told_or_work(tmp_path: Path, name: str,
 def test_the_model_of_a_run_that_is_not_trained_is_looked_at_as_well(project: Path) -> None:
     change_json(project / "base" / "config.json", intermediate_size=128)
     found = findings(project, "runs=[base]")
-    assert any(each.where == "the model evaluated" and "another shape" in each.what for each in found)
+    assert any(each.where == "the model evaluated" and "hidden_size is 64" in each.what for each in found)
 
 
 def test_a_deployed_flow_refuses_what_the_check_would_before_it_makes_anything(project: Path) -> None:

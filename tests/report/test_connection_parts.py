@@ -3,11 +3,16 @@
 import polars as pl
 import pytest
 
+from cc_tuning.document.axes import series_style
 from cc_tuning.document.blocks import Figure, Section, Table
+from cc_tuning.document.dots import MARKS
+from cc_tuning.report.connection_modes import MODES
 from cc_tuning.report.effects import Gain
 from cc_tuning.report.evidence import Evidence
+from cc_tuning.report.names import CONNECTION_LABELS
 from cc_tuning.report.parts.connection import connection_part
 from cc_tuning.report.parts.controls import control_part, reading
+from cc_tuning.report.parts.summary import summary_part
 from cc_tuning.report.scores import Variant, Verdict
 from tests.report.made_evidence import Scores, evidence_of, score_frame
 from tests.report.reported_runs import runs_of
@@ -84,6 +89,21 @@ def test_competitors_stand_in_the_same_table_also_those_of_a_model_without_a_con
     assert results.connection_label(Variant("ml-sft", "context")) == "English in the prompt"
     section = control_part(found)
     assert section is not None and len(tables(section)["controls"]) == 2  # the connected run alone has controls
+
+
+def test_every_kind_has_a_mark_of_its_own_in_drawings() -> None:
+    assert len(set(MARKS)) >= len(CONNECTION_LABELS)
+    looks = {str(series_style(index)) for index in range(len(MODES))}
+    assert len(looks) == len(MODES)
+    modes = {mode: shifted(OFF, -0.1 * place, place) for place, mode in enumerate(CONNECTION_LABELS)}
+    frames = {
+        run: pl.concat([score_frame(run, of), score_frame(run, {at: accuracy(of[at]) for at in of}, metric="accuracy")])
+        for run, of in (("cc-tuning", modes), ("ml-sft", {"off": OFF}))
+    }
+    section = summary_part(evidence_of(runs_of("ml-sft", "cc-tuning"), frames))
+    assert section is not None
+    captions = [block.caption for block in section.blocks if isinstance(block, Figure)]
+    assert any("hexagon: translated English in the prompt" in caption for caption in captions)
 
 
 def test_share_of_the_matrix_stands_with_its_interval_and_in_words() -> None:

@@ -104,7 +104,10 @@ def test_weights_that_are_no_numbers_are_refused(model: Path, value: float) -> N
         ("{% for", "cannot be rendered"),
         ("{{ ''.__class__.__mro__ }}", "cannot be rendered"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "cannot be rendered"),
-        ("{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", "did not end within"),
+        (
+            "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+            "takes longer than 2 seconds",
+        ),
     ],
 )
 def test_a_template_that_raises_or_never_ends_is_one_line(

@@ -27,6 +27,7 @@ CONNECTIONS = {
     "centred": {"normalise": "centred"},
     "standardised": {"normalise": "standardised", "selector": "mean"},
     "scaled": {"scale": 0.5, "normalise": "standardised"},
+    "of a learned length": {"scale": "learned", "normalise": "centred"},
 }
 
 
@@ -50,6 +51,8 @@ def test_the_exported_connection_adds_the_vector_of_the_trained_model(tmp_path: 
     model = tiny_model("llama", ConnectionConfig(**CONNECTIONS[name]))
     if model.connection.normalise != "none":
         model.normalisation.use(ActivationStatistics(random(LAYERS, HIDDEN), random(LAYERS, HIDDEN).abs() + 0.1, 9))
+    if model.connection.learns_scale:
+        torch.nn.init.constant_(model.decision_maker.get_parameter("log_scale"), -0.4)
     model.set_transform(MAPS[form])
     model.save_pretrained(tmp_path / "ckpt")
     load_tokenizer(saved_tokenizer(tmp_path / "ckpt", "llama3"), "llama3").save_pretrained(tmp_path / "ckpt")
@@ -65,7 +68,8 @@ def test_the_exported_connection_adds_the_vector_of_the_trained_model(tmp_path: 
     for kept, source in ((keeps_own, own), (~keeps_own, model.predicted_english(own))):
         expected = model.decide(source, embedding, keys, None).vector
         got = served(own, embedding, keys, keeps_own)
-        torch.testing.assert_close(got[kept], expected[kept])
+        # Both are multiplied by the length of `f_1` and a share, where there is one, when they are added.
+        torch.testing.assert_close((settings.scale or 1) * got[kept], (model.connection.share or 1) * expected[kept])
 
 
 def test_export_and_plugin_name_the_same_architectures() -> None:

@@ -129,6 +129,7 @@ def test_a_map_that_a_server_cannot_compute_is_refused_by_its_form(
 
 def test_a_connection_that_the_plugin_does_not_know_is_refused_by_its_setting() -> None:
     check_served(ConnectionConfig(selector="random", source="block", scale=0.3, offset=2, english="identity"))
+    check_served(ConnectionConfig(scale="learned", predicted_share=0.5, predicted_refit=9))
     with pytest.raises(UnsupportedModel, match=r"connection\.selector is 'newest'"):
         check_served(ConnectionConfig.model_construct(selector="newest"))
 

@@ -26,7 +26,7 @@ def test_a_request_that_is_off_has_no_place() -> None:
     ("extra_args", "named"),
     [
         ({"connection": "on"}, "connection='on'"),
-        ({"conection": "off"}, "the switch 'conection'"),
+        ({"connected": "off"}, "the switch 'connected'"),
         ({"english": "What?"}, "'english' with a str"),
         ({"english": [1, 100]}, "each below 100"),
         ({"english": [1.5]}, "'english' with 1 entries"),

@@ -46,7 +46,7 @@ def test_requests_that_cannot_be_connected_are_refused_and_others_still_answered
     served: Served = served_model(tmp_path, "llama", ConnectionConfig(offset=1))
     prompt = served.prompts[0]
     refused = {
-        "the switch 'conection'": requests_of([prompt], conection="off"),
+        "the switch 'connected'": requests_of([prompt], connected="off"),
         "connection='maybe'": requests_of([prompt], connection="maybe"),
         "'english' with a str": requests_of([prompt], english="What?"),
         "no token 1 before its last": requests_of([prompt[:1]]),

@@ -48,7 +48,7 @@ def reference(tmp_path: Path) -> Path:
 
 def trained(job: TrainingJob, reference: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingJob:
     """`job`, trained to its end under the objective."""
-    monkeypatch.setattr(run, "load_objective", lambda name, preference: Preference())
+    monkeypatch.setattr(run, "load_objective", lambda *settings: Preference())
     job = job.model_copy(update={"inputs": {"reference": reference}})
     tokenizer, arguments = load_tokenizer(job.tokenizer), training_arguments(job)
     rows = Rows.of(PREFERENCES, Preference.contract)

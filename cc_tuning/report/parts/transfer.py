@@ -18,7 +18,7 @@ from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import language_label, metric_label
 from cc_tuning.report.published_transfer import TRANSFER_PAPER, WIN_RATE, PublishedTransfer
 from cc_tuning.report.run_evidence import TrainingLog
-from cc_tuning.report.transfer import Column, Transfer, transfers
+from cc_tuning.report.transfer import Column, Transfer
 
 _TEXT = (
     "A win rate is the share of instructions to which a run's answer was judged better than its baseline's, a tie "
@@ -31,7 +31,7 @@ _JUDGED = ("wins", "losses", "ties", "refused", "open")
 
 def transfer_part(evidence: Evidence) -> Section | None:
     """Tables and figures of every language that runs are moved into; None where there is none, or nothing measured."""
-    found = [transfer for transfer in transfers(evidence) if transfer.columns]
+    found = [transfer for transfer in moved.transfers(evidence) if transfer.columns]
     if not found:
         return None
     blocks: list[Table | Figure] = []
