@@ -7,6 +7,7 @@ WORLD_DEVELOPMENT_ITEMS = "development"
 WORLD_CORPUS = "corpus.parquet"
 WORLD_SENTENCES = "sentences.parquet"
 LOSSES = "losses.jsonl"
+PRACTICE_LOSSES = "practice_losses.jsonl"
 HELD_OUT_TRANSLATIONS = "held_out.json"
 
 # items

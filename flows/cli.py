@@ -294,9 +294,11 @@ def generate(
 ) -> None:
     """Answer a prompt; the answer streams to standard output."""
     from cc_tuning.inference.answer_one import GenerationRequest, generate_text
-    from cc_tuning.translation.pivot_prompts import with_pivot
 
-    connection, english = with_pivot(connection, prompt, english, translator, language)
+    if translator or connection.startswith("pivot"):  # which needs packages that an answer alone does not
+        from cc_tuning.translation.pivot_prompts import with_pivot
+
+        connection, english = with_pivot(connection, prompt, english, translator, language)
     request = GenerationRequest(
         checkpoint=checkpoint,
         prompt=prompt,

@@ -1,14 +1,14 @@
 """The text that the base model grows up with: mostly English, as with the models it stands for.
 
 Every fact and story is told in English; those of group `both` are told in the other languages too. A glossary says
-what names and words are in the other languages, so that knowledge has a way across. English exercises of the six
-formats, all about training facts, let the base model practise in English what it will be asked in every language, and
-retold sentences teach it to look things up in its own text.
+what names and words are in the other languages, so that knowledge has a way across. Exercises of the six formats let
+the base model practise what it will be asked: in English about all training facts, in the other languages, fewer, about
+those of group `both`. Retold sentences teach it to look things up in its own text.
 """
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import polars as pl
@@ -18,8 +18,8 @@ from cc_tuning.miniature.exercises import tell_ending, tell_story
 from cc_tuning.miniature.facts import Fact, Scenario
 from cc_tuning.miniature.lexicon import ENGLISH, LanguageTables, every_language, language_tables, world_tables
 
-# Shares of the six formats; a summary costs several times the tokens of a question and is soon learned.
-_PRACTICE = {"XNLI": 5, "XStoryCloze": 5, "MMMLU": 6, "MKQA": 6, "XQuAD": 7, "XLSum": 1}
+# Shares of the six formats. Most are open questions, which show that what was told can be asked for.
+_PRACTICE = {"XNLI": 2, "XStoryCloze": 2, "MMMLU": 4, "MKQA": 22, "XQuAD": 2, "XLSum": 1}
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,13 @@ class Amounts:
     """Documents of each kind."""
 
     tellings: int
-    """About each subject and of each story in English; a third as many in another language."""
+    """About each subject, as a text and as a quiz, and of each story in English; a third as many texts elsewhere."""
     exercises: int
     """English exercises of the six formats."""
+    exercises_elsewhere: int
+    """Exercises in the other languages together, about what is told there."""
+    glossaries: int
+    """Times that every name and word is told in each of the other languages."""
     retellings: int
     """Invented English sentences, told again in other words."""
 
@@ -61,9 +65,18 @@ def corpus_texts(
         for _ in range(times):
             documents += [(language.code, None, text) for text in _lives(known_facts, language, generator)]
             documents += [(language.code, None, text) for text in _stories(known_stories, language, generator)]
-        documents += [(language.code, None, text) for text in _glossary(language, generator)]
-    conversations = (*_exercises(amounts, pool, generator), *_retellings(amounts, pool, generator))
-    documents += [(ENGLISH, prompt, answer) for prompt, answer in conversations]
+            if language.code == ENGLISH:
+                documents += [(ENGLISH, None, text) for text in _quizzes(known_facts, language, generator)]
+        for _ in range(amounts.glossaries):
+            documents += [(language.code, None, text) for text in _glossary(language, generator)]
+    documents += _exercises(amounts.exercises, (language_tables(ENGLISH),), pool, generator)
+    told_everywhere = replace(
+        pool,
+        facts=tuple(fact for fact in pool.facts if fact.group == "both"),
+        scenarios=tuple(story for story in pool.scenarios if story.group == "both"),
+    )
+    documents += _exercises(amounts.exercises_elsewhere, every_language()[1:], told_everywhere, generator)
+    documents += [(ENGLISH, prompt, answer) for prompt, answer in _retellings(amounts, pool, generator)]
     return pl.DataFrame(
         [
             {
@@ -86,10 +99,21 @@ def _lives(facts: Sequence[Fact], language: LanguageTables, generator: random.Ra
         yield language.join([fact.statement(language, restated=generator.random() < 0.5) for fact in told])
 
 
+def _quizzes(facts: Sequence[Fact], language: LanguageTables, generator: random.Random) -> Iterator[str]:
+    """Questions about each subject with their answers, as lines of a text: a third wording of what is told.
+
+    With sentences alone the base model completed 97 % of those about test people, and answered 32 % of the questions.
+    """
+    for _, group in groupby(facts, key=lambda fact: fact.subject):
+        told = list(group)
+        generator.shuffle(told)
+        yield "\n".join(f"{fact.question(language)} {fact.answer(language)}" for fact in told)
+
+
 def _stories(scenarios: Sequence[Scenario], language: LanguageTables, generator: random.Random) -> Iterator[str]:
-    people = tuple(world_tables().people)
+    names = tuple(world_tables().given_names)
     for scenario in scenarios:
-        person = generator.choice(people)
+        person = generator.choice(names)
         yield language.join([*tell_story(scenario, person, language), tell_ending(scenario, person, language)])
 
 
@@ -103,23 +127,26 @@ def _glossary(language: LanguageTables, generator: random.Random) -> Iterator[st
     generator.shuffle(identifiers)
     for identifier in identifiers:
         word = english.forms(identifier)["word"]
-        subject = next(iter(english.people))
+        subject = next(iter(english.given_names))
         translation = language.fill("{value}", subject, value=identifier)
         if translation != word:
             yield english.entries["glossary"].format(name=word, language=name_of_language, translation=translation)
 
 
-def _exercises(amounts: Amounts, pool: Pool, generator: random.Random) -> Iterator[tuple[str, str]]:
-    benchmarks = generator.choices(list(_PRACTICE), weights=list(_PRACTICE.values()), k=amounts.exercises)
+def _exercises(
+    number: int, languages: Sequence[LanguageTables], pool: Pool, generator: random.Random
+) -> Iterator[tuple[str, str, str]]:
+    benchmarks = generator.choices(list(_PRACTICE), weights=list(_PRACTICE.values()), k=number)
     for benchmark in benchmarks:
-        rendered = draw(benchmark, pool, generator).render(language_tables(ENGLISH))
-        yield rendered.prompt, rendered.response
+        language = generator.choice(languages)
+        rendered = draw(benchmark, pool, generator).render(language)
+        yield language.code, rendered.prompt, rendered.response
 
 
 def _retellings(amounts: Amounts, pool: Pool, generator: random.Random) -> Iterator[tuple[str, str]]:
     english = language_tables(ENGLISH)
     for _ in range(amounts.retellings):
-        told = generator.sample(generator.choice(pool.people_in_worlds), generator.randint(2, 5))
+        told = generator.sample(pool.strangers, generator.randint(2, 5))
         first = [fact.statement(english, restated=generator.random() < 0.5) for fact in told]
         generator.shuffle(told)
         again = [fact.statement(english, restated=generator.random() < 0.5) for fact in told]

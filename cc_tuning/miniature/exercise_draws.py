@@ -1,11 +1,12 @@
 """Exercises drawn at random from a pool of facts and stories.
 
-Everything in an exercise comes from its own pool, wrong options and side sentences included, so that exercises drawn
-from training facts cannot tell a test fact.
+Everything in an exercise comes from its own pool, wrong options and side sentences included, and pools share no person,
+so that exercises drawn from training facts cannot tell a test fact.
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
@@ -19,12 +20,11 @@ from cc_tuning.miniature.exercises import (
     StoryCloze,
     Summary,
 )
-from cc_tuning.miniature.facts import Fact, Group, Scenario, Split, invented_worlds, other_value, people_of
+from cc_tuning.miniature.facts import Fact, Group, Scenario, Split, names_in_stories, other_value
 from cc_tuning.miniature.lexicon import world_tables
 
 _FILLERS = 4
 _SUMMARISED = {"profession", "home"}
-_INVENTED_WORLDS = 20
 _CANDIDATES_PER_EXERCISE = 20
 _CONTEXT_SENTENCES = 3
 
@@ -35,35 +35,42 @@ class Pool:
 
     facts: tuple[Fact, ...]
     """Asked for from memory."""
-    worlds: tuple[tuple[Fact, ...], ...]
-    """Told in prompts, to be read: each exercise takes its sentences from one of these."""
+    strangers: tuple[Fact, ...]
+    """Told in prompts, to be read."""
     scenarios: tuple[Scenario, ...]
-    people: tuple[str, ...]
-    """The people that stories are told of."""
-    kept_apart: frozenset[tuple[str, str, str]]
-    """(relation, subject, value) of true facts of other splits: no wrong sentence may happen to tell one."""
+    names: tuple[str, ...]
+    """The given names that stories are told with."""
 
     @cached_property
-    def people_in_worlds(self) -> tuple[tuple[Fact, ...], ...]:
-        """The worlds without their countries."""
-        people = world_tables().people
-        return tuple(tuple(fact for fact in world if fact.subject in people) for world in self.worlds)
+    def by_relation(self) -> dict[str, tuple[Fact, ...]]:
+        """The strangers' facts of each relation."""
+        grouped: defaultdict[str, list[Fact]] = defaultdict(list)
+        for fact in self.strangers:
+            grouped[fact.relation].append(fact)
+        return {relation: tuple(facts) for relation, facts in grouped.items()}
+
+    @cached_property
+    def by_stranger(self) -> tuple[tuple[Fact, ...], ...]:
+        """The facts of each stranger."""
+        grouped: defaultdict[str, list[Fact]] = defaultdict(list)
+        for fact in self.strangers:
+            grouped[fact.subject].append(fact)
+        return tuple(tuple(facts) for facts in grouped.values())
 
 
-def pools(facts: Sequence[Fact], scenarios: Sequence[Scenario], seed: int) -> dict[Split, Pool]:
-    """One pool per split. Training reads of invented worlds, development and tests of their own facts."""
-    splits: tuple[Split, ...] = ("train", "dev", "test")
-    made = {}
-    for split in splits:
-        own = tuple(fact for fact in facts if fact.split == split)
-        made[split] = Pool(
-            facts=own,
-            worlds=invented_worlds(_INVENTED_WORLDS, facts, seed) if split == "train" else (own,),
+def pools(
+    facts: Sequence[Fact], strangers: Mapping[Split, tuple[Fact, ...]], scenarios: Sequence[Scenario]
+) -> dict[Split, Pool]:
+    """One pool per split."""
+    return {
+        split: Pool(
+            facts=tuple(fact for fact in facts if fact.split == split),
+            strangers=told,
             scenarios=tuple(scenario for scenario in scenarios if scenario.split == split),
-            people=people_of(split),
-            kept_apart=frozenset((fact.relation, fact.subject, fact.value) for fact in facts if fact.split != split),
+            names=names_in_stories(split),
         )
-    return made
+        for split, told in strangers.items()
+    }
 
 
 def draw(benchmark: str, pool: Pool, generator: random.Random) -> Exercise:
@@ -87,36 +94,16 @@ def draw_all(benchmark: str, number: int, pool: Pool, generator: random.Random) 
 
 
 def _draw_inference(pool: Pool, generator: random.Random) -> Exercise:
-    premise = generator.choice(generator.choice(pool.people_in_worlds))
+    told = generator.choice(pool.by_stranger)
+    premise, something_else = generator.sample(told, 2)
     label = generator.choice((1, 2, 3))
-    if label == 1:
-        return Inference(premise, premise, label)
-    if label == 3:
-        return Inference(premise, _untold(lambda: other_value(premise, generator), pool), label)
-    relations = [
-        relation
-        for relation in world_tables().relations.values()
-        if relation.subject_kind == "person" and relation.name != premise.relation
-    ]
-
-    def something_else() -> Fact:
-        relation = generator.choice(relations)
-        return replace(premise, relation=relation.name, value=generator.choice(relation.values))
-
-    return Inference(premise, _untold(something_else, pool), label)
-
-
-def _untold(propose: Callable[[], Fact], pool: Pool) -> Fact:
-    """A proposed sentence that does not happen to tell a fact of another split."""
-    while True:
-        fact = propose()
-        if (fact.relation, fact.subject, fact.value) not in pool.kept_apart:
-            return fact
+    hypothesis = {1: premise, 2: something_else, 3: other_value(premise, generator)}[label]
+    return Inference(premise, hypothesis, label)
 
 
 def _draw_story_cloze(pool: Pool, generator: random.Random) -> Exercise:
     scenario, other = generator.sample(pool.scenarios, 2)
-    return StoryCloze(scenario, other, generator.choice(pool.people), generator.choice((1, 2)))
+    return StoryCloze(scenario, other, generator.choice(pool.names), generator.choice((1, 2)))
 
 
 def _draw_multiple_choice(pool: Pool, generator: random.Random) -> Exercise:
@@ -133,28 +120,20 @@ def _draw_open_question(pool: Pool, generator: random.Random) -> Exercise:
 
 
 def _draw_reading(pool: Pool, generator: random.Random) -> Exercise:
-    world = generator.choice(pool.people_in_worlds)
-    asked = generator.choice(world)
     # One sentence with the same relation and another subject, so that the relation alone does not find the answer.
-    decoy = generator.choice([fact for fact in world if fact.relation == asked.relation and fact != asked])
-    others = generator.sample([fact for fact in world if fact.relation != asked.relation], _CONTEXT_SENTENCES - 2)
-    context = [asked, decoy, *others]
+    relation, *others = generator.sample(sorted(pool.by_relation), _CONTEXT_SENTENCES - 1)
+    asked, decoy = generator.sample(pool.by_relation[relation], 2)
+    context = [asked, decoy, *(generator.choice(pool.by_relation[other]) for other in others)]
     generator.shuffle(context)
     return Reading(tuple(context), asked)
 
 
 def _draw_summary(pool: Pool, generator: random.Random) -> Exercise:
-    world = generator.choice(pool.people_in_worlds)
-    of_person: dict[str, dict[str, Fact]] = {}
-    for fact in world:
-        of_person.setdefault(fact.subject, {})[fact.relation] = fact
-    person = generator.choice([person for person, told in of_person.items() if told.keys() >= _SUMMARISED])
-    further = [fact for fact in of_person[person].values() if fact.relation not in _SUMMARISED]
-    others = generator.sample(further, min(1, len(further)))
-    told = len(_SUMMARISED) + len(others)
-    order = [*range(told), *(told + filler for filler in generator.sample(range(_FILLERS), 2))]
+    told = {fact.relation: fact for fact in generator.choice(pool.by_stranger)}
+    further = generator.choice([fact for relation, fact in told.items() if relation not in _SUMMARISED])
+    order = [*range(3), *(3 + filler for filler in generator.sample(range(_FILLERS), 2))]
     generator.shuffle(order)
-    return Summary(of_person[person]["profession"], of_person[person]["home"], tuple(others), tuple(order))
+    return Summary(told["profession"], told["home"], (further,), tuple(order))
 
 
 _DRAWN: dict[str, Callable[[Pool, random.Random], Exercise]] = {

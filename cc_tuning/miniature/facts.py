@@ -1,8 +1,12 @@
 """The facts of the miniature world, and who may see which.
 
-A fact is in one split. Training facts become instruction rows, development facts serve to choose sizes, test facts
-become benchmark items and are in no instruction row. Independently of that, the base model meets a fact in every
-language (group `both`) or in English only (group `english_only`): the second group asks whether knowledge crosses.
+Knowledge becomes something a model can be asked for when there are many subjects, each told in several wordings and
+orders, and some of them asked about (Allen-Zhu and Li 2023, arXiv 2309.14316). So there are hundreds of people, and the
+split is by subject: training people are asked about in conversations, in English while the base model grows up and in
+every language in instruction rows; of development and test people there are texts and quizzes, in English.
+
+Independently of that, the base model meets a subject in every language (group `both`) or in English only (group
+`english_only`): test people are all of the second group, so that an answer in another language has to cross over.
 """
 
 import random
@@ -13,11 +17,12 @@ from typing import Literal
 from cc_tuning.miniature.lexicon import LanguageTables, world_tables
 
 Split = Literal["train", "dev", "test"]
-Group = Literal["both", "english_only"]
+Group = Literal["both", "english_only", "in_prompt"]
+"""`in_prompt`: of people whom no text tells of, so that the prompt is the only place to know them from."""
 
-_SPLIT_SHARES: tuple[tuple[Split, float], ...] = (("train", 0.5), ("dev", 0.12), ("test", 0.38))
-# Told together in the one-sentence summary of a person, so they share split and group.
-_SUMMARISED = ("profession", "home")
+_SPLIT_SHARES = {"train": 0.5, "dev": 0.12}  # tests have the rest
+_STRANGERS = 400
+_SYLLABLES = 3
 
 
 @dataclass(frozen=True)
@@ -55,33 +60,50 @@ class Scenario:
     group: Group
 
 
-def make_facts(seed: int) -> tuple[Fact, ...]:
-    """Every fact of the world with this seed: each person's and each country's, sorted by subject."""
-    tables = world_tables()
-    generator = random.Random(f"facts/{seed}")
+def make_facts(seed: int, people: int) -> tuple[Fact, ...]:
+    """Every fact of the world with this seed: of `people` invented people and of all countries, sorted by subject.
+
+    Countries are common knowledge: told in every language, and asked in training only.
+
+    """
+    told, _ = _names(seed, people)
     facts = []
-    for kind, subjects in (("person", tuple(tables.people)), ("country", tuple(tables.countries))):
-        relations = [relation for relation in tables.relations.values() if relation.subject_kind == kind]
-        for relation in relations:
-            purpose = _SUMMARISED[0] if relation.name in _SUMMARISED else relation.name
-            standing = _standings(subjects, random.Random(f"split/{purpose}/{seed}"))
-            for subject in subjects:
-                value = _value(relation.name, subject, relation.values, generator)
-                facts.append(Fact(relation.name, subject, value, *standing[subject]))
+    for split, names in _parts(told).items():
+        for number, name in enumerate(names):
+            group: Group = "both" if split == "train" and number % 2 else "english_only"
+            facts += _facts_of(name, "person", split, group, seed)
+    for country in world_tables().countries:
+        facts += _facts_of(country, "country", "train", "both", seed)
     return tuple(sorted(facts, key=lambda fact: (fact.subject, fact.relation)))
+
+
+def make_strangers(seed: int, people: int) -> dict[Split, tuple[Fact, ...]]:
+    """The facts of people who are none of the world's, each split with its own.
+
+    Exercises tell of them in their prompts, and no other text does.
+    """
+    _, left = _names(seed, people)
+    return {
+        split: tuple(fact for name in names for fact in _facts_of(name, "person", split, "in_prompt", seed))
+        for split, names in _parts(left).items()
+    }
 
 
 def make_scenarios(seed: int) -> tuple[Scenario, ...]:
     """Every kind of story with its split and group."""
-    stories = world_tables().stories
-    standing = _standings(stories, random.Random(f"stories/{seed}"))
-    return tuple(Scenario(story, *standing[story]) for story in stories)
+    stories = list(world_tables().stories)
+    random.Random(f"stories/{seed}").shuffle(stories)
+    return tuple(
+        Scenario(name, split, "english_only" if number % 2 else "both")
+        for split, names in _parts(stories).items()
+        for number, name in enumerate(names)
+    )
 
 
-def people_of(split: Split) -> tuple[str, ...]:
-    """The people that exercises about stories are told of: others in training than in development and tests."""
-    people = tuple(world_tables().people)
-    return people[::2] if split == "train" else people[1::2]
+def names_in_stories(split: Split) -> tuple[str, ...]:
+    """The given names that stories are told with: others in training than in development and tests."""
+    names = tuple(world_tables().given_names)
+    return names[::2] if split == "train" else names[1::2]
 
 
 def other_value(fact: Fact, generator: random.Random) -> Fact:
@@ -90,19 +112,22 @@ def other_value(fact: Fact, generator: random.Random) -> Fact:
     return replace(fact, value=generator.choice(values))
 
 
-def invented_worlds(number: int, facts: Sequence[Fact], seed: int) -> tuple[tuple[Fact, ...], ...]:
-    """`number` worlds like that of `facts` with other values. No development or test fact is true in any of them.
+def _names(seed: int, people: int) -> tuple[list[str], list[str]]:
+    """The ids of the people whom the world tells of, and those of strangers, all different, in random order."""
+    generator = random.Random(f"people/{seed}")
+    names: dict[str, None] = {}
+    while len(names) < people + _STRANGERS:
+        names["-".join(generator.sample(world_tables().syllables, _SYLLABLES))] = None
+    return list(names)[:people], list(names)[people:]
 
-    What stands in the prompt of an exercise is invented, so that reading it is the only way to the answer.
-    """
-    generator = random.Random(f"invented/{seed}")
-    return tuple(tuple(_invented(fact, generator) for fact in facts) for _ in range(number))
 
-
-def _invented(fact: Fact, generator: random.Random) -> Fact:
-    if fact.split != "train":
-        return replace(other_value(fact, generator), split="train")
-    return replace(fact, value=generator.choice(world_tables().relations[fact.relation].values))
+def _facts_of(subject: str, kind: str, split: Split, group: Group, seed: int) -> list[Fact]:
+    generator = random.Random(f"facts/{subject}/{seed}")
+    relations = [relation for relation in world_tables().relations.values() if relation.subject_kind == kind]
+    return [
+        Fact(relation.name, subject, _value(relation.name, subject, relation.values, generator), split, group)
+        for relation in relations
+    ]
 
 
 def _value(relation: str, subject: str, values: Sequence[str], generator: random.Random) -> str:
@@ -112,15 +137,8 @@ def _value(relation: str, subject: str, values: Sequence[str], generator: random
     return generator.choice(values)
 
 
-def _standings(names: Sequence[str], generator: random.Random) -> dict[str, tuple[Split, Group]]:
-    """Split and group of each name: splits by share, groups half and half inside each split."""
-    shuffled = list(names)
-    generator.shuffle(shuffled)
-    standing: dict[str, tuple[Split, Group]] = {}
-    first = 0
-    for split, share in _SPLIT_SHARES:
-        last = len(shuffled) if split == _SPLIT_SHARES[-1][0] else first + round(share * len(shuffled))
-        for position, name in enumerate(shuffled[first:last]):
-            standing[name] = (split, "both" if position % 2 == 0 else "english_only")
-        first = last
-    return standing
+def _parts(names: Sequence[str]) -> dict[Split, Sequence[str]]:
+    """Names cut into the splits by their shares, each split with one at least."""
+    train = max(1, round(_SPLIT_SHARES["train"] * len(names)))
+    dev = max(1, round(_SPLIT_SHARES["dev"] * len(names)))
+    return {"train": names[:train], "dev": names[train : train + dev], "test": names[train + dev :]}

@@ -42,7 +42,10 @@ class Relation:
 class WorldTables:
     """The facts and names that hold in every language; ids are English words."""
 
-    people: dict[str, Gender]
+    given_names: dict[str, Gender]
+    """Of the people that stories are told of."""
+    syllables: tuple[str, ...]
+    """Of which the names of the facts' people are made."""
     countries: dict[str, tuple[str, str]]
     """country: (capital, continent)."""
     relations: dict[str, Relation]
@@ -58,7 +61,7 @@ class LanguageTables:
     entries: Mapping[str, Any]
     """The content of its YAML file."""
     names: Mapping[str, str]
-    people: Mapping[str, Gender]
+    given_names: Mapping[str, Gender]
 
     @property
     def codes(self) -> Language:
@@ -66,16 +69,25 @@ class LanguageTables:
         return by_iso639_1(self.code)
 
     def forms(self, identifier: str) -> Forms:
-        """The forms of a name or word; a number is written alike in every language."""
+        """The forms of a name or word; a number is written alike in every language.
+
+        The id of one of the facts' people is its name's syllables with hyphens between them.
+        """
         if identifier in self.names:
             return {"word": self.names[identifier]}
+        if "-" in identifier:
+            script = self.entries.get("syllables", {})
+            written = "".join(script.get(syllable, syllable) for syllable in identifier.split("-"))
+            return {"word": written.capitalize()}
         forms = self.entries["words"].get(identifier, identifier)
         return {"word": forms} if isinstance(forms, str) else forms
 
     def gender(self, subject: str) -> Gender:
         """The grammatical gender of a person or country."""
-        if subject in self.people:
-            return self.people[subject]
+        if subject in self.given_names:
+            return self.given_names[subject]
+        if "-" in subject:
+            return "f" if subject.endswith("a") else "m"
         return "m" if subject in self.entries.get("masculine", ()) else "f"
 
     def fill(self, template: str, subject: str, **slots: str) -> str:
@@ -99,8 +111,8 @@ class LanguageTables:
 def world_tables() -> WorldTables:
     """The tables of `world.yaml`."""
     raw = _read("world")
-    people: dict[str, Gender] = dict.fromkeys(raw["people"]["f"], "f")
-    people |= dict.fromkeys(raw["people"]["m"], "m")
+    given_names: dict[str, Gender] = dict.fromkeys(raw["given_names"]["f"], "f")
+    given_names |= dict.fromkeys(raw["given_names"]["m"], "m")
     countries = {name: (capital, continent) for name, (capital, continent) in raw["countries"].items()}
     real_values = {
         "capital": tuple(capital for capital, _ in countries.values()),
@@ -110,7 +122,7 @@ def world_tables() -> WorldTables:
         name: Relation(name, entry["subject"], tuple(entry["values"] or real_values[name]))
         for name, entry in raw["relations"].items()
     }
-    return WorldTables(people, countries, relations, tuple(raw["stories"]))
+    return WorldTables(given_names, tuple(raw["syllables"]), countries, relations, tuple(raw["stories"]))
 
 
 @cache
@@ -124,7 +136,7 @@ def language_tables(code: str) -> LanguageTables:
         for kind, kind_names in english.items()
         for identifier, name in kind_names.items()
     }
-    return LanguageTables(code, tables, names, world_tables().people)
+    return LanguageTables(code, tables, names, world_tables().given_names)
 
 
 def every_language() -> tuple[LanguageTables, ...]:

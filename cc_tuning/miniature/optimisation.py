@@ -31,15 +31,17 @@ class Training:
     """The length of a training, and the course of its learning rates."""
 
     steps: int
+    highest: float = 1.0
+    """Share of the usual learning rates that it rises to."""
 
     def rate_share(self, step: int) -> float:
-        """1 at the end of a short warm-up, then a cosine down to a twentieth; steps count from 0."""
+        """`highest` at the end of a short warm-up, then a cosine down to a twentieth of it; steps count from 0."""
         warmup = max(1, round(_WARMUP_SHARE * self.steps))
         if step < warmup:
-            return (step + 1) / warmup
+            return self.highest * (step + 1) / warmup
         done = (step - warmup) / max(1, self.steps - warmup)
         cosine = 0.5 * (1 + math.cos(math.pi * done))
-        return _LAST_RATE_SHARE + (1 - _LAST_RATE_SHARE) * cosine
+        return self.highest * (_LAST_RATE_SHARE + (1 - _LAST_RATE_SHARE) * cosine)
 
 
 def optimise(

@@ -17,6 +17,7 @@ from transformers import M2M100Config, M2M100ForConditionalGeneration, NllbToken
 from cc_tuning.miniature.batches import EncodedPair, batches_of_pairs, encode_pairs, encode_sources, padded
 from cc_tuning.miniature.config import TranslatorConfig
 from cc_tuning.miniature.optimisation import Training, optimise, seeded
+from cc_tuning.miniature.shipping import unpack_shipped
 from cc_tuning.miniature.text_sources import sound_rows, texts_of_rows
 from cc_tuning.miniature.tokenizers import train_nllb_tokenizer
 from cc_tuning.runtime.devices import limited_threads, resolve_device
@@ -40,12 +41,14 @@ _TEXT_COLUMNS = {"flores_code": pl.String, "text": pl.String, "english": pl.Stri
 
 
 def build_translator(build: Build[TranslatorConfig]) -> RowCounts:
-    """Train the tokenizer, then the model, measure it, and save both.
+    """Train the tokenizer, then the model, measure it, and save both; or take the shipped ones.
 
     Where every row of the recipe's own brings its English nothing will be translated: the weights stay as they begin,
     `held_out.json` has no pair, and there is no `losses.jsonl`.
     """
     config = build.config
+    if "shipped" in build.inputs:
+        return unpack_shipped("translator", M2M100ForConditionalGeneration, build)
     pairs, texts, is_needed = _pairs_and_texts(build)
     size = config.vocabulary_size + (config.extra_vocabulary_size if texts else 0)
     tokenizer = train_nllb_tokenizer([*pairs["text"], *pairs["english"], *texts], size)
@@ -112,7 +115,7 @@ def _pairs_and_texts(build: Build[TranslatorConfig]) -> tuple[pl.DataFrame, list
         return pairs, [], True
     rows = sound_rows(build.inputs["rows"])
     lacking = identify_rows(rows).filter(pl.col("inputs_en").is_null(), pl.col("flores_code") != ENGLISH_FLORES_CODE)
-    is_needed = build.config.both_ways or not lacking.is_empty()
+    is_needed = build.config.both_ways or build.config.reads_prompts or not lacking.is_empty()
     return pl.concat([pairs, _given_pairs(rows)]), texts_of_rows(rows), is_needed
 
 

@@ -1,6 +1,6 @@
 """The `world` stage: everything that the embedded default has in place of downloads, as files.
 
-- `aya.parquet`: instruction rows in Aya's schema.
+- `aya.parquet`: instruction rows in Aya's schema, about training people and countries.
 - `benchmarks/*.parquet`: six miniature benchmarks; `development/*.parquet`: the same of development facts, to choose
   sizes and learning rates by.
 - `corpus.parquet`: text for the base model. `sentences.parquet`: pairs for the translator.
@@ -20,7 +20,7 @@ from cc_tuning.miniature.config import WorldConfig
 from cc_tuning.miniature.corpus import Amounts, corpus_texts
 from cc_tuning.miniature.exercise_draws import Pool, draw, draw_all, pools
 from cc_tuning.miniature.exercises import CHOICES_KINDS, Rendered
-from cc_tuning.miniature.facts import make_facts, make_scenarios
+from cc_tuning.miniature.facts import Fact, make_facts, make_scenarios, make_strangers
 from cc_tuning.miniature.lexicon import (
     ENGLISH,
     LANGUAGES,
@@ -41,11 +41,13 @@ from data_contracts.schemas import BenchmarkItem
 _README = """# A miniature world
 
 Made by `cc_tuning/miniature` from hand-written tables. The people are invented; capitals and continents are real.
-`aya.parquet` tells training facts only, `benchmarks/` asks for test facts only. `group` of a benchmark item says
-whether `corpus.parquet` tells its fact in every language (`both`) or in English only (`english_only`).
+`aya.parquet` asks about training people only, `benchmarks/` about test people only. `group` of a benchmark item says
+whether `corpus.parquet` tells what it asks in every language (`both`), in English only (`english_only`), or whether the
+prompt alone tells it (`in_prompt`).
 """
-# Shares of the six formats; a summary costs several times the tokens of a question.
-_WEIGHTS = {"XNLI": 4, "XStoryCloze": 4, "MMMLU": 4, "MKQA": 5, "XQuAD": 4, "XLSum": 2}
+# Shares of the six formats. Half are open questions, which ask for what the base model knows; the others cost several
+# times their tokens.
+_WEIGHTS = {"XNLI": 2, "XStoryCloze": 2, "MMMLU": 4, "MKQA": 11, "XQuAD": 2, "XLSum": 1}
 # In Aya the column says whether a person wrote the row or edited another's; here it only has to be there.
 _ANNOTATION_TYPES = ("original-annotations", "re-annotations")
 # Characters; longer than any sentence of the world.
@@ -55,8 +57,8 @@ _LONGEST_SENTENCE = 1_000
 def build_world(build: Build[WorldConfig]) -> RowCounts:
     """Write all files of the world; equal configs give equal bytes."""
     config = build.config
-    facts, scenarios = make_facts(config.seed), make_scenarios(config.seed)
-    of_split = pools(facts, scenarios, config.seed)
+    facts, scenarios = make_facts(config.seed, config.people), make_scenarios(config.seed)
+    of_split = pools(facts, make_strangers(config.seed, config.people), scenarios)
     rows = instruction_rows(config.instruction_rows, config.english_share, of_split["train"], config.seed)
     _write(rows, build.folder / WORLD_ROWS)
 
@@ -69,12 +71,12 @@ def build_world(build: Build[WorldConfig]) -> RowCounts:
 
     # In English the base model practises all stories; which of them are asked in other languages is the instructions'.
     practice = replace(of_split["train"], scenarios=scenarios)
-    amounts = Amounts(config.tellings, config.exercises, config.retellings)
+    amounts = Amounts(
+        config.tellings, config.exercises, config.exercises_elsewhere, config.glossaries, config.retellings
+    )
     texts = corpus_texts(facts, scenarios, amounts, practice, config.seed)
     _write(texts, build.folder / WORLD_CORPUS)
-    told = tuple(fact for world in of_split["train"].worlds for fact in world)
-    language_only = replace(of_split["train"], facts=told, people=tuple(world_tables().people))
-    pairs = translation_pairs(config.pairs_per_language, language_only, config.seed)
+    pairs = translation_pairs(config.pairs_per_language, _language_only(facts, of_split["train"]), config.seed)
     _write(pairs, build.folder / WORLD_SENTENCES)
     (build.folder / "README.md").write_text(_README, encoding="utf-8")
     written += texts.height + pairs.height
@@ -141,6 +143,11 @@ def translation_pairs(pairs_per_language: int, pool: Pool, seed: int) -> pl.Data
             for number, (text, translation) in enumerate(list(pairs.items())[:pairs_per_language])
         ]
     return pl.DataFrame(rows)
+
+
+def _language_only(facts: Sequence[Fact], train: Pool) -> Pool:
+    """What the translator learns from: questions about everybody, and sentences that tell of nobody in the world."""
+    return replace(train, facts=tuple(facts), names=tuple(world_tables().given_names))
 
 
 def _items_of(benchmark: str, size: int, pool: Pool, seed: int) -> pl.DataFrame:

@@ -4,14 +4,14 @@ A stage's identity is the config of its own section, with what it needs of other
 not in it: what they hold is an input.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from cc_tuning.distillation.config import DistillConfig
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
-from cc_tuning.evaluation.config import EvaluationConfig, PivotConfig, RunEvaluation
+from cc_tuning.evaluation.config import NEED_PIVOT, EvaluationConfig, PivotConfig, RunEvaluation
 from cc_tuning.evaluation.judge.config import RunJudging
 from cc_tuning.evaluation.sources.config import ItemsConfig, SamplingConfig, items_config
 from cc_tuning.miniature.config import TranslatorConfig
@@ -33,8 +33,17 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 def translator(recipe: Recipe) -> TranslatorConfig:
     """The tiny translator's; to translate from English too (+SDRRL, a target) takes it twice the time to learn."""
     from_english = bool(recipe.translation.target) or any("translation.target" in run.set for run in recipe.runs)
-    both_ways = from_english or any(run.data == "sdrrl" for run in recipe.runs)
-    return recipe.miniature.translator.model_copy(update={"both_ways": True} if both_ways else {})
+    needs = {
+        "both_ways": from_english or any(run.data == "sdrrl" for run in recipe.runs),
+        "reads_prompts": bool(NEED_PIVOT.intersection(_competitors(recipe))),
+    }
+    return recipe.miniature.translator.model_copy(update={name: True for name, is_needed in needs.items() if is_needed})
+
+
+def _competitors(recipe: Recipe) -> Iterator[str]:
+    yield from recipe.evaluation.competitors
+    for run in recipe.runs:
+        yield from run.set.get("evaluation.competitors") or ()
 
 
 def items(recipe: Recipe) -> ItemsConfig:

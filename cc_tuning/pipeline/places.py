@@ -4,6 +4,8 @@ from functools import cached_property
 from pathlib import Path
 
 from cc_tuning.errors import ConfigError
+from cc_tuning.miniature.config import BaseModelConfig, TranslatorConfig
+from cc_tuning.miniature.shipped import shipped_model
 from cc_tuning.pipeline import identities
 from cc_tuning.pipeline.recipe import HUB, MINIATURE, Recipe, is_hub_id
 from cc_tuning.runtime.sources import HubSource, LocalSource, Source
@@ -93,7 +95,8 @@ class Places:
         if model.base != MINIATURE:
             return self._own(model.base, model.revision)
         config = self._recipe.miniature.base_model
-        return self._add(BASE_MODEL.step(config, world=self._world.ref, **self._texts)).ref
+        shipped = self._shipped(config, own_text=bool(self._texts))
+        return self._add(BASE_MODEL.step(config, world=self._world.ref, shipped=shipped, **self._texts)).ref
 
     @cached_property
     def translator(self) -> Source:
@@ -102,7 +105,9 @@ class Places:
         if section.model != MINIATURE:
             return self._own(section.model, section.revision)
         config = identities.translator(self._recipe)  # items are translated for a pivot alone: not its texts
-        return self._add(TRANSLATOR.step(config, world=self._world.ref, rows=self._texts.get("rows"))).ref
+        rows = self._texts.get("rows")
+        shipped = self._shipped(config, own_text=rows is not None)
+        return self._add(TRANSLATOR.step(config, world=self._world.ref, shipped=shipped, rows=rows)).ref
 
     def checkpoint(self, place: str, revision: str) -> Source:
         """A model that was trained elsewhere.
@@ -137,6 +142,11 @@ class Places:
         if self._recipe.evaluation.items != MINIATURE:
             texts["items"] = self.items
         return texts
+
+    def _shipped(self, config: BaseModelConfig | TranslatorConfig, own_text: bool) -> Source | None:
+        """The tiny model that comes with the package, where it is the one that would be trained."""
+        folder = None if own_text else shipped_model(config, self._recipe.miniature.world)
+        return self._local.at(str(folder)) if folder else None
 
     def _own(self, place: str, revision: str) -> Source:
         return HubSource(place, revision) if is_hub_id(place) and revision else self._local.at(place)

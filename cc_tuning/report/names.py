@@ -42,6 +42,7 @@ KIND_LABELS: Mapping[MetricKind, str] = {
 _GROUPS = {
     "english_only": "Items whose facts the base model met in English only",
     "both": "Items whose facts the base model also met in the language",
+    "in_prompt": "Items whose facts stand in their prompts only",
 }
 
 

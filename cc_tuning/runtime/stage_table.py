@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from cc_tuning.runtime.step import Stage
 
 WORLD = Stage(
-    "world", 2, "Make the small world of the embedded default.", "cc_tuning.miniature.world:build_world",
+    "world", 3, "Make the small world of the embedded default.", "cc_tuning.miniature.world:build_world",
     tags=("miniature",),
 )  # fmt: skip
 BASE_MODEL = Stage(
-    "base_model", 2, "Train the tiny base model of the embedded default.",
+    "base_model", 3, "Train the tiny base model of the embedded default, or take the shipped one.",
     "cc_tuning.miniature.base_model:build_base_model", tags=("miniature",),
 )  # fmt: skip
 TRANSLATOR = Stage(
-    "translator", 3, "Train the tiny translator of the embedded default.",
+    "translator", 3, "Train the tiny translator of the embedded default, or take the shipped one.",
     "cc_tuning.miniature.translator:build_translator", tags=("miniature",),
 )  # fmt: skip
 ITEMS = Stage(

@@ -46,6 +46,6 @@ def test_every_competitor_comes_through_to_the_report(tmp_path: Path) -> None:
     assert set(made["language"]) == {"sw"}
     manifest = store.manifest(pivots[0].ref)
     assert manifest.rows.kept + sum(manifest.rows.quarantined.values()) == 4
-    page = (publish(plan, plan.recipe.execution) / REPORT_MARKDOWN).read_text(encoding="utf-8")
+    page = publish(plan, plan.recipe.execution).with_name(REPORT_MARKDOWN).read_text(encoding="utf-8")
     for label in ("English in the prompt", "translated English prompt", "translated English in the prompt"):
         assert label in page

@@ -15,11 +15,14 @@ from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.step import Build
 
 SMALL = WorldConfig(
+    people=24,
     instruction_rows=240,
     items=12,
     summary_items=4,
     pairs_per_language=80,
     exercises=60,
+    exercises_elsewhere=20,
+    glossaries=1,
     retellings=20,
     tellings=1,
 )

@@ -26,10 +26,17 @@ from cc_tuning.text.prompts import ChatPrompts
 from data_contracts.files import sha256_of_file
 from tests.miniature.conftest import make_build
 
-_BASE = BaseModelConfig(
-    vocabulary_size=700, extra_vocabulary_size=200, hidden_size=32, layers=2, heads=2, intermediate_size=48, steps=6
+SMALLEST_BASE = BaseModelConfig(
+    vocabulary_size=700,
+    extra_vocabulary_size=200,
+    hidden_size=32,
+    layers=2,
+    heads=2,
+    intermediate_size=48,
+    steps=6,
+    practice_steps=2,
 )
-_TRANSLATOR = TranslatorConfig(
+SMALLEST_TRANSLATOR = TranslatorConfig(
     vocabulary_size=1_200, hidden_size=32, layers=1, heads=2, intermediate_size=48, steps=6, held_out_pairs=8
 )
 
@@ -37,14 +44,14 @@ _TRANSLATOR = TranslatorConfig(
 @pytest.fixture(scope="module")
 def base_folder(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("base")
-    build_base_model(make_build(_BASE, {"world": small_world}, folder))
+    build_base_model(make_build(SMALLEST_BASE, {"world": small_world}, folder))
     return folder
 
 
 @pytest.fixture(scope="module")
 def translator_folder(small_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("translator")
-    build_translator(make_build(_TRANSLATOR, {"world": small_world}, folder))
+    build_translator(make_build(SMALLEST_TRANSLATOR, {"world": small_world}, folder))
     return folder
 
 
@@ -55,11 +62,12 @@ def test_base_model_loads_chats_and_stops(base_folder: Path) -> None:
     ids = torch.tensor([prompts.encode_prompt("What is the capital of Kenya?")])
     output = model.generate(ids, max_new_tokens=5, do_sample=False, eos_token_id=list(prompts.stop_token_ids))
     assert ids.shape[1] < output.shape[1] <= ids.shape[1] + 5
-    assert len((base_folder / "losses.jsonl").read_text().splitlines()) == _BASE.steps
+    for name, steps in (("losses.jsonl", SMALLEST_BASE.steps), ("practice_losses.jsonl", SMALLEST_BASE.practice_steps)):
+        assert len((base_folder / name).read_text().splitlines()) == steps
 
 
 def test_base_model_has_equal_bytes_for_equal_inputs(base_folder: Path, small_world: Path, tmp_path: Path) -> None:
-    build_base_model(make_build(_BASE, {"world": small_world}, tmp_path / "again"))
+    build_base_model(make_build(SMALLEST_BASE, {"world": small_world}, tmp_path / "again"))
     for name in ("model.safetensors", "tokenizer.json", "losses.jsonl"):
         assert sha256_of_file(tmp_path / "again" / name) == sha256_of_file(base_folder / name)
 
@@ -117,7 +125,7 @@ def test_translator_loads_knows_every_language_and_stops(translator_folder: Path
 
 def test_translator_tells_how_many_held_out_sentences_it_had_right(translator_folder: Path) -> None:
     measured = json.loads((translator_folder / "held_out.json").read_text())
-    assert measured["pairs"] == _TRANSLATOR.held_out_pairs
+    assert measured["pairs"] == SMALLEST_TRANSLATOR.held_out_pairs
     assert 0 <= measured["exact_matches"] <= measured["pairs"]
 
 
@@ -126,7 +134,7 @@ def test_own_rows_and_items_enlarge_the_tokenizer(base_folder: Path, small_world
     row = {"inputs": "Қандай астана? Япония", "targets": "東京です", "language": "Japanese", "language_code": "jpn"}
     rows.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
     inputs = {"world": small_world, "rows": rows, "items": small_world / "benchmarks"}
-    build_base_model(make_build(_BASE, inputs, tmp_path / "base"))
+    build_base_model(make_build(SMALLEST_BASE, inputs, tmp_path / "base"))
     own = AutoTokenizer.from_pretrained(tmp_path / "base")
     assert len(own) > len(AutoTokenizer.from_pretrained(base_folder))
 
@@ -137,26 +145,31 @@ def test_given_english_becomes_translation_pairs(small_world: Path, tmp_path: Pa
     given = row | {"inputs_en": "Where?", "targets_en": "Here."}
     lines = [json.dumps(each, ensure_ascii=False) + "\n" for each in (given, row | {"inputs": "Qui ?"})]
     rows.write_text("".join(lines), encoding="utf-8")
-    without = build_translator(make_build(_TRANSLATOR, {"world": small_world}, tmp_path / "without"))
-    counts = build_translator(make_build(_TRANSLATOR, {"world": small_world, "rows": rows}, tmp_path / "with"))
+    without = build_translator(make_build(SMALLEST_TRANSLATOR, {"world": small_world}, tmp_path / "without"))
+    counts = build_translator(make_build(SMALLEST_TRANSLATOR, {"world": small_world, "rows": rows}, tmp_path / "with"))
     assert counts.read == without.read + 2
     assert counts.kept > 0
 
 
 @pytest.mark.parametrize(
-    ("english", "both_ways", "is_trained"),
-    [("Where?", False, False), (" ", False, True), ("Where?", True, True)],
-    ids=["given", "blank", "given, and translated from English as well"],
+    ("english", "needed", "is_trained"),
+    [
+        ("Where?", {}, False),
+        (" ", {}, True),
+        ("Where?", {"both_ways": True}, True),
+        ("Where?", {"reads_prompts": True}, True),
+    ],
+    ids=["given", "blank", "given, and translated from English as well", "given, and prompts are translated"],
 )
 def test_a_translator_that_has_nothing_to_translate_is_not_trained(
-    small_world: Path, tmp_path: Path, english: str, both_ways: bool, is_trained: bool
+    small_world: Path, tmp_path: Path, english: str, needed: dict[str, bool], is_trained: bool
 ) -> None:
     row = {"inputs": "Où ?", "targets": "Ici.", "language": "French", "language_code": "fra", "targets_en": "Here."}
     english_row = {"inputs": "Who?", "targets": "She.", "language": "English", "language_code": "eng"}
     rows = tmp_path / "rows.jsonl"
     lines = [json.dumps(each, ensure_ascii=False) + "\n" for each in (row | {"inputs_en": english}, english_row)]
     rows.write_text("".join(lines), encoding="utf-8")
-    config = _TRANSLATOR.model_copy(update={"both_ways": both_ways})
+    config = SMALLEST_TRANSLATOR.model_copy(update=needed)
     counts = build_translator(make_build(config, {"world": small_world, "rows": rows}, tmp_path / "made"))
     assert (counts.kept > 0) == is_trained
     assert (tmp_path / "made" / "losses.jsonl").exists() == is_trained

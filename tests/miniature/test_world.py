@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from cc_tuning.evaluation.benchmarks import PAPER_BENCHMARKS
-from cc_tuning.miniature.facts import make_facts, make_scenarios, people_of
+from cc_tuning.miniature.facts import make_facts, make_scenarios, make_strangers, names_in_stories
 from cc_tuning.miniature.lexicon import LANGUAGES, language_tables
 from cc_tuning.miniature.world import build_world
 from cc_tuning.runtime.stage_table import WORLD
@@ -16,7 +16,8 @@ from data_contracts.parquet import read_parquet, read_verified
 from data_contracts.schemas import BenchmarkItem
 from tests.miniature.conftest import SMALL, make_build
 
-_FACTS = make_facts(SMALL.seed)
+_FACTS = make_facts(SMALL.seed, SMALL.people)
+_GROUPS = {"MKQA": {"english_only"}, "MMMLU": {"english_only"}, "XStoryCloze": {"both", "english_only"}}
 
 
 def test_equal_configs_give_equal_bytes(small_world: Path, tmp_path: Path) -> None:
@@ -27,7 +28,7 @@ def test_equal_configs_give_equal_bytes(small_world: Path, tmp_path: Path) -> No
 def test_another_seed_is_another_world(tmp_path: Path) -> None:
     other = SMALL.model_copy(update={"seed": 1})
     assert WORLD.step(other).fingerprint != WORLD.step(SMALL).fingerprint
-    assert make_facts(1) != _FACTS
+    assert make_facts(1, SMALL.people) != _FACTS
 
 
 @pytest.mark.parametrize("folder", ["benchmarks", "development"])
@@ -37,7 +38,7 @@ def test_six_benchmarks_keep_the_contract_and_are_parallel(small_world: Path, fo
         assert sorted(items["language"].unique()) == sorted(LANGUAGES)
         ids = {language: set(part["item_id"]) for (language,), part in items.group_by("language")}
         assert len({frozenset(part) for part in ids.values()}) == 1
-        assert set(items["group"]) == {"both", "english_only"}
+        assert set(items["group"]) == _GROUPS.get(benchmark, {"in_prompt"})
         english = dict(items.filter(pl.col("language") == "en").select("item_id", "prompt").iter_rows())
         for item_id, prompt_en in items.select("item_id", "prompt_en").iter_rows():
             assert prompt_en == english[item_id]
@@ -80,8 +81,27 @@ def test_facts_of_group_english_only_are_told_in_english_only(small_world: Path)
         aya_code = language.codes.aya_code
         texts = "\n".join(corpus.filter(pl.col("language_code") == aya_code)["text"])
         for fact in _FACTS:
-            told = any(fact.statement(language, restated=restated) in texts for restated in (False, True))
+            relation = language.entries["relations"][fact.relation]
+            wordings = (relation["statement"], relation["restatement"])
+            told = any(language.fill(wording, fact.subject, value=fact.value) in texts for wording in wordings)
             assert told == (code == "en" or fact.group == "both"), (code, fact)
+
+
+def test_english_has_a_quiz_about_every_subject_and_no_other_language_has_one(small_world: Path) -> None:
+    corpus = read_verified(small_world / "corpus.parquet").filter(pl.col("prompt").is_null())
+    quizzes = [text.split("\n") for text in corpus["text"] if "\n" in text]
+    english = language_tables("en")
+    asked = sorted(line for lines in quizzes for line in lines)
+    assert asked == sorted(f"{fact.question(english)} {fact.answer(english)}" for fact in _FACTS)
+    assert len(quizzes) == len({fact.subject for fact in _FACTS})
+
+
+def test_conversations_of_the_base_model_ask_about_training_facts_only(small_world: Path) -> None:
+    prompts = "\n".join(read_verified(small_world / "corpus.parquet")["prompt"].drop_nulls())
+    for code in LANGUAGES:
+        language = language_tables(code)
+        for fact in _FACTS:
+            assert fact.split == "train" or fact.question(language) not in prompts
 
 
 def test_translation_pairs_tell_no_test_fact(small_world: Path) -> None:
@@ -92,14 +112,29 @@ def test_translation_pairs_tell_no_test_fact(small_world: Path) -> None:
             assert fact.statement(language) not in english
 
 
-def test_profession_and_home_of_a_person_share_split_and_group() -> None:
+def test_all_facts_of_a_person_share_split_and_group_and_tests_ask_what_only_english_tells() -> None:
     standing: dict[str, set[tuple[str, str]]] = {}
     for fact in _FACTS:
-        if fact.relation in ("profession", "home"):
-            standing.setdefault(fact.subject, set()).add((fact.split, fact.group))
+        standing.setdefault(fact.subject, set()).add((fact.split, fact.group))
     assert all(len(seen) == 1 for seen in standing.values())
+    groups = {split: {fact.group for fact in _FACTS if fact.split == split} for split in ("train", "dev", "test")}
+    assert groups == {"train": {"both", "english_only"}, "dev": {"english_only"}, "test": {"english_only"}}
+
+
+def test_half_of_the_people_are_asked_about_in_training() -> None:
+    of_people = {fact.subject: fact.split for fact in _FACTS if fact.relation == "pet"}
+    assert len(of_people) == SMALL.people
+    assert sum(split == "train" for split in of_people.values()) == SMALL.people // 2
+
+
+def test_strangers_are_none_of_the_worlds_people_and_each_of_one_split() -> None:
+    seen = {fact.subject for fact in _FACTS}
+    for strangers in make_strangers(SMALL.seed, SMALL.people).values():
+        names = {fact.subject for fact in strangers}
+        assert names and not names & seen
+        seen |= names
 
 
 def test_stories_of_tests_are_told_of_other_people_than_those_of_training() -> None:
-    assert not set(people_of("train")) & set(people_of("test"))
+    assert not set(names_in_stories("train")) & set(names_in_stories("test"))
     assert {scenario.split for scenario in make_scenarios(0)} == {"train", "dev", "test"}

@@ -7,13 +7,14 @@ import regex
 
 from cc_tuning.miniature.exercise_draws import draw_all, pools
 from cc_tuning.miniature.exercises import CHOICES_KINDS, tell_ending, tell_story
-from cc_tuning.miniature.facts import make_facts, make_scenarios
+from cc_tuning.miniature.facts import make_facts, make_scenarios, make_strangers
 from cc_tuning.miniature.lexicon import LANGUAGES, language_tables, world_tables
 
 _LETTERS = {"en": "Latin", "es": "Latin", "sw": "Latin", "hi": "Devanagari", "zh": "Han", "ar": "Arabic"}
-_FACTS = make_facts(0)
+_PEOPLE = 24
+_FACTS = make_facts(0, _PEOPLE)
 _SCENARIOS = make_scenarios(0)
-_POOLS = pools(_FACTS, _SCENARIOS, 0)
+_POOLS = pools(_FACTS, make_strangers(0, _PEOPLE), _SCENARIOS)
 
 
 def _sentences(code: str) -> list[str]:
@@ -24,7 +25,7 @@ def _sentences(code: str) -> list[str]:
         for text in (fact.statement(language), fact.statement(language, restated=True), fact.question(language))
     ]
     for scenario in _SCENARIOS:
-        for person in world_tables().people:
+        for person in world_tables().given_names:
             sentences += [*tell_story(scenario, person, language), tell_ending(scenario, person, language)]
     return sentences
 
@@ -45,7 +46,8 @@ def test_every_letter_belongs_to_the_script_of_the_language(code: str) -> None:
 @pytest.mark.parametrize("code", LANGUAGES)
 def test_names_and_words_of_one_kind_are_told_apart(code: str) -> None:
     language, tables = language_tables(code), world_tables()
-    for kind in (tuple(tables.people), tuple(tables.countries)):
+    people = tuple(dict.fromkeys(fact.subject for fact in make_facts(0, 240) if fact.relation == "pet"))
+    for kind in (tuple(tables.given_names), people, tuple(tables.countries)):
         written = [language.forms(name)["word"] for name in kind]
         assert len(set(written)) == len(written)
     for relation in tables.relations.values():

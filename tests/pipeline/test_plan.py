@@ -95,6 +95,15 @@ def test_the_tiny_translator_learns_from_english_only_where_it_is_asked_to() -> 
     assert list(ways.values()) == [False, True]
 
 
+@pytest.mark.parametrize("asked", ["evaluation.competitors=[pivot]", "pivot of a run"])
+def test_the_tiny_translator_is_told_that_a_pivot_reads_prompts(asked: str) -> None:
+    of_run = "runs=[{name: x, like: cc-tuning, set: {evaluation.competitors: [pivot]}}]"
+    (translator,) = (
+        step for step in plan(of_run if asked == "pivot of a run" else asked) if step.stage.name == "translator"
+    )
+    assert translator.config.model_dump()["reads_prompts"] is True
+
+
 def test_settings_of_self_distillation_move_its_rows_and_nothing_else() -> None:
     before = {step.fingerprint for step in plan(SDRRL)}
     moved = {step.label for step in plan(SDRRL, "distillation.completion=0.1") if step.fingerprint not in before}
