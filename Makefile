@@ -74,4 +74,4 @@ vllm: .vllm/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .vllm .audit .cc-tuning runs
+	rm -rf $(VENV) .audit .vllm .cc-tuning runs

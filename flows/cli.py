@@ -150,10 +150,7 @@ def items(
 
 def _add_stage_command(stage: Stage) -> None:
     def command(
-        recipe: RecipeArgument,
-        overrides: SetOption = [],
-        run: RunOption = None,
-        again: AgainOption = False,
+        recipe: RecipeArgument, overrides: SetOption = [], run: RunOption = None, again: AgainOption = False
     ) -> None:
         from cc_tuning.pipeline.publishing import publish
 

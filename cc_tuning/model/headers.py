@@ -6,22 +6,19 @@ an 8B model takes seconds.
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from transformers import AutoModelForCausalLM, PretrainedConfig
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
+from cc_tuning.errors import in_one_line
 from cc_tuning.model.families import FAMILIES
-from cc_tuning.runtime.pretrained import files_of_weights
-
-Shape = tuple[int, ...]
+from cc_tuning.runtime.weight_files import Shape, WeightFiles
 
 
-def faults_of_weights(directory: Path, config: PretrainedConfig) -> Iterator[str]:
-    """Why the weights in `directory` are not those of a causal language model of `config`, each with what to do.
+def faults_of_weights(weights: WeightFiles, config: PretrainedConfig) -> Iterator[str]:
+    """Why `weights` are not those of a causal language model of `config`, each with what to do.
 
     Weights beyond those of the model are no fault, unless they are layers of a family that has no others: transformers
     would leave them out with a warning.
@@ -30,11 +27,11 @@ def faults_of_weights(directory: Path, config: PretrainedConfig) -> Iterator[str
         with torch.device("meta"):
             model: Any = AutoModelForCausalLM.from_config(config, attn_implementation="eager", trust_remote_code=False)
     except Exception as error:  # of a file that somebody wrote by hand, transformers and torch raise any
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = in_one_line(str(error), 1_000) or type(error).__name__
         yield f"config.json describes no model that can be built: {type(error).__name__}: {reason}; mend it"
         return
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    found = _as_named(_shapes_in(directory), expected, model.base_model_prefix)
+    found = _as_named(weights.shapes, expected, model.base_model_prefix)
     if beyond := _layers_beyond(found, config):
         yield (
             f"its files have {len(beyond)} layers beyond the {config.num_hidden_layers} of config.json, which would be "
@@ -54,17 +51,6 @@ def faults_of_weights(directory: Path, config: PretrainedConfig) -> Iterator[str
             f"{len(absent)} of the {len(expected)} weights that config.json describes are in no file, the first "
             f"{absent[0]}; fetch the files again, or mend config.json"
         )
-
-
-def _shapes_in(directory: Path) -> Mapping[str, Shape]:
-    shapes: dict[str, Shape] = {}
-    for path in files_of_weights(directory):
-        try:
-            with safe_open(path, framework="numpy") as opened:
-                shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError):
-            continue  # `faults_of_model` has said it
-    return shapes
 
 
 def _layers_beyond(names: Iterable[str], config: PretrainedConfig) -> set[int]:

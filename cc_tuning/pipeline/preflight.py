@@ -26,6 +26,7 @@ from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.pretrained import faults_of_model, load_config
 from cc_tuning.runtime.sources import HubSource, LocalSource, Location, Source
 from cc_tuning.runtime.step import Step
+from cc_tuning.runtime.weight_files import WeightFiles
 from cc_tuning.selection.checks import RULES, identify_rows, judge_rows
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.normalisation import normalise
@@ -230,12 +231,12 @@ def _of_training(step: Step, execution: Execution) -> Iterator[Finding]:
 
 def _checked_model(place: Location, where: str) -> tuple[PretrainedConfig | None, list[Finding]]:
     """The configuration of a model, and what is wrong with it or its weights; None where it cannot be looked at."""
-    found = [Finding(where, f"{place.name} {fault}") for fault in faults_of_model(place.path)] if place.is_local else []
-    if found:
-        return None, found
+    weights = WeightFiles(place.path) if place.is_local else None
+    if weights is not None and (faults := list(faults_of_model(weights))):
+        return None, [Finding(where, f"{place.name} {fault}") for fault in faults]
     model, found = _tried(where, lambda: load_config(place))
-    if model is not None and place.is_local:
-        found += [Finding(where, f"{place.name}: {fault}") for fault in faults_of_weights(place.path, model)]
+    if model is not None and weights is not None:
+        found += [Finding(where, f"{place.name}: {fault}") for fault in faults_of_weights(weights, model)]
     return model, found
 
 

@@ -27,13 +27,13 @@ def faults_of_sizes(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, .
         rows, width = shapes[embedding]
         claimed = {"vocab_size": rows} | dict.fromkeys(_WIDTHS, width)
         for key, found in claimed.items():
-            if config.get(key, found) not in (found, None):
-                yield f"config.json says {key} is {config[key]:,}, but {embedding} has {found:,}; restore the config"
+            if isinstance(config.get(key), int) and config[key] != found:
+                yield f"config.json says {key} is {config[key]:,}, but {embedding} has {found:,}; restore either"
     indices = {int(match[1]) for name in shapes if (match := _LAYER.search(name))}
     layers = max(indices, default=-1) + 1
     for key in _LAYER_COUNTS:
-        if layers and (config.get(key) or 0) > layers:
-            yield f"config.json says {key} is {config[key]:,}, but there are weights of {layers:,}; restore the config"
+        if layers and isinstance(config.get(key), int) and config[key] > layers:
+            yield f"config.json says {key} is {config[key]:,}, but there are weights of {layers:,}; restore either"
 
 
 def _is_count(value: Any) -> bool:

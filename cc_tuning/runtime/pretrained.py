@@ -5,29 +5,24 @@ config.json or tokenizer_config.json names, and runs it on `y`. With `trust_remo
 every loader here says so: the code never runs, and nobody is asked.
 """
 
-import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import AutoConfig, GenerationConfig, PretrainedConfig
 
 from cc_tuning.errors import CcTuningError, UnsupportedModel, in_one_line
 from cc_tuning.runtime.model_sizes import faults_of_sizes
 from cc_tuning.runtime.sources import Location
+from cc_tuning.runtime.weight_files import WeightFiles, json_value
 
 logger = logging.getLogger(__name__)
 
 _TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id", "decoder_start_token_id")
-_SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
-_FOREIGN = "its index of weights leads to {!r}, expected names of visible files beside it; put them there"
-_LFS_POINTER = b"version https://git-lfs"
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 @contextmanager
@@ -81,33 +76,36 @@ def savable_generation_settings(settings: GenerationConfig) -> GenerationConfig:
     return settings
 
 
-def faults_of_model(directory: Path) -> Iterator[str]:
+def faults_of_model(weights: WeightFiles) -> Iterator[str]:
     """Why a directory is no causal language model that can be trained here, each with what to do; none are good.
 
     Only JSON files and the headers of weights are read.
     """
-    adapter = _json(directory / "adapter_config.json")
+    directory = weights.directory
+    adapter = json_value(directory / "adapter_config.json")
     if isinstance(adapter, dict) and not (directory / "config.json").is_file():
         yield (
             f"is an adapter ({adapter.get('peft_type')}), not a model; give the model it was trained on, "
             f"{adapter.get('base_model_name_or_path')!r}, or merge the two and give the folder of the result"
         )
         return
-    config = _json(directory / "config.json")
+    config = json_value(directory / "config.json")
     if not isinstance(config, dict):
         kind = "is no JSON object" if (directory / "config.json").is_file() else "is missing"
         yield f"config.json {kind}; expected the folder of a model, as `save_pretrained` writes it"
     else:
         yield from _faults_of_config(config)
     yield from _faults_of_generation(directory / "generation_config.json")
-    yield from _faults_of_weights(directory)
+    yield from weights.faults
+    if isinstance(config, dict):
+        yield from _faults_of_sizes(config, weights)
 
 
 def _faults_of_generation(path: Path) -> Iterator[str]:
     """transformers passes over a file that it cannot read, and stops at a wrong one when the model is saved."""
     if not path.is_file():
         return
-    settings = _json(path)
+    settings = json_value(path)
     if not isinstance(settings, dict):
         yield f"{path.name} is no JSON object; mend it, or remove it"
         return
@@ -118,7 +116,7 @@ def _faults_of_generation(path: Path) -> Iterator[str]:
     try:
         GenerationConfig.from_dict(settings)
     except Exception as error:  # of a file that somebody wrote by hand, transformers raises any
-        yield f"{path.name} cannot be used: {' '.join(str(error).split())}; mend it, or remove it"
+        yield f"{path.name} cannot be used: {in_one_line(str(error))}; mend it, or remove it"
 
 
 def _faults_of_config(config: dict[str, Any]) -> Iterator[str]:
@@ -138,54 +136,23 @@ def _faults_of_config(config: dict[str, Any]) -> Iterator[str]:
         yield f"is an encoder with a decoder (type {kind!r}); expected a causal language model"
 
 
-def files_of_weights(directory: Path) -> list[Path]:
-    """The files that transformers reads the weights of a model from; none where it reads none."""
-    if (directory / _SINGLE).is_file():
-        return [directory / _SINGLE]
-    return [directory / name for name in _shards(directory) or ()]
-
-
-def _shards(directory: Path) -> list[str] | None:
-    """The files that the index of weights names; None where it is no index."""
-    index = _json(directory / _INDEX)
-    shards = index.get("weight_map") if isinstance(index, dict) else None
-    return sorted(set(map(str, shards.values()))) if isinstance(shards, dict) else None
-
-
-def _faults_of_weights(directory: Path) -> Iterator[str]:
-    shards = _shards(directory)
-    if shards is None and (directory / _INDEX).is_file():
-        yield f"its {_INDEX} has no `weight_map` from weights to files; fetch it again"
-        return
-    if foreign := [name for name in shards or () if not _is_own_file(name)]:
-        yield _FOREIGN.format(foreign[0])
-        return
-    files = files_of_weights(directory)
-    if not files:
-        yield _what_is_there_instead(directory)
-        return
-    if absent := [name for name in shards or () if not (directory / name).is_file()]:
-        yield f"its index lists {len(absent)} files of weights that are missing, the first {absent[0]}; fetch them"
-    for path in files:
-        if path.is_file() and (fault := _fault_of_header(path)):
-            yield f"{path.name} ({path.stat().st_size} bytes) {fault}"
-            return
-    yield from _faults_of_sizes(directory)
+def _faults_of_sizes(config: dict[str, Any], weights: WeightFiles) -> Iterator[str]:
+    return faults_of_sizes(config, {} if weights.faults else weights.shapes)  # of a part, no sizes can be told
 
 
 def require_sound_weights(directory: Path) -> None:
     """Refuse a model that is not as large as its config.json says, or whose index of weights leads elsewhere.
 
-    What lies elsewhere, or is hidden, would be read and not hashed.
     Where weights are missing or damaged, loading them says so.
 
     Raises:
         UnsupportedModel: names the first fault.
     """
-    for name in _shards(directory) or ():
-        if not _is_own_file(name):
-            raise UnsupportedModel(f"{directory}: {_FOREIGN.format(name)}")
-    if fault := next(_faults_of_sizes(directory), ""):
+    weights = WeightFiles(directory)
+    if weights.foreign:
+        raise UnsupportedModel(f"{directory}: {weights.foreign}")
+    config = json_value(directory / "config.json")
+    if isinstance(config, dict) and (fault := next(_faults_of_sizes(config, weights), "")):
         raise UnsupportedModel(f"{directory}: {fault}")
 
 
@@ -204,52 +171,3 @@ def require_finite(weights: Iterable[tuple[str, Tensor]], name: str) -> None:
                 f"the weights of {name} hold values that are no finite numbers, first in {place}; fetch or make them "
                 "again"
             )
-
-
-def _faults_of_sizes(directory: Path) -> Iterator[str]:
-    """As `faults_of_sizes`; nothing where files are missing or damaged."""
-    config = _json(directory / "config.json")
-    shapes: dict[str, tuple[int, ...]] = {}
-    try:
-        for path in files_of_weights(directory):
-            with safe_open(path, framework="numpy") as opened:
-                shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError):
-        return
-    if isinstance(config, dict):
-        yield from faults_of_sizes(config, shapes)
-
-
-def _is_own_file(name: str) -> bool:
-    return PurePosixPath(name).name == name and not name.startswith(".")
-
-
-def _what_is_there_instead(directory: Path) -> str:
-    if others := sorted(path.name for path in directory.glob("*.safetensors")):
-        return f"has {others[0]}, but no {_SINGLE} and no {_INDEX}; expected weights under these names"
-    if any(any(directory.glob(pattern)) for pattern in _PICKLES):
-        return "its weights are pickles, which are never read; save them again as safetensors"
-    if any(directory.glob("*.gguf")):
-        return "its weights are GGUF; make a model directory of them with `cc-tuning import-gguf`"
-    return "has no *.safetensors; expected weights beside config.json"
-
-
-def _fault_of_header(path: Path) -> str:
-    """Why a file cannot be read as safetensors, with what to do; empty when it can."""
-    with path.open("rb") as file:
-        if file.read(len(_LFS_POINTER)) == _LFS_POINTER:
-            return "is a pointer of Git LFS, not the file; run `git lfs pull` there"
-    try:
-        with safe_open(path, framework="numpy") as opened:
-            opened.keys()
-    except (SafetensorError, OSError) as error:
-        return f"is truncated or not safetensors ({error}); fetch it again"
-    return ""
-
-
-def _json(path: Path) -> Any:
-    """The value of a JSON file; None where there is no file or it is no JSON."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-    except (OSError, ValueError, RecursionError):
-        return None

@@ -12,7 +12,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, UnsupportedModel, in_one_line
-from cc_tuning.runtime.time_limit import time_limit
+from cc_tuning.runtime.deadline import done_within
 from cc_tuning.text.chat_templates import CHAT_TEMPLATES
 
 PROBES = ("Habari, dünya 你好?", "2", "def f(x):\n\treturn {'a': [x, 2]}\n\nWhy?")
@@ -114,20 +114,23 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, name: str, text: str, answer: 
     messages = [{"role": "user", "content": text}]
     if answer is not None:
         messages.append({"role": "assistant", "content": answer})
+
+    def render() -> object:
+        return tokenizer.apply_chat_template(
+            messages,
+            chat_template=_without_clock(tokenizer.get_chat_template()),
+            tokenize=False,
+            add_generation_prompt=answer is None,
+            enable_thinking=False,
+            date_string=_FIXED_DATE.strftime("%d %b %Y"),
+        )
+
     try:
-        with time_limit(_RENDERING_SECONDS):
-            rendered = tokenizer.apply_chat_template(
-                messages,
-                chat_template=_without_clock(tokenizer.get_chat_template()),
-                tokenize=False,
-                add_generation_prompt=answer is None,
-                enable_thinking=False,
-                date_string=_FIXED_DATE.strftime("%d %b %Y"),
-            )
-    except Exception as error:  # a template is a program, and can fail in every way
+        rendered = done_within(_RENDERING_SECONDS, render)
+    except Exception as error:  # a template is a program, can fail in every way, and need not end
+        reason = in_one_line(str(error))
         raise UnsupportedModel(
-            f"the chat template of {name} cannot be rendered for a question: {in_one_line(str(error))}; mend it, or "
-            "choose another"
+            f"the chat template of {name} cannot be rendered for a question: {reason}; mend it, or choose another"
         ) from error
     assert isinstance(rendered, str)
     return rendered

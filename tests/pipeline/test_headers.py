@@ -14,6 +14,8 @@ from cc_tuning.model.headers import faults_of_weights
 from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import plan_recipe
 from cc_tuning.pipeline.preflight import find_faults
+from cc_tuning.runtime.pretrained import faults_of_model
+from cc_tuning.runtime.weight_files import WeightFiles
 from cc_tuning.text.prompts import load_tokenizer
 from tests.model.tiny_connected import FAMILIES, tiny_base
 
@@ -25,14 +27,14 @@ EIGHT_BILLION = LlamaConfig(
 
 
 def faults(folder: Path) -> list[str]:
-    return list(faults_of_weights(folder, AutoConfig.from_pretrained(folder)))
+    return list(faults_of_weights(WeightFiles(folder), AutoConfig.from_pretrained(folder)))
 
 
 @pytest.mark.parametrize("tied", [False, True], ids=["untied", "tied"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_of_every_family_as_transformers_saves_it_has_no_fault(family: str, tied: bool, tmp_path: Path) -> None:
     tiny_base(family, tie_word_embeddings=tied).save_pretrained(tmp_path)
-    assert faults(tmp_path) == []
+    assert [*faults_of_model(WeightFiles(tmp_path)), *faults(tmp_path)] == []
 
 
 def test_files_of_a_bare_decoder_are_read_under_its_prefix(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from cc_tuning.errors import ConfigError
@@ -85,6 +86,14 @@ def without_pad_or_end(base: Path) -> None:
     change_json(base / "tokenizer_config.json", eos_token=None, pad_token=None)
 
 
+def into_small_vocabulary(base: Path) -> None:
+    change_json(base / "config.json", vocab_size=10)
+    weights = load_file(base / "model.safetensors")
+    tables = ("model.embed_tokens.weight", "lm_head.weight")
+    cut = {name: weight[:10].clone() if name in tables else weight for name, weight in weights.items()}
+    save_file(cut, base / "model.safetensors", metadata={"format": "pt"})
+
+
 BROKEN_MODELS: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "quantised": (
         lambda base: change_json(base / "config.json", quantization_config={"quant_method": "gptq"}),
@@ -118,8 +127,9 @@ BROKEN_MODELS: Mapping[str, tuple[Callable[[Path], None], str]] = {
     "broken template": (lambda base: (base / "chat_template.jinja").write_text("{% for"), "cannot be rendered"),
     "no tokenizer": (lambda base: (base / "tokenizer.json").unlink(), "tokenizer"),
     "no pad": (without_pad_or_end, "neither a padding token nor an end of text"),
-    "small vocabulary": (
-        lambda base: change_json(base / "config.json", vocab_size=10), "says vocab_size is 10",
+    "small vocabulary": (into_small_vocabulary, "tokens, its model embeds 10"),
+    "another vocabulary": (
+        lambda base: change_json(base / "config.json", vocab_size=10), "config.json says vocab_size is 10, but",
     ),
 }  # fmt: skip
 
@@ -254,9 +264,9 @@ def test_models_that_people_reported_are_told_or_work(tmp_path: Path, name: str,
 
 
 def test_the_model_of_a_run_that_is_not_trained_is_looked_at_as_well(project: Path) -> None:
-    change_json(project / "base" / "config.json", hidden_size=64)
+    change_json(project / "base" / "config.json", intermediate_size=128)
     found = findings(project, "runs=[base]")
-    assert any(each.where == "the model evaluated" and "hidden_size is 64" in each.what for each in found)
+    assert any(each.where == "the model evaluated" and "another shape" in each.what for each in found)
 
 
 def test_a_deployed_flow_refuses_what_the_check_would_before_it_makes_anything(project: Path) -> None:
