@@ -187,7 +187,7 @@ def _language(code: str) -> str:
 
 def _evaluation_items(recipe: Recipe) -> int:
     given = recipe.evaluation.instructions
-    return _items(recipe) + (_items_in(Path(given), recipe) if given else 0)
+    return _items(recipe) + (_rows_in(Path(given)) if given else 0)
 
 
 def _items(recipe: Recipe) -> int:
@@ -199,6 +199,12 @@ def _items(recipe: Recipe) -> int:
         asked = [BENCHMARKS[name] for name in recipe.evaluation.benchmarks]
         return sum(min(limit, row.paper_items) * len(row.paper_languages) for row in asked)
     return _items_in(folder, recipe)
+
+
+def _rows_in(folder: Path) -> int:
+    """All of a folder's rows: every instruction is asked."""
+    counts = [_rows_in_footer(path) for path in sorted(folder.glob("*.parquet"))]
+    return sum(count for count in counts if count is not None)
 
 
 def _items_in(folder: Path, recipe: Recipe) -> int:

@@ -15,7 +15,7 @@ from cc_tuning.evaluation.config import NEED_PIVOT, EvaluationConfig, PivotConfi
 from cc_tuning.evaluation.judge.config import RunJudging
 from cc_tuning.evaluation.sources.config import ItemsConfig, SamplingConfig, items_config
 from cc_tuning.miniature.config import TranslatorConfig
-from cc_tuning.pipeline.recipe import Recipe
+from cc_tuning.pipeline.recipe import MINIATURE, Recipe
 from cc_tuning.pipeline.runs import KNOWN_RUNS, RunSpec, baseline_of
 from cc_tuning.report.config import ReportConfig, ReportedRun
 from cc_tuning.selection.config import SelectionConfig
@@ -35,7 +35,8 @@ def translator(recipe: Recipe) -> TranslatorConfig:
     from_english = bool(recipe.translation.target) or any("translation.target" in run.set for run in recipe.runs)
     needs = {
         "both_ways": from_english or any(run.data == "sdrrl" for run in recipe.runs),
-        "reads_prompts": bool(NEED_PIVOT.intersection(_competitors(recipe))),
+        # Rows of the world always need their English, so the translator is trained, or shipped, whatever is asked.
+        "reads_prompts": recipe.data.source != MINIATURE and bool(NEED_PIVOT.intersection(_competitors(recipe))),
     }
     return recipe.miniature.translator.model_copy(update={name: True for name, is_needed in needs.items() if is_needed})
 
@@ -168,7 +169,9 @@ def report(recipe: Recipe, runs: Iterable[tuple[RunSpec, str, int | None, Recipe
         bootstrap_samples=recipe.evaluation.bootstrap_samples,
         confidence=recipe.evaluation.confidence,
         seed=recipe.evaluation.seed,
-        recipe=recipe.model_dump(mode="json", exclude={"execution"}),
+        # Runs in full: what a name or `like` stands for is told on the page.
+        recipe=recipe.model_dump(mode="json", exclude={"execution"})
+        | {"runs": [run.model_dump(mode="json") for run in recipe.runs]},
     )
 
 

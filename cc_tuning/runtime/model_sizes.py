@@ -25,7 +25,8 @@ def faults_of_sizes(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, .
     embedding = next((name for name in sorted(shapes) if name.endswith(_EMBEDDINGS)), None)
     if embedding is not None and len(shapes[embedding]) == 2:
         rows, width = shapes[embedding]
-        claimed = {"vocab_size": rows} | dict.fromkeys(_WIDTHS, width)
+        has_own_width = "word_embed_proj_dim" in config  # OPT's narrow embeddings
+        claimed = {"vocab_size": rows} | ({} if has_own_width else dict.fromkeys(_WIDTHS, width))
         for key, found in claimed.items():
             if isinstance(config.get(key), int) and config[key] != found:
                 yield f"config.json says {key} is {config[key]:,}, but {embedding} has {found:,}; restore either"

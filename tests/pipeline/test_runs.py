@@ -290,3 +290,13 @@ def test_a_known_run_spelled_out_is_that_run() -> None:
     spelled = KNOWN_RUNS["cc-tuning+mt"].model_dump(exclude_defaults=True)
     assert read_runs([spelled]) == (KNOWN_RUNS["cc-tuning+mt"],)
     assert isinstance(read_runs(["base"])[0], RunSpec)
+
+
+def test_the_report_is_told_what_a_run_stands_for() -> None:
+    """Whatever the recipe leaves out: a run's name says it, or what it is like."""
+    planned = plan("[ml-sft, {name: mine, like: cc-tuning, set: {connection.selector: mean}}]")
+    told = planned.report.config.model_dump()["recipe"]["runs"]
+    assert [(run["name"], run["objective"], run["data"], run["connected"]) for run in told] == [
+        ("ml-sft", "sft", "plain", False),
+        ("mine", "sft", "plain", True),
+    ]
