@@ -24,7 +24,7 @@ _OPEN_QUESTIONS = "mkqa.parquet"
 def known_answers(model: Path, items: Path) -> dict[str, float]:
     """The share of the open questions in the folder `items` that the model at `model` answers, by language."""
     asked = read_parquet(items / _OPEN_QUESTIONS, BenchmarkItem)
-    language_model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32).eval()
+    language_model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32, trust_remote_code=False).eval()
     prompts = ChatPrompts(load_tokenizer(model))
     examples = prompts.encode_examples(asked["prompt"].to_list(), asked["answers"].list.first().to_list())
     answered = pl.Series("answered", answers_greedily(language_model, examples))

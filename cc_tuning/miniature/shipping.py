@@ -36,7 +36,7 @@ def unpack_shipped(kind: Kind, model_class: Any, build: Build[Any]) -> RowCounts
 def unpack(model_class: Any, packed: Path, folder: Path) -> None:
     """Write the model at `packed` to `folder` as an ordinary directory with float32 weights."""
     copy_beside_weights(packed, folder)
-    model_class.from_pretrained(packed, dtype=torch.float32).save_pretrained(folder)
+    model_class.from_pretrained(packed, dtype=torch.float32, trust_remote_code=False).save_pretrained(folder)
 
 
 def pack(trained: Path, folder: Path) -> None:

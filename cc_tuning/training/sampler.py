@@ -155,7 +155,7 @@ def cut_step(sizes: RowSizes, shape: BatchShape) -> list[int]:
         padded = sum(len(width) * width[0] for width in np.split(sizes.width, cuts))
         cost = padded + shape.pass_tokens * groups
         keeps_padding = real > (1 - shape.max_padding) * padded
-        if cost < least or (keeps_padding and not shape.pass_tokens):
+        if cost <= least if shape.pass_tokens else keeps_padding:
             cheapest, least = cuts, cost
         if keeps_padding:
             break

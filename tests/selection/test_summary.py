@@ -18,7 +18,6 @@ from cc_tuning.selection import sources
 from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.selection.row_index import read_row_index
 from cc_tuning.selection.summary import SelectionSummary
-from data_contracts.errors import ArtifactMismatch
 from data_contracts.files import read_json
 from data_contracts.layout import SELECTED_ROWS, SELECTION_SUMMARY
 from data_contracts.parquet import read_parquet
@@ -115,5 +114,5 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path: Path, monke
         return index
 
     monkeypatch.setattr("cc_tuning.stages.select.read_row_index", read_then_change)
-    with pytest.raises(ArtifactMismatch, match=r"row 2 \(counted from 0\) is another one now"):
+    with pytest.raises(ConfigError, match=r"changed after the plan was made: its sha256 was"):
         select(tmp_path, ROWS_READ)
