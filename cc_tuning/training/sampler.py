@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import pairwise
-from math import ceil
+from math import ceil, inf
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -146,16 +146,15 @@ def cut_step(sizes: RowSizes, shape: BatchShape) -> list[int]:
     """
     rows, real = len(sizes.width), sizes.tokens.sum()
     fewest = ceil(rows / (shape.device_batch_size * shape.ranks)) * shape.ranks
-    cheapest, least = list(range(1, rows)), float(sizes.width.sum()) + shape.pass_tokens * rows
+    cheapest, least = list(range(1, rows)), inf
     for groups, cuts in enumerate(best_cuts(run_costs(sizes, shape.device_batch_tokens)), start=1):
-        if groups == rows:
-            break
-        if groups < fewest or groups % shape.ranks or cuts is None:
+        is_last = groups == rows
+        if cuts is None or not (is_last or (groups >= fewest and groups % shape.ranks == 0)):
             continue
         padded = sum(len(width) * width[0] for width in np.split(sizes.width, cuts))
         cost = padded + shape.pass_tokens * groups
-        keeps_padding = real > (1 - shape.max_padding) * padded
-        if cost <= least if shape.pass_tokens else keeps_padding:
+        keeps_padding = is_last or real > (1 - shape.max_padding) * padded
+        if cost < least if shape.pass_tokens else keeps_padding:
             cheapest, least = cuts, cost
         if keeps_padding:
             break
