@@ -96,12 +96,23 @@ def test_the_tiny_translator_learns_from_english_only_where_it_is_asked_to() -> 
 
 
 @pytest.mark.parametrize("asked", ["evaluation.competitors=[pivot]", "pivot of a run"])
-def test_the_tiny_translator_is_told_that_a_pivot_reads_prompts(asked: str) -> None:
+@pytest.mark.parametrize("has_own_rows", [True, False])
+def test_the_tiny_translator_of_own_rows_is_told_that_a_pivot_reads_prompts(
+    asked: str, has_own_rows: bool, tmp_path: Path
+) -> None:
+    """The world's rows need a translator in any case."""
     of_run = "runs=[{name: x, like: cc-tuning, set: {evaluation.competitors: [pivot]}}]"
-    (translator,) = (
-        step for step in plan(of_run if asked == "pivot of a run" else asked) if step.stage.name == "translator"
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        '{"inputs": "Où ?", "targets": "Ici.", "language": "French", "language_code": "fra"}\n', encoding="utf-8"
     )
-    assert translator.config.model_dump()["reads_prompts"] is True
+    source = [f"data.source={rows}"] if has_own_rows else []
+    (translator,) = (
+        step
+        for step in plan(of_run if asked == "pivot of a run" else asked, *source)
+        if step.stage.name == "translator"
+    )
+    assert translator.config.model_dump()["reads_prompts"] is has_own_rows
 
 
 def test_settings_of_self_distillation_move_its_rows_and_nothing_else() -> None:
