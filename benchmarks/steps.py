@@ -1,6 +1,6 @@
 """The steps of a recipe in this process, without Prefect, and how long each took.
 
-    python benchmarks/steps.py RECIPE [--run NAME ...] [--stage NAME] [key=value ...] --output steps.json
+    python benchmarks/steps.py RECIPE [--run NAME ...] [--stage NAME] [--set KEY=VALUE ...] [--output FILE]
 
 Only what the stages themselves import has to be installed. Several of these may run at once on one store, say for the
 runs of a recipe that share a GPU: a step that two of them ask for is made by one.
@@ -25,11 +25,13 @@ from data_contracts.store import ArtifactStore
 
 
 def steps_of(plan: Plan, runs: Iterable[str], stage: str | None) -> list[Step]:
-    """The steps up to `stage` of the runs that are named, or all steps, inputs first and each once."""
+    """The steps up to `stage`, or all, of the runs that are named, or of all; inputs first, each once."""
+    names = tuple(runs)
     if stage is not None:
-        return list(plan.up_to(stage))
-    named = [step for name in runs for run in plan.of_run(name) for step in run.steps]
-    return list({step.ref: step for step in named}.values()) or list(plan)
+        wanted = [step for name in names or (None,) for step in plan.up_to(stage, name)]
+    else:
+        wanted = [step for name in names for run in plan.of_run(name) for step in run.steps] if names else list(plan)
+    return list({step.ref: step for step in wanted}.values())
 
 
 def make(steps: Iterable[Step], execution: Execution, output: Path) -> None:
@@ -41,7 +43,6 @@ def make(steps: Iterable[Step], execution: Execution, output: Path) -> None:
         started = time.monotonic()
         outcome = run_step(step, store, execution, logged_progress(step.label))
         seconds = time.monotonic() - started
-
         rows.append({"step": step.label, "seconds": seconds, "cached": outcome.was_cached})
         print(f"{step.label:<34} {seconds:8.1f} s{'  cached' if outcome.was_cached else ''}", flush=True)
         write_json(output, {"card": card, "machine": timing.machine(), "steps": rows})

@@ -64,8 +64,16 @@ class Results:
 
     @cached_property
     def items_per_cell(self) -> tuple[int, int]:
-        """The smallest and the largest number of items behind a score of one language."""
-        numbers = [estimate.items for (*_, language), estimate in self._scores.items() if language != AVERAGE]
+        """The smallest and the largest number of items behind a headline score of one language.
+
+        Other measures may be about fewer: an answer's language is told of answers that are long enough.
+        """
+        headline = set(self.headline_measures) or set(self.measures)
+        numbers = [
+            estimate.items
+            for (_, _, measure, language), estimate in self._scores.items()
+            if language != AVERAGE and measure in headline
+        ]
         return min(numbers), max(numbers)
 
     @property

@@ -54,7 +54,8 @@ class Execution(BaseModel):
         gt=0,
         le=1,
         description="A step is cut into more, smaller micro-batches until less than this share of its tokens is "
-        "padding; 1 cuts for memory alone.",
+        "padding; 1 cuts for memory alone. On a GPU it is cut into fewer where starting a micro-batch costs more than "
+        "the padding that it saves.",
     )
     gradient_checkpointing: bool = Field(default=False, description="Recompute activations to save memory.")
     sharding: Literal["none", "fsdp2", "zero3"] = Field(

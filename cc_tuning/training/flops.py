@@ -34,7 +34,8 @@ PEAK_FLOPS = {
 
 SECONDS_OF_A_PASS = 0.05
 """What a forward and a backward pass take on a GPU however few rows they have: their kernels are started one by one.
-Read off an H100 that trained three models of 0.3 billion weights at once: 0.15 seconds a micro-batch."""
+A third of the 0.15 seconds that a micro-batch took on an H100 that trained three models of 0.3 billion weights at once;
+one alone was not measured."""
 TYPICAL_GPU_FLOPS = 150e12  # where no data sheet is known
 TYPICAL_MFU = 0.4
 
