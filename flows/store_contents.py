@@ -57,7 +57,7 @@ def show_faults(root: Path, names: Sequence[str]) -> bool:
         except DataContractError as error:
             faults += 1
             say(f"{ref.stage} {ref.fingerprint[:12]}: {error}")
-    say("Every artifact is whole." if not faults else f"{faults} artifacts are not whole; a run makes them again.")
+    say("Every artifact is whole." if not faults else f"Not whole: {faults}; a run makes them again.")
     return bool(faults)
 
 
