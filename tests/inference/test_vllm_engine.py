@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
+import psutil
 import pytest
 
+from cc_tuning.errors import EvaluationFailed
 from cc_tuning.inference.engines import ENGINES
 from cc_tuning.inference.job_files import read_answers, write_requests
 from cc_tuning.inference.jobs import Generate, InferenceJob, InferenceShard, LogLikelihood, Request, Sampling
@@ -69,7 +71,7 @@ def job_of(served: Served, folder: Path, asked: list[tuple[str, ConnectionMode, 
         )
         for name, mode, request in asked
     )
-    execution = Execution(device="cpu", threads=1, vllm_python=vllm_python())
+    execution = Execution(device="cpu", threads=1, vllm_python=Path(vllm_python()))
     job = InferenceJob(
         checkpoint=Location(str(served.checkpoint)), dtype="float32", execution=execution, folder=folder, shards=shards
     )
@@ -96,10 +98,8 @@ def assert_same_answers(got: pl.DataFrame, expected: pl.DataFrame) -> None:
 
 def assert_same_likelihoods(got: pl.DataFrame, expected: pl.DataFrame) -> None:
     """Within 1e-4 for each token; every candidate has four at most."""
-    for column in ("log_likelihoods",):
-        worst = (got[column].explode() - expected[column].explode()).abs().max()
-        assert worst is not None
-        assert float(str(worst)) < 1e-4
+    for one, other in zip(got["log_likelihoods"].to_list(), expected["log_likelihoods"].to_list(), strict=True):
+        assert one == pytest.approx(other, rel=0, abs=1e-4)
     assert got["are_greedy"].to_list() == expected["are_greedy"].to_list()
 
 
@@ -116,3 +116,33 @@ def test_vllm_answers_every_request_in_every_connection_as_transformers_does(tmp
             assert_same_answers(got, expected)
     off, connected = by_vllm[0]["token_ids"].to_list(), by_vllm[1]["token_ids"].to_list()
     assert sum(one != other for one, other in zip(off, connected, strict=True)) > len(off) // 2
+
+
+def test_a_killed_vllm_leaves_whole_shards_and_is_not_asked_for_them_again(tmp_path: Path) -> None:
+    vllm_python()
+    served = served_model(tmp_path, "llama")
+    asked = [(f"{number}_{mode}", mode, GREEDY) for number in range(3) for mode in ("off", "transform")]
+    job = job_of(served, tmp_path / "killed", asked)  # type: ignore[arg-type]
+    answered: list[int] = []
+
+    def kill_after_the_first(prompts: int) -> None:
+        answered.append(prompts)
+        if len(answered) == 1:
+            (vllm,) = [
+                child
+                for child in psutil.Process().children(recursive=True)
+                if "cc_tuning_vllm.worker" in child.cmdline()
+            ]
+            vllm.kill()
+
+    with pytest.raises(EvaluationFailed, match="vLLM ended with code -9"):
+        ENGINES["vllm"].load().answer(job, kill_after_the_first, in_threads)
+    left = job.of_open_shards()
+    assert 0 < len(left.shards) < len(job.shards)
+    assert sum(answered) == sum(shard.prompts for shard in job.shards) - sum(shard.prompts for shard in left.shards)
+    ENGINES["vllm"].load().answer(left, answered.append, in_threads)
+    assert sum(answered) == sum(shard.prompts for shard in job.shards)
+    ids = rows_of(served, "off")["item_id"].to_list()
+    off, connected = (read_answers(job, job.shards[place], ids) for place in (0, 1))
+    for place, shard in enumerate(job.shards):
+        assert_same_answers(read_answers(job, shard, ids), (off, connected)[place % 2])

@@ -20,7 +20,7 @@ from typing import Any
 import httpx
 
 from cc_tuning.errors import ConfigError, EvaluationFailed, in_one_line
-from cc_tuning.inference.vllm.requests import Answered, VllmAnswer, VllmRequest
+from cc_tuning.inference.vllm.requests import VllmAnswer, VllmRequest
 
 REQUESTS_AT_ONCE = 32
 """Of each address."""
@@ -63,14 +63,13 @@ class VllmAddresses:
         for address in self._addresses:
             self._require_model(address)
 
-    def ask(self, requests: Sequence[VllmRequest], answered: Answered) -> list[VllmAnswer]:
+    def ask(self, requests: Sequence[VllmRequest]) -> list[VllmAnswer]:
         answers: dict[int, VllmAnswer] = {}
         with ThreadPoolExecutor(REQUESTS_AT_ONCE * len(self._addresses)) as pool:
             waiting = {pool.submit(self._ask_one, request): place for place, request in enumerate(requests)}
             try:
                 for future in as_completed(waiting):
                     answers[waiting[future]] = future.result()
-                    answered(1)
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise

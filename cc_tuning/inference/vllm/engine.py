@@ -112,7 +112,7 @@ def answer_shard(
     rows = read_requests(job, shard)
     prompts: list[Prompt] = prompts_of(rows, shard)
     asked = requests_of(job, shard, english)
-    answers = asker.ask([request for of_prompt in asked for request in of_prompt], lambda answered: None)
+    answers = asker.ask([request for of_prompt in asked for request in of_prompt])
     by_prompt = _regrouped(answers, [len(of_prompt) for of_prompt in asked])
     ids = [prompt.id for prompt in prompts]
     if isinstance(shard.request, Generate):

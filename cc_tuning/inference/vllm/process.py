@@ -17,7 +17,7 @@ from typing import IO, Any
 from pydantic import TypeAdapter
 
 from cc_tuning.errors import ConfigError, EvaluationFailed, UnsupportedModel
-from cc_tuning.inference.vllm.requests import Answered, VllmAnswer, VllmRequest
+from cc_tuning.inference.vllm.requests import VllmAnswer, VllmRequest
 from cc_tuning.runtime.subprocesses import LAST_LINES, python_path
 
 TESTED = ("0.32.0",)
@@ -57,7 +57,7 @@ class VllmProcess:
         check_version(self._hear()["vllm"], python)
         self._hear()
 
-    def ask(self, requests: Sequence[VllmRequest], answered: Answered) -> list[VllmAnswer]:
+    def ask(self, requests: Sequence[VllmRequest]) -> list[VllmAnswer]:
         try:
             _open(self._process.stdin).write(json.dumps([request.model_dump() for request in requests]) + "\n")
             _open(self._process.stdin).flush()
@@ -66,7 +66,6 @@ class VllmProcess:
         answers = _ANSWERS.validate_python(self._hear())
         if len(answers) != len(requests):
             raise EvaluationFailed(f"vLLM gave {len(answers)} answers to {len(requests)} requests; run the stage again")
-        answered(len(answers))
         return answers
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ that differ in their last token alone are one request, and options of one token 
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -64,14 +64,10 @@ class VllmAnswer(BaseModel):
     """Of `asked_ids`."""
 
 
-Answered = Callable[[int], None]
-"""Told how many requests were answered more."""
-
-
 class Asker(Protocol):
     """A vLLM that has loaded one model."""
 
-    def ask(self, requests: Sequence[VllmRequest], answered: Answered) -> list[VllmAnswer]:
+    def ask(self, requests: Sequence[VllmRequest]) -> list[VllmAnswer]:
         """The answers to all requests, in their order.
 
         Raises:
