@@ -125,7 +125,7 @@ def test_an_address_where_nothing_listens_is_given_up_after_its_tries() -> None:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: nobody else can take it meanwhile
         address = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
         with pytest.raises(EvaluationFailed, match=r"did not answer in 3 tries, last ConnectError"):
-            VllmAddresses([address], "model", "NO_KEY", Patience(tries=3, first_wait_seconds=0.001))
+            VllmAddresses([address], "model", "NO_KEY", Patience(tries_at_start=3, first_wait_seconds=0.001))
 
 
 def test_waits_double_to_a_minute() -> None:

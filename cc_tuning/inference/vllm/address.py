@@ -12,7 +12,7 @@ The key comes from the environment with each process and is written nowhere.
 import itertools
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
@@ -34,10 +34,12 @@ class Patience:
 
     timeout_seconds: float = 600.0
     """For one answer."""
-    tries: int = 9
+    tries: int = 16
+    tries_at_start: int = 3
+    """Of an address that has not answered yet, and may not be right."""
     first_wait_seconds: float = 1.0
-    """Before the second try; doubled before each further one, to a minute: about four minutes in all, in which a
-    server can be started again."""
+    """Before the second try; doubled before each further one, to a minute: ten minutes in all, in which a server can
+    be started again."""
 
     def wait_seconds(self, tried: int) -> float:
         """Before the next try, after `tried`."""
@@ -76,7 +78,7 @@ class VllmAddresses:
         return [answers[place] for place in range(len(requests))]
 
     def _require_model(self, address: str) -> None:
-        body = self._tried(lambda: self._client.get(f"{address}/models"), address)
+        body = self._tried(lambda: self._client.get(f"{address}/models"), address, self._patience.tries_at_start)
         try:
             served = [str(model["id"]) for model in body["data"]]
         except (KeyError, TypeError) as error:
@@ -89,20 +91,21 @@ class VllmAddresses:
             )
 
     def _ask_one(self, request: VllmRequest) -> VllmAnswer:
-        body = body_of(request, self._model)
+        asked = body_of(request, self._model)
 
         def send() -> httpx.Response:
             address = self._addresses[next(self._turns) % len(self._addresses)]
-            return self._client.post(f"{address}/completions", json=body)
+            return self._client.post(f"{address}/completions", json=asked)
 
-        return answer_in(self._tried(send, ", ".join(self._addresses)), request)
+        body = self._tried(send, ", ".join(self._addresses), self._patience.tries)
+        return answer_in(body, request)
 
-    def _tried(self, send: Any, where: str) -> Any:
-        """The JSON that `send` gets, tried as often as it is worth."""
+    def _tried(self, send: Callable[[], httpx.Response], where: str, tries: int) -> Any:
+        """The JSON that `send` gets, in at most `tries`."""
         reason = ""
-        for tried in range(1, self._patience.tries + 1):
+        for tried in range(1, tries + 1):
             try:
-                response: httpx.Response = send()
+                response = send()
                 if response.status_code == httpx.codes.OK:
                     return response.json()
                 reason = f"status {response.status_code}: {in_one_line(response.text)}"
@@ -113,10 +116,10 @@ class VllmAddresses:
                     )
             except (httpx.HTTPError, ValueError) as error:
                 reason = f"{type(error).__name__}: {error}"
-            if tried < self._patience.tries:
+            if tried < tries:
                 time.sleep(self._patience.wait_seconds(tried))
         raise EvaluationFailed(
-            f"vLLM at {where} did not answer in {self._patience.tries} tries, last {reason}. Finished shards are kept; "
+            f"vLLM at {where} did not answer in {tries} tries, last {reason}. Finished shards are kept; "
             "start the server and run the stage again"
         )
 
