@@ -6,6 +6,7 @@ is wrapped in their common base class, once, and only when a connected model is 
 profile memory or capture graphs call the model itself and are not connected.
 """
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 from cc_tuning_vllm.patching import replace_once
 from cc_tuning_vllm.request_mode import RequestMode
 from cc_tuning_vllm.rereading import Rows
-from cc_tuning_vllm.suffix_rows import SuffixRows, key_of_tokens
+from cc_tuning_vllm.suffix_rows import Integers, SuffixRows, key_of_tokens
 
 
 def connect_model_runner() -> None:
@@ -44,6 +45,8 @@ def _connect(runner: GPUModelRunner, model: Any, input_ids: Tensor, positions: T
     requests = runner.input_batch.num_reqs
     starts = runner.query_start_loc.np[: requests + 1].astype(np.int64)
     computed = runner.input_batch.num_computed_tokens_cpu[:requests].astype(np.int64)
+    model.meter.count_prompts(modes[place].mode for place in _read_through(runner, modes, computed + np.diff(starts)))
+    modes = {place: mode for place, mode in modes.items() if mode.is_connected}
     tokens = np.full(requests, -1, dtype=np.int64)
     for place, mode in modes.items():
         tokens[place] = mode.token
@@ -67,19 +70,28 @@ def _connect(runner: GPUModelRunner, model: Any, input_ids: Tensor, positions: T
             if mode.english
         },
     )
-    with override_forward_context(_context_of_rows(runner, suffix, index, rows.positions)):
+    with model.meter.timed(device), override_forward_context(_context_of_rows(runner, suffix, index, rows.positions)):
         states[index] = model.connected_states(rows)
 
 
 def _modes(runner: GPUModelRunner) -> dict[int, RequestMode]:
-    """The modes of the requests that are connected and still read their prompt, by their place in the step."""
+    """The modes of the requests that still read their prompt, by their place in the step."""
     batch = runner.input_batch
     reading = batch.num_computed_tokens_cpu[: batch.num_reqs] < batch.num_prompt_tokens[: batch.num_reqs]
-    modes = {
+    return {
         int(place): RequestMode.of(runner.requests[batch.req_ids[place]].sampling_params)
         for place in np.flatnonzero(reading)
     }
-    return {place: mode for place, mode in modes.items() if mode.is_connected}
+
+
+def _read_through(runner: GPUModelRunner, places: Iterable[int], known: Integers) -> list[int]:
+    """Of the places, those whose prompt this step reads to its end for the first time; `known [B]` tokens after it.
+
+    A request that was preempted reads its prompt again, with the answer it has by then.
+    """
+    batch = runner.input_batch
+    ends = (place for place in places if known[place] >= batch.num_prompt_tokens[place])
+    return [place for place in ends if not runner.requests[batch.req_ids[place]].output_token_ids]
 
 
 def _context_of_rows(runner: GPUModelRunner, suffix: SuffixRows, index: Tensor, positions: Tensor) -> ForwardContext:
