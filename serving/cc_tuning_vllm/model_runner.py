@@ -6,7 +6,7 @@ is wrapped in their common base class, once, and only when a connected model is 
 profile memory or capture graphs call the model itself and are not connected.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +22,7 @@ from vllm.v1.worker.gpu_model_runner import GPUModelRunner
 from cc_tuning_vllm.patching import replace_once
 from cc_tuning_vllm.request_mode import RequestMode
 from cc_tuning_vllm.rereading import FirstReading, Rows
-from cc_tuning_vllm.suffix_rows import SuffixRows, key_of_tokens
+from cc_tuning_vllm.suffix_rows import Integers, SuffixRows, key_of_tokens
 
 
 def connect_model_runner() -> None:
@@ -34,7 +34,7 @@ def _forward_connected(
     forward: Any, runner: GPUModelRunner, *, input_ids: Tensor, positions: Tensor, **named: Any
 ) -> Any:
     model = runner.get_model()
-    step = _connected_part(runner, input_ids.device) if hasattr(model, "connected_states") else None
+    step = _connected_part(runner, model, input_ids.device) if hasattr(model, "connected_states") else None
     if step is None:
         return forward(runner, input_ids=input_ids, positions=positions, **named)
     with _watched(model, step) as first:
@@ -53,15 +53,17 @@ class ConnectedPart:
     places: Tensor  # [R] int64: which of these are t*
 
 
-def _connected_part(runner: GPUModelRunner, device: torch.device) -> ConnectedPart | None:
+def _connected_part(runner: GPUModelRunner, model: Any, device: torch.device) -> ConnectedPart | None:
     """What is connected in a step, or None where no t* is in it."""
     modes = _modes(runner)
     requests = runner.input_batch.num_reqs
+    starts = runner.query_start_loc.np[: requests + 1].astype(np.int64)
+    computed = runner.input_batch.num_computed_tokens_cpu[:requests].astype(np.int64)
+    model.meter.count_prompts(modes[place].mode for place in _read_through(runner, modes, computed + np.diff(starts)))
+    modes = {place: mode for place, mode in modes.items() if mode.is_connected}
     tokens = np.full(requests, -1, dtype=np.int64)
     for place, mode in modes.items():
         tokens[place] = mode.token
-    starts = runner.query_start_loc.np[: requests + 1].astype(np.int64)
-    computed = runner.input_batch.num_computed_tokens_cpu[:requests].astype(np.int64)
     suffix = SuffixRows.of_step(tokens, starts, computed)
     if suffix is None:
         return None
@@ -106,19 +108,31 @@ def _connect(
             if mode.english
         },
     )
-    with override_forward_context(_context_of_rows(runner, suffix, step.index, rows.positions)):
+    with (
+        model.meter.timed(device),
+        override_forward_context(_context_of_rows(runner, suffix, step.index, rows.positions)),
+    ):
         states[step.index] = model.connected_states(rows, first)
 
 
 def _modes(runner: GPUModelRunner) -> dict[int, RequestMode]:
-    """The modes of the requests that are connected and still read their prompt, by their place in the step."""
+    """The modes of the requests that still read their prompt, by their place in the step."""
     batch = runner.input_batch
     reading = batch.num_computed_tokens_cpu[: batch.num_reqs] < batch.num_prompt_tokens[: batch.num_reqs]
-    modes = {
+    return {
         int(place): RequestMode.of(runner.requests[batch.req_ids[place]].sampling_params)
         for place in np.flatnonzero(reading)
     }
-    return {place: mode for place, mode in modes.items() if mode.is_connected}
+
+
+def _read_through(runner: GPUModelRunner, places: Iterable[int], known: Integers) -> list[int]:
+    """Of the places, those whose prompt this step reads to its end for the first time; `known [B]` tokens after it.
+
+    A request that was preempted reads its prompt again, with the answer it has by then.
+    """
+    batch = runner.input_batch
+    ends = (place for place in places if known[place] >= batch.num_prompt_tokens[place])
+    return [place for place in ends if not runner.requests[batch.req_ids[place]].output_token_ids]
 
 
 def _context_of_rows(runner: GPUModelRunner, suffix: SuffixRows, index: Tensor, positions: Tensor) -> ForwardContext:

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 
 from torch import Tensor, nn
 from vllm.config import VllmConfig
+from vllm.distributed import get_tensor_model_parallel_rank
 from vllm.model_executor.models.gemma3 import Gemma3ForCausalLM
 from vllm.model_executor.models.llama import LlamaForCausalLM
 from vllm.model_executor.models.mistral import MistralForCausalLM
@@ -16,6 +17,7 @@ from vllm.model_executor.models.qwen2 import Qwen2ForCausalLM
 from vllm.model_executor.models.qwen3 import Qwen3ForCausalLM
 
 from cc_tuning_vllm.connection import Connection
+from cc_tuning_vllm.metrics import Meter
 from cc_tuning_vllm.model_runner import connect_model_runner
 from cc_tuning_vllm.rereading import Blocks, FirstReading, Rows, connected_states
 from cc_tuning_vllm.settings import ConnectionSettings
@@ -31,6 +33,8 @@ class ConnectedModel(nn.Module):
         config = vllm_config.model_config.hf_config
         settings = ConnectionSettings.read_from(config)
         self.connection = Connection(settings, config.num_hidden_layers, config.hidden_size)
+        name = vllm_config.model_config.served_model_name
+        self.meter = Meter.of_process(name, counts=get_tensor_model_parallel_rank() == 0)
         connect_model_runner()
 
     @property
