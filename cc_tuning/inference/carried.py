@@ -30,7 +30,7 @@ def carried_choice(
     connection: ConnectionMode,
     constant: Tensor | None = None,
 ) -> Choice:
-    """How the vector of each prompt is found; `connected` are the prompts as a batch, `constant [D]` is for that mode.
+    """How the vector of each prompt is found; `connected` are the prompts as a batch, `constant` is for that mode.
 
     Raises:
         ConfigError: a prompt has no English prompt and the mode reads one; no constant, or one in another mode; or the
@@ -54,7 +54,7 @@ def carried_choice(
 
 @torch.no_grad()
 def mean_carried_vector(model: CrossLingualModel, prompts: Sequence[Prompt], batch_size: int) -> Tensor:
-    """The mean `[D]` float32 over `prompts` of what `parallel` adds at t*.
+    """The mean `[D]` float32 over `prompts` of what `parallel` adds at t*, `[L, D]` where every layer gets its own.
 
     Each vector is computed in a batch and they are summed in float64 in the order of the prompts, so batches change
     no more than the rounding of a single vector.

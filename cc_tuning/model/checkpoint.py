@@ -37,14 +37,16 @@ from data_contracts.files import read_json, write_json, written_atomically
 
 CONNECTION_FILE = "cross_lingual_connection.safetensors"
 DESCRIPTION_FILE = "cross_lingual.json"
-FORMAT = 4
+FORMAT = 5
 _BEFORE_SITES = 1
 """The format that knows no `connection.site`: the place was the block's own output."""
 _BEFORE_NORMALISATION = 2
 """The format that knows no `connection.normalise` and `connection.scale`; their defaults are what there was."""
 _BEFORE_PREDICTION = 3
 """The format that knows no `connection.predicted_share` and no learned `connection.scale`; the same holds of it."""
-_READ_FORMATS = (_BEFORE_SITES, _BEFORE_NORMALISATION, _BEFORE_PREDICTION, FORMAT)
+_BEFORE_TARGETS = 4
+"""The format that knows no `connection.target`; the same holds of it."""
+_READ_FORMATS = (_BEFORE_SITES, _BEFORE_NORMALISATION, _BEFORE_PREDICTION, _BEFORE_TARGETS, FORMAT)
 _SELECTOR_PREFIX = "decision_maker."
 
 

@@ -1,4 +1,5 @@
-"""Selectors of the English layer that the connection carries over: the Decision Maker and the paper's two ablations.
+"""Selectors of the English layer that the connection carries over: the Decision Maker, the paper's two ablations, and
+every layer for itself.
 
 `H = mean_l(F_l + e) W_DM`, `g = softmax((H + noise) / tau)` made one-hot, `v = sum_l g_l F_l`
 (Ye et al. 2025, eq. 3 and 4). Logits, noise and sums are float32 even under autocast: in bfloat16 two layers' logits
@@ -22,17 +23,19 @@ class Decision(NamedTuple):
     looks for tensors in tuples only; so this is one.
     """
 
-    vector: Tensor  # v [B, D]; with `connection.scale` its direction, of length 1
-    weights: Tensor  # g [B, L], one-hot for decision_maker and random, 1/L for mean
+    vector: Tensor  # v [B, D], or v_l [B, L, D] for every layer; with `connection.scale` its direction, of length 1
+    weights: Tensor  # g [B, L], one-hot for decision_maker and random, 1/L for mean and every
     logits: Tensor  # H [B, L], before noise; zeros for selectors that have none
     soft_weights: Tensor  # g before it is made one-hot [B, L]
     probabilities: Tensor  # softmax(H / tau) [B, L], without noise
 
     @classmethod
     def constant(cls, vector: Tensor, rows: int, layers: int) -> Self:
-        """`vector [D]` carried over to each of `rows` prompts, of which no layer was chosen: all weights are zero."""
+        """`vector [D]`, or `[L, D]` for every layer, carried over to each of `rows` prompts, of which no layer was
+        chosen: all weights are zero.
+        """
         none = vector.new_zeros(rows, layers, dtype=torch.float32)
-        return cls(vector.float().expand(rows, -1), none, none, none, none)
+        return cls(vector.float().expand(rows, *vector.shape), none, none, none, none)
 
     @property
     def with_unit_vector(self) -> "Decision":
@@ -45,7 +48,11 @@ class Decision(NamedTuple):
         return self.weights.argmax(-1)
 
     def cosine_to(self, activations: Tensor) -> Tensor:
-        """Cosine `[B]` between `v` and `sum_l g_l F_l` of other `activations [B, L, D]`, without gradient."""
+        """Cosine `[B]` between `v` and `sum_l g_l F_l` of other `activations [B, L, D]`, without gradient; for every
+        layer the mean of the cosines between `v_l` and `F_l`.
+        """
+        if self.vector.dim() == activations.dim():
+            return nn.functional.cosine_similarity(self.vector.detach(), activations.float(), dim=-1).mean(-1)
         other = carried_vector(self.weights.detach(), activations)
         return nn.functional.cosine_similarity(self.vector.detach(), other, dim=-1)
 
@@ -156,10 +163,21 @@ class RandomLayer(Selector):
         return self.scaled(Decision(carried_vector(weights, ffn_outputs), weights, logits, uniform, uniform))
 
 
+class EveryLayer(Selector):
+    """Variant `every`: nothing is chosen, and each layer's activation is carried over to the same layer."""
+
+    def forward(self, ffn_outputs: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
+        """`ffn_outputs [B, L, D]` -> Decision whose vector is `v_l = F_l`, `[B, L, D]`."""
+        weights = torch.full(ffn_outputs.shape[:2], 1 / ffn_outputs.shape[1], device=ffn_outputs.device)
+        return self.scaled(Decision(ffn_outputs.float(), weights, torch.zeros_like(weights), weights, weights))
+
+
 def build_selector(connection: ConnectionConfig, hidden_size: int, layers: int, std: float) -> nn.Module:
     """The selector that `connection.selector` names."""
     if connection.selector == "mean":
         return MeanLayer(connection.learns_scale)
+    if connection.selector == "every":
+        return EveryLayer(connection.learns_scale)
     if connection.selector == "random":
         return RandomLayer(connection.seed, connection.learns_scale)
     return DecisionMaker(hidden_size, layers, connection.temperature, std, connection.learns_scale)

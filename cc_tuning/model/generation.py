@@ -24,7 +24,8 @@ from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import Components
-from cc_tuning.model.hooks import injected, last_ffn_at, recorded_activations
+from cc_tuning.model.hooks import last_ffn_at, recorded_activations
+from cc_tuning.model.injection import injected
 from cc_tuning.model.kv_cache import forgetting_last_token
 from cc_tuning.model.pooled import recorded_pooled_states
 from cc_tuning.model.positions import Prompts, position_ids_of

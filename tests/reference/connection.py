@@ -27,7 +27,8 @@ def run_row(
     With `vector [D]`, what the first layer's feed-forward block adds to the residual at `position` is `f_1 + v`
     (eq. 5). At the site `block_output` both are taken before the norm that some families have behind a block.
     `earlier` are the vectors of earlier turns by their positions. With a `share`, a vector gives the direction alone:
-    what is added is as long as that share of `f_1`, whose length is taken as a number.
+    what is added is as long as that share of `f_1`, whose length is taken as a number. A vector `[L, D]` is one for
+    each layer, added to what that layer's own block adds.
     """
     added_at = dict(earlier) if vector is None else {**earlier, position: vector}
     decoder = base.model
@@ -50,8 +51,9 @@ def run_row(
         if site == "contribution":
             f, attended = after(f), attention_added
         change = torch.zeros_like(f)
-        if number == 0:
-            for place, added_vector in added_at.items():
+        for place, vectors in added_at.items():
+            if number == 0 or vectors.dim() == 2:
+                added_vector = vectors[number] if vectors.dim() == 2 else vectors
                 change[0, place] = added_vector
                 if share is not None:
                     length = share * f[0, place].detach().square().sum().sqrt()
@@ -193,12 +195,15 @@ def training_loss(
             embedding = base.model.embed_tokens(row["ids"][row["position"]])
             logits = (english + embedding).mean(0) @ weight
             g = straight_through(logits, row_noise, temperature)
-        elif selector == "mean":
+        elif selector in ("mean", "every"):
             g = torch.full((len(english),), 1 / len(english))
         else:
             g = torch.zeros(len(english))
             g[row_noise.argmax()] = 1.0
-        vector = torch.stack([g[layer] * english[layer] for layer in range(len(english))]).sum(0)
+        if selector == "every":
+            vector = english
+        else:
+            vector = torch.stack([g[layer] * english[layer] for layer in range(len(english))]).sum(0)
         predictions, _ = run_row(base, row["ids"], int(row["position"]), vector, site=site, share=share)
         loss, count = token_mean_loss(predictions, row["labels"])
         total, tokens = total + loss, tokens + count
