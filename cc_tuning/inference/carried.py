@@ -43,7 +43,9 @@ def carried_choice(
             "'constant', and only with it: make it with `mean_carried_vector` over all prompts"
         )
     if constant is not None:
-        return Decision.constant(constant.to(model.device), len(prompts), model.config.num_hidden_layers)
+        layers, gate = model.config.num_hidden_layers, model.decision_maker.gate
+        assert gate is None or isinstance(gate, Tensor)
+        return Decision.constant(constant.to(model.device), len(prompts), layers, gate)
     if connection in ("parallel", "other"):
         offset = model.connection.offset
         english = Prompts.found_in(*english_batch(prompts, model.device, connection), offset, "English")

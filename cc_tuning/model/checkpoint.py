@@ -1,7 +1,7 @@
 """A checkpoint on disk: an ordinary Hugging Face model directory with two more files.
 
-`cross_lingual_connection.safetensors` holds `decision_maker.weight`, the statistics that activations are normalised
-with if there are any and, once fitted, the Transform Matrix;
+`cross_lingual_connection.safetensors` holds the selector's weights (`decision_maker.weight`), the statistics that
+activations are normalised with if there are any and, once fitted, the Transform Matrix;
 `cross_lingual.json` says what they are. Any tool can load the base weights and never sees them. Files are written
 under a temporary name and renamed, `cross_lingual.json` last: where it is present, the rest is whole.
 """
@@ -45,7 +45,7 @@ _BEFORE_NORMALISATION = 2
 _BEFORE_PREDICTION = 3
 """The format that knows no `connection.predicted_share` and no learned `connection.scale`; the same holds of it."""
 _BEFORE_TARGETS = 4
-"""The format that knows no `connection.target`; the same holds of it."""
+"""The format that knows no `connection.target` and `connection.gate`; the same holds of it."""
 _READ_FORMATS = (_BEFORE_SITES, _BEFORE_NORMALISATION, _BEFORE_PREDICTION, _BEFORE_TARGETS, FORMAT)
 _SELECTOR_PREFIX = "decision_maker."
 

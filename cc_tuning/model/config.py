@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Selector = Literal["decision_maker", "mean", "random", "every"]
 Target = Literal["first", "same"]
+Gate = Literal["none", "state"]
 ActivationSource = Literal["ffn", "attention", "block"]
 Site = Literal["contribution", "block_output"]
 Normalisation = Literal["none", "centred", "standardised"]
@@ -61,6 +62,12 @@ class ConnectionConfig(BaseModel):
         description="Length of `v` as a share of that of `f_1`, or of the output of whichever layer it is added to; "
         "`learned`, one number that is trained with the selector, from 1 on; unset, `v` is as long as the activation "
         "that it is (the paper's method).",
+    )
+    gate: Gate = Field(
+        "none",
+        description="What `v` is multiplied with: nothing (the paper's method), or `state`, a number from 0 to 2 that "
+        "the prompt decides by its own state at t*, `2 sigmoid(w f_1 + b)`, trained with the selector from 1 on; with "
+        "`target: same` one for each layer. Ours.",
     )
     english_gradient: bool = Field(
         False,
@@ -153,6 +160,11 @@ class ConnectionConfig(BaseModel):
     def chooses_layer(self) -> bool:
         """Whether one layer is chosen for each prompt, so that there is one to name and noise in its choice."""
         return self.selector in ("decision_maker", "random")
+
+    @property
+    def has_own_rate(self) -> bool:
+        """Whether the connection has weights that `training.decision_maker_learning_rate` is for."""
+        return self.selector == "decision_maker" or self.gate != "none"
 
     @property
     def learns_scale(self) -> bool:

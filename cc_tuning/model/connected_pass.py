@@ -194,7 +194,7 @@ class ConnectedModel(WrappedModel):
         reading = recorded_activations(components, self.connection.source, connection_positions, keeps_gradient=False)
         with (
             reading if measures_cosine else nullcontext() as connected,
-            injected(components, connection_positions, decision.vector, self.connection.share),
+            injected(components, connection_positions, decision.vector, self.connection.share, decision.gate),
         ):
             output = self.base(**inputs, labels=labels, **loss_kwargs)
         unconnected = self.base(**inputs, **loss_kwargs).logits if with_unconnected else None

@@ -172,7 +172,9 @@ class _PassOverPrompt:
             arguments, place = arguments | self._part(arguments, past, place, columns), 0
         vector = self.decision.vector.repeat_interleave(repeats, dim=0) if repeats > 1 else self.decision.vector
         positions = arguments["input_ids"].new_full((rows,), place)
-        self._hooks.enter_context(injected(self._components, positions, vector, self._connection.share))
+        self._hooks.enter_context(
+            injected(self._components, positions, vector, self._connection.share, self.decision.gate)
+        )
         self._hooks.callback(decoder.register_forward_hook(self._end).remove)
         return inputs, arguments
 

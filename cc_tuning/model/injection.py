@@ -32,29 +32,50 @@ def add_at_positions(hidden: Tensor, positions: Tensor, vector: Tensor) -> Tenso
     return hidden.index_put((rows, positions), vector.to(hidden.dtype), accumulate=True)
 
 
-def added_to(f: Tensor, vector: Tensor, share: float | None) -> Tensor:
-    """What joins the feed-forward output `f [B, D]`: `vector [B, D]` as it is, or `share * ||f|| * vector`.
+def added_to(f: Tensor, vector: Tensor, share: float | None, gate: Tensor | None) -> Tensor:
+    """What joins the feed-forward output `f [B, D]`: `vector [B, D]` as it is, or `share * ||f|| * vector`, times
+    `openness(f, gate)` where there is a `gate [D + 1]`.
 
-    `f` gives a length and takes no gradient: else a longer one would be rewarded for the vector added to it.
+    `f` takes no gradient: else a longer one would be rewarded for the vector added to it.
     """
-    if share is None:
-        return vector
-    return share * f.detach().float().norm(dim=-1, keepdim=True) * vector
+    f = f.detach().float()
+    if share is not None:
+        vector = share * f.norm(dim=-1, keepdim=True) * vector
+    return vector if gate is None else openness(f, gate) * vector
+
+
+def openness(f: Tensor, gate: Tensor) -> Tensor:
+    """`2 sigmoid(w f_hat + b)` `[B, 1]` float32, with `f_hat` as `f [B, D]` with a root mean square of 1.
+
+    `gate [D + 1]` is `w` and behind it `b`. Outputs of one family are a thousand times as large as those of another, so
+    what the gate reads is their direction. It is 1 where the gate is zero, to the last bit.
+    """
+    direction = nn.functional.normalize(f, dim=-1) * f.shape[-1] ** 0.5
+    return 2 * ((direction * gate[:-1]).sum(-1, keepdim=True) + gate[-1]).sigmoid()
 
 
 @contextmanager
-def injected(components: Components, positions: Tensor, vector: Tensor, share: float | None = None) -> Iterator[None]:
+def injected(
+    components: Components,
+    positions: Tensor,
+    vector: Tensor,
+    share: float | None = None,
+    gate: Tensor | None = None,
+) -> Iterator[None]:
     """A vector added at `positions [B]` in every forward pass of the block: `vector [B, D]` to what the first layer's
     feed-forward block puts out, or of `[B, L, D]` each to that of its own layer.
 
     It is added as it is, or with a `share` as the direction, of length 1, of a vector of that share of `||f_l||`; `f_l`
-    is what the block puts out at the components' site in the same pass.
+    is what the block puts out at the components' site in the same pass. A `gate [1, D + 1]`, or `[L, D + 1]`, reads it
+    and decides how much of that is added (`openness`).
     """
     vectors = (vector,) if vector.dim() == 2 else vector.unbind(1)
     handles: list[RemovableHandle] = []
     try:
         for layer, of_layer in enumerate(vectors):
-            handles += _Addition(positions, of_layer, share).hooked(components, layer)
+            handles += _Addition(positions, of_layer, share, None if gate is None else gate[layer]).hooked(
+                components, layer
+            )
         yield
     finally:
         for handle in handles:
@@ -64,9 +85,9 @@ def injected(components: Components, positions: Tensor, vector: Tensor, share: f
 class _Addition:
     """What is added to the feed-forward output of one layer."""
 
-    def __init__(self, positions: Tensor, vector: Tensor, share: float | None) -> None:
-        self._positions, self._vector, self._share = positions, vector, share
-        self._reads_f = share is not None
+    def __init__(self, positions: Tensor, vector: Tensor, share: float | None, gate: Tensor | None) -> None:
+        self._positions, self._vector, self._share, self._gate = positions, vector, share, gate
+        self._reads_f = share is not None or gate is not None
 
     def hooked(self, components: Components, layer: int) -> Iterator[RemovableHandle]:
         """The hooks of `layer`. The block's own comes first, also where the block is the injection site."""
@@ -78,7 +99,7 @@ class _Addition:
             added = self._vector
             if self._reads_f:
                 f.gather(0, module, inputs, output)
-                added = added_to(f.stack()[:, 0], added, self._share)
+                added = added_to(f.stack()[:, 0], added, self._share, self._gate)
             return add_at_positions(output, self._positions, added)
 
         yield components.injection_sites[layer].register_forward_hook(inject)

@@ -38,7 +38,8 @@ def connection_strength(
         at = ids[torch.arange(len(ids), device=ids.device), positions]
         decision = model.decide(english, model.embed(at), key_of_rows(ids, mask, positions), None)
         vector = decision.vector if decision.vector.dim() == 2 else decision.vector[:, 0]
-        vectors.append(added_to(f, vector, model.connection.share))
+        gate = None if decision.gate is None else decision.gate[0]
+        vectors.append(added_to(f, vector, model.connection.share, gate))
         blocks.append(f)
         residuals.append(after)
     v, f_1, residual = (torch.cat(of).double() for of in (vectors, blocks, residuals))
