@@ -88,8 +88,8 @@ class Places:
 
     @cached_property
     def kept_out_of_rows(self) -> Source:
-        """The items that no training row may repeat: those of the tests, also where development items are asked, so that
-        both are asked of one and the same model."""
+        """The items that no training row may repeat: those of the tests, also where development items are asked, so
+        that both are asked of one and the same model."""
         is_development = self._recipe.evaluation.items == DEVELOPMENT
         return self._world.ref.at(WORLD_ITEMS) if is_development else self.items
 

@@ -103,8 +103,8 @@ class EvaluationSection(SamplingConfig, EvaluationConfig):
     items: str = Field(
         default=MINIATURE,
         description="`hub` makes them of the published data sets (docs/benchmarks.md); otherwise a directory of "
-        "parquet files under the BenchmarkItem contract or in the layout of the authors' release; or `miniature`, about "
-        "test facts; or `miniature/development`, about those to choose by, with the same training rows.",
+        "parquet files under the BenchmarkItem contract or in the layout of the authors' release; or `miniature`, "
+        "about test facts; or `miniature/development`, about those to choose by, with the same training rows.",
     )
     instructions: str = Field(
         default="",
