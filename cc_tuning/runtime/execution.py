@@ -49,6 +49,13 @@ class Execution(BaseModel):
         description="Padded tokens of a training micro-batch, at most; what memory has to hold. 16,384 are the paper's "
         "16 rows of 1,024 tokens. A longer row goes alone.",
     )
+    device_logit_bytes: int = Field(
+        default=1 << 28,
+        ge=1,
+        description="Bytes of float32 logits in a training pass, at most; about four times as many are held. Where the "
+        "labels of a micro-batch have more, the head runs on some of them at a time, and once more in the backward "
+        "pass (under `zero3` on all of them at once).",
+    )
     max_padding: float = Field(
         default=0.05,
         gt=0,
