@@ -21,7 +21,8 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision, build_selector
 from cc_tuning.model.families import Components, find_components
-from cc_tuning.model.hooks import Activations, injected, last_ffn_at, recorded_activations
+from cc_tuning.model.hooks import Activations, last_ffn_at, recorded_activations
+from cc_tuning.model.injection import injected
 from cc_tuning.model.normalisation import ActivationNormalisation
 from cc_tuning.model.pooled import recorded_pooled_states, tokens_up_to
 from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
@@ -77,14 +78,16 @@ class ConnectedModel(WrappedModel):
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **arguments: Any
     ) -> None:
-        """Recompute decoder layers in the backward pass, but for a first layer inside of which `v` is added.
+        """Recompute decoder layers in the backward pass, but for those inside of which `v` is added.
 
         Raises:
             ConfigError: re-entrant checkpointing was asked for.
         """
         super().activation_checkpointing_enable(activation_checkpointing_kwargs, **arguments)
         if self.components.injects_inside_layer:
-            cast(Any, self.components.layers[0]).gradient_checkpointing = False
+            layers = self.components.layers
+            for layer in layers if self.connection.target == "same" else layers[:1]:
+                cast(Any, layer).gradient_checkpointing = False
 
     @torch.no_grad()
     def activations(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
@@ -204,7 +207,7 @@ class ConnectedModel(WrappedModel):
         # Reading is before the injection, whose hook changes what a later hook on the same module sees.
         with (
             reading if reads_own else nullcontext() as own,
-            injected(components, positions, decision.vector, self.connection.share),
+            injected(components, positions, decision.vector, self.connection.share, decision.gate),
         ):
             yield own
 
@@ -221,9 +224,9 @@ class ConnectedModel(WrappedModel):
         `row_keys [B]` identify the rows for the selector `random`; `noise [B, L]` is for all that choose a layer.
 
         Raises:
-            ConfigError: noise for the selector `mean`, which chooses none.
+            ConfigError: noise for a selector that chooses none.
         """
-        if noise is not None and self.connection.selector == "mean":
+        if noise is not None and not self.connection.chooses_layer:
             raise ConfigError(f"got gumbel_noise for the selector {self.connection.selector!r}, which has no noise")
         decision: Decision = self.decision_maker(self.normalisation(source), embedding, row_keys, noise)
         return decision.with_unit_vector if isinstance(self.connection.scale, float) else decision
