@@ -44,7 +44,7 @@ REFERENCE = Stage(
     "cc_tuning.stages.reference:build_reference", tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRAIN = Stage(
-    "train", 6, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
+    "train", 7, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
     tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRANSFORM = Stage(
