@@ -18,8 +18,8 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.inference.prompts import PADDING_ID, Prompt, english_batch, english_rows, languages_of, longest_first
 from cc_tuning.model import ConnectionMode, CrossLingualModel
 from cc_tuning.model.decision_maker import Decision
-from cc_tuning.model.generation import Choice
 from cc_tuning.model.positions import Prompts
+from cc_tuning.model.prompt_pass import Choice
 from cc_tuning.runtime.padding import padded
 
 

@@ -214,7 +214,7 @@ def read_base_model(directory: Path, dtype: torch.dtype | str, attention: str = 
                 use_safetensors=True,
                 output_loading_info=True,
             )
-    except CcTuningError:
+    except (CcTuningError, BrokenPipeError):  # of a warning that nobody reads: it says nothing about the weights
         raise
     except Exception as error:
         raise _failure_of_loading(error, directory, attention) from error

@@ -14,8 +14,9 @@ from cc_tuning.model import checkpoint
 from cc_tuning.model.config import ConnectionConfig, ConnectionMode
 from cc_tuning.model.connected_pass import ConnectedModel
 from cc_tuning.model.decision_maker import Decision
-from cc_tuning.model.generation import Choice, FromOwn, Generation, generate, generate_connected
+from cc_tuning.model.generation import Generation, generate, generate_connected
 from cc_tuning.model.positions import Prompts, key_of_rows
+from cc_tuning.model.prompt_pass import Choice, FromOwn
 from cc_tuning.model.several_positions import only_where
 from cc_tuning.model.transform_file import check_fitted_on, read_transform_matrix
 from cc_tuning.runtime.provenance import library_versions

@@ -114,6 +114,7 @@ def build_trainer(
         "flops": flops,
         "connection": None if connected is None else ConnectionTraining(connected, rate, sums),
         "validation": validation,
+        "logit_bytes": job.execution.device_logit_bytes,
         "args": arguments,
         "callbacks": callbacks,
     }

@@ -107,8 +107,9 @@ def test_training_equals_the_method_row_by_row(family: str, site: str, variant: 
         added = vectors_of(slow, row["ids"], *at, "parallel", noise.to(slow.base.dtype))
         row_loss, count = token_mean_loss(logits_with(slow, row["ids"], added), row["labels"])
         total, tokens = total + row_loss, tokens + count
-    (total / tokens).backward()
-    assert abs(loss - float(total / tokens)) <= 1e-5
+    expected = total / tokens
+    expected.backward()
+    assert abs(loss - expected.item()) <= 1e-5
     assert worst_relative({name: grad.double() for name, grad in got.items()}, gradients(slow)) <= 2e-3
 
 
@@ -194,8 +195,10 @@ def test_columns_before_the_prompt_are_no_tokens() -> None:
 
 
 def test_a_conversation_goes_on_with_the_positions_of_its_new_turn() -> None:
-    """What is in the cache stays as it is, so a turn of two tokens has two positions."""
-    model, (first, second) = model_of("llama"), random_prompts((6, 2))
+    """What is in the cache stays as it is: of five positions those of the answer's last token, which no pass has read
+    yet, and of a turn of two tokens.
+    """
+    model, (first, second) = model_of("llama", 5), random_prompts((6, 2))
     settings: dict[str, Any] = {"max_new_tokens": NEW, "do_sample": False, "return_dict_in_generate": True}
     turn = model.generate(**left_padded([first]), connection="identity", **settings)
     whole = [*turn.sequences[0].tolist(), *second]
@@ -206,10 +209,9 @@ def test_a_conversation_goes_on_with_the_positions_of_its_new_turn() -> None:
         earlier = vectors_of(model, torch.tensor(first), 5, torch.tensor(first), 5, "identity", None)
         t = len(whole) - 1
         added = dict(earlier)
-        for place in (t, t - 1):
+        for place in (t, t - 1, t - 2):
             # Own activations of the new turn after the connected earlier one.
-            share = model.connection.share
-            _, source = run_row(model.base, torch.tensor(whole), place, earlier=earlier, share=share)
+            _, source = run_row(model.base, torch.tensor(whole), place, earlier=earlier)
             layer = choose_layer(model.base, model.decision_maker.weight, source, torch.tensor(whole[place]))
             added[place] = source[layer]
         ids = list(whole)
