@@ -170,10 +170,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _decision_maker_is_asked_where_there_is_one(self) -> "Recipe":
         rate, selector = self.training.decision_maker_learning_rate, self.connection.selector
-        if rate is not None and selector != "decision_maker":
+        if rate is not None and not self.connection.has_own_rate:
             raise ValueError(
                 f"training.decision_maker_learning_rate is {rate}, but connection.selector is {selector!r}, which has "
-                "no weight to train; leave the rate out"
+                "no weight to train, and there is no gate; leave the rate out"
             )
         if self.transform.targets == "chosen" and selector != "decision_maker":
             raise ValueError(
