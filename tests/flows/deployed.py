@@ -80,7 +80,7 @@ def running_server(home: Path, **settings: str) -> Iterator[Server]:
             command, env=server.variables, stdout=log, stderr=log, start_new_session=True, cwd=ROOT
         )
     try:
-        wait_until(lambda: httpx.get(f"{server.api}/health").status_code == 200, 180)
+        wait_until(lambda: httpx.get(f"{server.api}/health").status_code == 200, 600)
         yield server
     finally:
         end(process)

@@ -47,7 +47,7 @@ def test_a_killed_run_is_marked_as_crashed_and_the_next_one_goes_on_from_the_sto
         }  # fmt: skip
         killed = server.start_run("reproduce/nightly", **parameters)
         with running_worker(server, tmp_path / "worker.log") as worker:
-            wait_until(lambda: "train ml-sft" in matching(STARTED, server, killed), 300)
+            wait_until(lambda: "train ml-sft" in matching(STARTED, server, killed), 900)
             kill_all(worker.pid)
         died = time.monotonic()
         assert server.state(killed) == "Running"
@@ -61,7 +61,7 @@ def test_a_killed_run_is_marked_as_crashed_and_the_next_one_goes_on_from_the_sto
         assert finished
         following = server.start_run("reproduce/nightly", **parameters)
         with running_worker(server, tmp_path / "worker.log"):
-            wait_until(lambda: server.state(following) in ("Completed", "Failed", "Crashed"), 400)
+            wait_until(lambda: server.state(following) in ("Completed", "Failed", "Crashed"), 900)
         assert server.state(following) == "Completed"
         assert not set(finished) & set(matching(FINISHED, server, following)), "a finished stage ran twice"
         assert server.state(killed) == "Crashed"
