@@ -2,9 +2,11 @@
 
 These are orders of magnitude for planning. Rows come from the recipe, or from a local parquet file: its footer, or the
 columns that the recipe chooses by;
-tokens from `TOKENS_PER_TEXT`; the size of a model from the number in its name (`Llama-3.1-8B`) or from its folder.
+tokens from `TOKENS_PER_TEXT`; the size of a model from the number in its name (`Llama-3.1-8B`), or from the headers of
+the weights in its folder.
 """
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -20,13 +22,14 @@ from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.sources import SOURCES
 from cc_tuning.evaluation.sources.config import languages_asked
 from cc_tuning.pipeline.plan import Plan, RunPlan
-from cc_tuning.pipeline.recipe import HUB, MINIATURE, Recipe
+from cc_tuning.pipeline.recipe import DEVELOPMENT, HUB, MINIATURE, Recipe
 from cc_tuning.runtime.provenance import readable_bytes
+from cc_tuning.runtime.weight_files import WeightFiles, json_value
 from cc_tuning.text.languages import UnknownLanguage, find_language
 
 TOKENS_PER_TEXT = 100  # an assumption: a prompt or a response of a few sentences
 BYTES_PER_TOKEN = 4  # of UTF-8 text; token ids take as much
-BYTES_PER_PARAMETER = 2  # bfloat16
+_BYTES_PER_PARAMETER = {"bfloat16": 2, "float32": 4}  # of saved weights, by `training.dtype`
 _BYTES_PER_ITEM = 600  # a prompt and its English version, compressed
 _BYTES_PER_ANSWER = 400  # of predictions and item scores, compressed
 _BYTES_PER_LIKELIHOOD = 100  # of the candidates of an item, compressed
@@ -70,10 +73,10 @@ def estimate_steps(plan: Plan) -> dict[str, Estimate]:
 
 
 def parameters_of(place: str) -> int | None:
-    """The number of parameters of a model, from its name or its folder's size; None when neither tells."""
+    """The number of parameters of a model, from its name or its folder's weights; None when neither tells."""
     folder = Path(place)
     if folder.is_dir():
-        return sum(file.stat().st_size for file in folder.glob("*.safetensors")) // BYTES_PER_PARAMETER
+        return sum(map(math.prod, WeightFiles(folder).shapes.values())) or None
     found = _PARAMETERS_IN_NAME.search(place.rsplit("/", 1)[-1])
     if not found:
         return None
@@ -106,7 +109,7 @@ def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
     english = TOKENS_PER_TEXT if run.transform else 0  # the English pass reads prompts only
     tokens = int(examples * (sequence + english) * recipe.training.epochs)
     parameters = parameters_of(recipe.model.base)
-    model_bytes = None if parameters is None else parameters * BYTES_PER_PARAMETER
+    model_bytes = None if parameters is None else parameters * _BYTES_PER_PARAMETER[recipe.training.dtype]
     materialized = examples * sequence * (BYTES_PER_TOKEN + BYTES_PER_TOKEN)
     estimates = {run.evaluate.fingerprint: _estimate_evaluation(run)}
     if run.spec.data == "preference":  # four sequences a row
@@ -121,22 +124,30 @@ def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
     if run.train:
         estimates[run.train.fingerprint] = Estimate(examples, tokens, model_bytes)
     if run.transform:
-        pairs = recipe.transform.pairs
-        matrices = _MOST_LAYERS if recipe.transform.matrix == "per_layer" else 1
-        matrix_bytes = matrices * 4 * _WIDEST_HIDDEN_SIZE**2
-        estimates[run.transform.fingerprint] = Estimate(pairs, pairs * 2 * TOKENS_PER_TEXT, matrix_bytes)
+        pairs = min(recipe.transform.pairs, rows)
+        estimates[run.transform.fingerprint] = Estimate(pairs, pairs * 2 * TOKENS_PER_TEXT, _bytes_of_map(recipe))
     return estimates
 
 
+def _bytes_of_map(recipe: Recipe) -> int:
+    """Of a transform's float32 matrices: one, one per layer, or two factors; of a large model where it is unseen."""
+    fit, config = recipe.transform, json_value(Path(recipe.model.base) / "config.json")
+    sizes = {**config, **config.get("text_config", {})} if isinstance(config, dict) else {}
+    width, layers = sizes.get("hidden_size", _WIDEST_HIDDEN_SIZE), sizes.get("num_hidden_layers", _MOST_LAYERS)
+    if fit.features != "layer":
+        return int(4 * 2 * layers * width * min(fit.rank, fit.pairs))
+    return int(4 * width**2 * (layers if fit.matrix == "per_layer" else 1))
+
+
 def _estimate_evaluation(run: RunPlan) -> Estimate:
-    """Answers, and the likelihoods beside them: a prompt is read once for all of its candidates."""
+    """Answers, and the likelihoods beside them: a prompt is read for its answer, and once for all of its candidates."""
     evaluation = run.recipe.evaluation
     items = _evaluation_items(run.recipe)
     connections = 3 if run.transform else 1
     connections += len(evaluation.competitors)
     answers = items * connections
     asked = items * (connections + (len(evaluation.controls) if run.transform else 0)) if evaluation.likelihoods else 0
-    tokens = answers * evaluation.max_new_tokens + asked * TOKENS_PER_TEXT
+    tokens = answers * (TOKENS_PER_TEXT + evaluation.max_new_tokens) + asked * TOKENS_PER_TEXT
     return Estimate(answers, tokens, answers * _BYTES_PER_ANSWER + asked * _BYTES_PER_LIKELIHOOD)
 
 
@@ -164,17 +175,23 @@ def _source_rows(recipe: Recipe) -> int | None:
 
 
 def _rows_to_choose_from(path: Path, recipe: Recipe) -> int | None:
-    """The rows of a parquet file that `data.languages` and `data.annotation_types` leave."""
+    """The rows of a parquet file that languages, annotation types and lengths of the recipe leave; None if not told."""
     data = recipe.data
-    if not data.languages and not data.annotation_types and data.max_rows_per_language is None:
+    measured = data.max_characters is not None or data.min_characters > 1
+    if not (data.languages or data.annotation_types or measured or data.max_rows_per_language is not None):
         return _rows_in_footer(path)
     kinds = ("annotation_type",) if data.annotation_types else ()
-    counts = Counter[str]()
-    for code, *kind in _values_of(path, "language_code", *kinds):
-        language = _language(code)
-        if (not data.languages or language in data.languages) and (not kind or kind[0] in data.annotation_types):
+    texts = ("inputs", "targets") if measured else ()
+    counts, read = Counter[str](), 0
+    for code, *values in _values_of(path, "language_code", *kinds, *texts):
+        read += 1
+        language, lengths = _language(code), [len(text) for text in values[len(kinds) :]]
+        in_bounds = all(data.min_characters <= n <= (data.max_characters or n) for n in lengths)
+        of_kind = not kinds or values[0] in data.annotation_types
+        if in_bounds and of_kind and (not data.languages or language in data.languages):
             counts[language] += 1
-    return sum(min(count, data.max_rows_per_language or count) for count in counts.values())
+    found = sum(min(count, data.max_rows_per_language or count) for count in counts.values())
+    return found if read else None
 
 
 @cache
@@ -194,7 +211,7 @@ def _items(recipe: Recipe) -> int:
     if recipe.evaluation.items == HUB:
         return sum(_published_items(recipe, name) for name in recipe.evaluation.benchmarks if name in SOURCES)
     folder = Path(recipe.evaluation.items)
-    if recipe.evaluation.items == MINIATURE or not folder.is_dir():
+    if recipe.evaluation.items in (MINIATURE, DEVELOPMENT) or not folder.is_dir():
         limit = recipe.evaluation.items_per_language
         asked = [BENCHMARKS[name] for name in recipe.evaluation.benchmarks]
         return sum(min(limit, row.paper_items) * len(row.paper_languages) for row in asked)

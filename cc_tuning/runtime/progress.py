@@ -41,22 +41,31 @@ def logged_progress(label: str, seconds_between_lines: float = 10.0) -> Progress
 
 
 def throttled(tell: Callable[[str], None], seconds_between_lines: float) -> Progress:
-    """A listener that passes a line with rate and time left to `tell`, at most once per interval."""
-    started = time.monotonic()
-    last_told = started
-    first_done: int | None = None
+    """A listener that passes a line with rate and time left to `tell`, at most once per interval.
+
+    The rate counts from the first report on, so a line has one from the second report on.
+    """
+    last_told = time.monotonic()
+    first: tuple[float, int] | None = None
 
     def progress(done: int, total: int, unit: str, detail: str = "") -> None:
-        nonlocal last_told, first_done
+        nonlocal last_told, first
         now = time.monotonic()
-        # What an earlier, killed run had finished is not this run's speed.
-        first_done = done if first_done is None else first_done
+        # What was done before the first report may be an earlier, killed run's, and the time before it was spent on
+        # loading: neither is this run's speed.
+        first = first or (now, done)
         if now - last_told < seconds_between_lines and done < total:
             return
         last_told = now
-        rate = (done - first_done) / max(now - started, 1e-9)
+        rate = (done - first[1]) / max(now - first[0], 1e-9)
+        speed = f" | {_rate_text(rate, unit)}" if rate > 0 else ""
         left = f" | {(total - done) / rate:,.0f} s left" if rate > 0 and done < total else ""
         more = f" | {detail}" if detail else ""
-        tell(f"{done:,}/{total:,} {unit} | {rate:,.1f} {unit}/s{more}{left}")
+        tell(f"{done:,}/{total:,} {unit}{speed}{more}{left}")
 
     return progress
+
+
+def _rate_text(rate: float, unit: str) -> str:
+    """A rate for people: by the minute where the second would round it away."""
+    return f"{rate:,.1f} {unit}/s" if rate >= 1 else f"{60 * rate:,.1f} {unit}/min"
