@@ -1,6 +1,6 @@
 # Three commands a newcomer needs: make quickstart, make test, make check.
 .POSIX:
-.PHONY: quickstart test test-slow check audit bench bench-gpu bench-serving docs vllm clean
+.PHONY: quickstart test test-slow check audit bench bench-gpu bench-serving bench-engines docs vllm clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
@@ -50,6 +50,9 @@ bench-gpu: $(VENV)/.installed
 
 bench-serving: $(VENV)/.installed .vllm/.installed
 	$(BIN)/python benchmarks/serving.py
+
+bench-engines: $(VENV)/.installed .vllm/.installed
+	$(BIN)/python benchmarks/engines.py
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m cc_tuning.pipeline.reference docs/recipe.md

@@ -11,6 +11,7 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.stage_table import ITEMS, PIPELINE
 from cc_tuning.runtime.step import Stage
 from flows.model_commands import add_model_commands
+from flows.operations import add_operations_commands
 from flows.store import app as store_commands
 from flows.terminal import (
     console,
@@ -265,6 +266,7 @@ def compare(
 
 
 add_model_commands(app)
+add_operations_commands(app)
 app.add_typer(store_commands, name="store")
 
 

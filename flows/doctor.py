@@ -6,6 +6,7 @@ the finding that says so.
 
 import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
@@ -29,6 +30,17 @@ _EXTRAS = {
     "gguf": ("gguf", "the command `import-gguf`"),
 }
 """By the name of an extra: its module, and what needs it."""
+_VLLM_PYTHON = Path(".vllm/bin/python")
+"""The default of `execution.vllm_python`, below the folder of the command."""
+_LOADS_VLLM = """
+from importlib.metadata import entry_points
+import vllm
+from vllm import LLM
+plugins = entry_points(group="vllm.general_plugins")
+has_plugin = any(plugin.value.startswith("cc_tuning_vllm.") for plugin in plugins)
+print(vllm.__version__, "with" if has_plugin else "without")
+"""
+_VLLM_SECONDS = 300
 _GOOD, _BAD = "[green]yes[/]", "[red]no [/]"
 
 
@@ -39,6 +51,7 @@ def examine(folder: Path) -> Iterator[str]:
     lines, memories = _gpus()
     yield from lines
     yield from _abilities(memories)
+    yield _vllm(folder / _VLLM_PYTHON)
 
 
 def _software() -> Iterator[str]:
@@ -111,6 +124,27 @@ def _abilities(memories: list[int]) -> Iterator[str]:
         there = f"the GPUs here hold {held} together" if memories else "there is no GPU here"
         yield f"{_BAD} {words}, before activations; {there}"
     yield from _extras()
+
+
+def _vllm(python: Path) -> str:
+    """Whether the environment of vLLM is there, loads, and has the plugin."""
+    what = "serving, and answers by `evaluation.engine: vllm`"
+    if not python.is_file():
+        return f"    {what}: no vLLM in {escaped(str(python))} (`make vllm`)"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    try:
+        ran = subprocess.run(
+            [str(python), "-c", _LOADS_VLLM],
+            env=environment, capture_output=True, text=True, timeout=_VLLM_SECONDS, check=True,
+        )  # fmt: skip
+    except (subprocess.SubprocessError, OSError) as error:
+        said = getattr(error, "stderr", None) or str(error)
+        last = str(said).strip().rpartition("\n")[2]
+        return f"{_BAD} {what}: vLLM of {escaped(str(python))} does not load ({escaped(last)}): run `make vllm`"
+    version_found, _, plugin = ran.stdout.strip().rpartition("\n")[2].partition(" ")
+    if plugin != "with":
+        return f"{_BAD} {what}: vLLM {version_found} has no plugin: run `pip install --no-deps ./serving` in it"
+    return f"{_GOOD} {what}: vLLM {version_found} with the plugin"
 
 
 def _extras() -> Iterator[str]:

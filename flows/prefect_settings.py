@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 
 PREFECT_SETTINGS: Mapping[str, str] = {
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     "PREFECT_LOGGING_EXTRA_LOGGERS": "cc_tuning,data_contracts",
     "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

@@ -13,6 +13,7 @@ from cc_tuning.pipeline.publishing import publish
 from cc_tuning.runtime.execution import Execution
 from data_contracts.store import ArtifactStore
 from flows.checking import check_before
+from flows.outliving import outlive_worker
 from tasks.stages import make
 
 
@@ -25,6 +26,7 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
         overrides: `training.epochs=1` and the like.
         fresh: compute everything again, in a store of its own for each day; the nightly does.
     """
+    outlive_worker()
     settings = load_recipe(Path(recipe), overrides)
     plan = plan_recipe(settings)
     execution = fresh_store(settings.execution) if fresh else settings.execution

@@ -12,6 +12,7 @@ from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import plan_recipe
 from cc_tuning.runtime.stage_table import PIPELINE
 from cc_tuning.runtime.step import Stage
+from flows.outliving import outlive_worker
 from tasks.stages import make
 
 
@@ -19,6 +20,7 @@ def stage_flow(stage: Stage) -> Flow[..., None]:
     """A flow of the stage's name with the parameters `recipe` and `overrides`."""
 
     def run_stage(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...] = ()) -> None:
+        outlive_worker()
         settings = load_recipe(Path(recipe), overrides)
         for step in plan_recipe(settings).up_to(stage.name):
             make(step, settings.execution)

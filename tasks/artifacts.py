@@ -35,7 +35,9 @@ def prefect_progress(step: Step) -> Progress:
         nonlocal artifact
         run_logger.info("%s | %s", step.label, line)
         if artifact is None:
-            created = create_progress_artifact(progress=share, key=_key(step, "progress"), description=step.label)
+            created = create_progress_artifact(
+                progress=share, key=artifact_key(step, "progress"), description=step.label
+            )
             assert isinstance(created, UUID)  # the synchronous form returns the id itself
             artifact = created
         else:
@@ -55,7 +57,7 @@ def show_rows(step: Step, rows: RowCounts) -> None:
     """A table of what was read, kept and set aside, by rule."""
     counts = {"read": rows.read, "kept": rows.kept, "not selected": rows.not_selected, **rows.quarantined}
     table: list[dict[str, object]] = [{"what": name, "rows": count} for name, count in counts.items()]
-    create_table_artifact(key=_key(step, "rows"), table=table, description=f"Rows of {step.label}")
+    create_table_artifact(key=artifact_key(step, "rows"), table=table, description=f"Rows of {step.label}")
 
 
 def _show_scores(step: Step, folder: Path) -> None:
@@ -64,14 +66,14 @@ def _show_scores(step: Step, folder: Path) -> None:
         "benchmark", "connection", "metric", "items", "value", "ci_low", "ci_high"
     )
     description = f"Averages over languages: {step.label}"
-    create_table_artifact(key=_key(step, "scores"), table=averages.to_dicts(), description=description)
+    create_table_artifact(key=artifact_key(step, "scores"), table=averages.to_dicts(), description=description)
 
 
 def _show_diagnostics(step: Step, folder: Path) -> None:
     diagnostics = read_json(folder / DIAGNOSTICS)
     table = [{"what": name, "value": value} for name, value in diagnostics.items() if isinstance(value, int | float)]
     description = f"How well the Transform Matrix fits: {step.label}"
-    create_table_artifact(key=_key(step, "diagnostics"), table=table, description=description)
+    create_table_artifact(key=artifact_key(step, "diagnostics"), table=table, description=description)
 
 
 def _show_report(_step: Step, folder: Path) -> None:
@@ -87,6 +89,7 @@ SHOWN: Mapping[str, Callable[[Step, Path], None]] = {
 """By stage, what is shown of an artifact's folder beside its row counts."""
 
 
-def _key(step: Step, what: str) -> str:
+def artifact_key(step: Step, what: str) -> str:
+    """The key under which Prefect keeps `what` of a step, the same in every run."""
     # Prefect's artifact keys take lower-case letters, digits and dashes only.
     return re.sub(r"[^a-z0-9]+", "-", f"{step.label}-{what}".lower().replace("+", "-plus-"))

@@ -12,15 +12,18 @@ from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.step import Step, run_step
 from data_contracts.store import ArtifactRef, ArtifactStore
 from tasks.artifacts import SHOWN, prefect_progress, show_rows
+from tasks.failures import failure_shown
 
 
 def perform(step: Step, execution: Execution) -> State[ArtifactRef]:
     """The step's artifact as the state `Completed`, which is called `Cached` when nothing had to be computed.
 
-    While it is made, a bar of its progress is shown; then its row counts, and what `SHOWN` has for its stage.
+    While it is made, a bar of its progress is shown; then its row counts, and what `SHOWN` has for its stage; or, where
+    it fails, its message and log.
     """
     store = ArtifactStore(execution.store)
-    outcome = run_step(step, store, execution, prefect_progress(step), in_tasks)
+    with failure_shown(step, store):
+        outcome = run_step(step, store, execution, prefect_progress(step), in_tasks)
     if outcome.was_cached:
         get_run_logger().info("%s: cached, %s; %s", step.label, step.fingerprint[:12], outcome.manifest.rows)
     else:

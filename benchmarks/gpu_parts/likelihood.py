@@ -16,7 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from cc_tuning.model import CrossLingualModel
-from cc_tuning.model.hooks import injected
+from cc_tuning.model.injection import injected
 from cc_tuning.model.positions import key_of_rows, position_ids_of
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from gpu_parts.board import Board, release_memory

@@ -30,7 +30,7 @@ def carried_choice(
     connection: ConnectionMode,
     constant: Tensor | None = None,
 ) -> Choice:
-    """How the vector of each prompt is found; `connected` are the prompts as a batch, `constant [D]` is for that mode.
+    """How the vector of each prompt is found; `connected` are the prompts as a batch, `constant` is for that mode.
 
     Raises:
         ConfigError: a prompt has no English prompt and the mode reads one; no constant, or one in another mode; or the
@@ -43,7 +43,9 @@ def carried_choice(
             "'constant', and only with it: make it with `mean_carried_vector` over all prompts"
         )
     if constant is not None:
-        return Decision.constant(constant.to(model.device), len(prompts), model.config.num_hidden_layers)
+        layers, gate = model.config.num_hidden_layers, model.decision_maker.gate
+        assert gate is None or isinstance(gate, Tensor)
+        return Decision.constant(constant.to(model.device), len(prompts), layers, gate)
     if connection in ("parallel", "other"):
         offset = model.connection.offset
         english = Prompts.found_in(*english_batch(prompts, model.device, connection), offset, "English")
@@ -54,7 +56,7 @@ def carried_choice(
 
 @torch.no_grad()
 def mean_carried_vector(model: CrossLingualModel, prompts: Sequence[Prompt], batch_size: int) -> Tensor:
-    """The mean `[D]` float32 over `prompts` of what `parallel` adds at t*.
+    """The mean `[D]` float32 over `prompts` of what `parallel` adds at t*, `[L, D]` where every layer gets its own.
 
     Each vector is computed in a batch and they are summed in float64 in the order of the prompts, so batches change
     no more than the rounding of a single vector.

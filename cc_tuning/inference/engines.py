@@ -14,7 +14,7 @@ from cc_tuning.errors import ConfigError
 if TYPE_CHECKING:
     from cc_tuning.inference.jobs import Engine
 
-EngineName = Literal["transformers"]
+EngineName = Literal["transformers", "vllm"]
 RequestKind = Literal["generate", "loglikelihood"]
 
 
@@ -57,5 +57,6 @@ ENGINES: Mapping[str, EngineEntry] = {
             frozenset({"generate", "loglikelihood"}),
             "cc_tuning.inference.transformers_engine:TransformersEngine",
         ),
+        EngineEntry("vllm", frozenset({"generate", "loglikelihood"}), "cc_tuning.inference.vllm.engine:VllmEngine"),
     )
 }

@@ -60,7 +60,8 @@ def score_candidates(
 ) -> list[list[ContinuationScore]]:
     """The scores of `candidates[b]` after `prompts[b]`, all in one batch; log-probabilities are float32.
 
-    `constant [D]` is what the connection `constant` adds at each t* (`mean_carried_vector`).
+    `constant [D]`, or `[L, D]` for every layer, is what the connection `constant` adds at each t*
+    (`mean_carried_vector`).
 
     Raises:
         ConfigError: an empty candidate, a connection that the model has not, or that a prompt or the checkpoint lacks
@@ -80,7 +81,7 @@ def score_candidates(
         choice = carried_choice(model, prompts, connected, connection, constant)
         components = model.components
         logits, decision = read_connected_prompts(base, components, model.connection, connected, choice, cache)
-        if connection != "constant" and model.connection.selector != "mean":
+        if connection != "constant" and model.connection.chooses_layer:
             layers = decision.selected_layer.tolist()
     else:
         logits = read_prompts(base, Prompts.found_in(input_ids, mask, 0, "scored"), cache)

@@ -1,7 +1,7 @@
 """A checkpoint on disk: an ordinary Hugging Face model directory with two more files.
 
-`cross_lingual_connection.safetensors` holds `decision_maker.weight`, the statistics that activations are normalised
-with if there are any and, once fitted, the Transform Matrix;
+`cross_lingual_connection.safetensors` holds the selector's weights (`decision_maker.weight`), the statistics that
+activations are normalised with if there are any and, once fitted, the Transform Matrix;
 `cross_lingual.json` says what they are. Any tool can load the base weights and never sees them. Files are written
 under a temporary name and renamed, `cross_lingual.json` last: where it is present, the rest is whole.
 """
@@ -37,14 +37,16 @@ from data_contracts.files import read_json, write_json, written_atomically
 
 CONNECTION_FILE = "cross_lingual_connection.safetensors"
 DESCRIPTION_FILE = "cross_lingual.json"
-FORMAT = 4
+FORMAT = 5
 _BEFORE_SITES = 1
 """The format that knows no `connection.site`: the place was the block's own output."""
 _BEFORE_NORMALISATION = 2
 """The format that knows no `connection.normalise` and `connection.scale`; their defaults are what there was."""
 _BEFORE_PREDICTION = 3
 """The format that knows no `connection.predicted_share` and no learned `connection.scale`; the same holds of it."""
-_READ_FORMATS = (_BEFORE_SITES, _BEFORE_NORMALISATION, _BEFORE_PREDICTION, FORMAT)
+_BEFORE_TARGETS = 4
+"""The format that knows no `connection.target` and `connection.gate`; the same holds of it."""
+_READ_FORMATS = (_BEFORE_SITES, _BEFORE_NORMALISATION, _BEFORE_PREDICTION, _BEFORE_TARGETS, FORMAT)
 _SELECTOR_PREFIX = "decision_maker."
 
 
@@ -212,7 +214,7 @@ def read_base_model(directory: Path, dtype: torch.dtype | str, attention: str = 
                 use_safetensors=True,
                 output_loading_info=True,
             )
-    except CcTuningError:
+    except (CcTuningError, BrokenPipeError):  # of a warning that nobody reads: it says nothing about the weights
         raise
     except Exception as error:
         raise _failure_of_loading(error, directory, attention) from error

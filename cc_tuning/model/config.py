@@ -4,7 +4,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Selector = Literal["decision_maker", "mean", "random"]
+Selector = Literal["decision_maker", "mean", "random", "every"]
+Target = Literal["first", "same"]
+Gate = Literal["none", "state"]
 ActivationSource = Literal["ffn", "attention", "block"]
 Site = Literal["contribution", "block_output"]
 Normalisation = Literal["none", "centred", "standardised"]
@@ -23,7 +25,13 @@ class ConnectionConfig(BaseModel):
     selector: Selector = Field(
         "decision_maker",
         description="How the English layer is chosen: by the trained Decision Maker (the paper's method), as the "
-        "mean over layers, or one layer at random (the paper's two ablations).",
+        "mean over layers, or one layer at random (the paper's two ablations). `every` chooses none: each layer's "
+        "activation goes to its own layer, with `target: same`.",
+    )
+    target: Target = Field(
+        "first",
+        description="Where `v` is added: to the first layer's feed-forward output (the paper's method), or `same`, "
+        "each English layer's activation to the feed-forward output of the same layer. Ours; with `selector: every`.",
     )
     source: ActivationSource = Field(
         "ffn",
@@ -51,9 +59,15 @@ class ConnectionConfig(BaseModel):
     )
     scale: Annotated[float, Field(gt=0)] | Literal["learned"] | None = Field(
         None,
-        description="Length of `v` as a share of that of `f_1`, to which it is added; `learned`, one number that is "
-        "trained with the selector, from 1 on; unset, `v` is as long as the activation that it is (the paper's "
-        "method).",
+        description="Length of `v` as a share of that of `f_1`, or of the output of whichever layer it is added to; "
+        "`learned`, one number that is trained with the selector, from 1 on; unset, `v` is as long as the activation "
+        "that it is (the paper's method).",
+    )
+    gate: Gate = Field(
+        "none",
+        description="What `v` is multiplied with: nothing (the paper's method), or `state`, a number from 0 to 2 that "
+        "the prompt decides by its own state at t*, `2 sigmoid(w f_1 + b)`, trained with the selector from 1 on; with "
+        "`target: same` one for each layer. Ours.",
     )
     english_gradient: bool = Field(
         False,
@@ -131,6 +145,26 @@ class ConnectionConfig(BaseModel):
                 "nothing is fitted; leave the number out, or give a share"
             )
         return self
+
+    @model_validator(mode="after")
+    def _every_layer_has_its_own_target(self) -> Self:
+        if (self.target == "same") != (self.selector == "every"):
+            raise ValueError(
+                f"connection.target is {self.target!r} and connection.selector is {self.selector!r}: with the target "
+                "'same' each layer gets its own English activation and none is chosen, so the two go together as "
+                "`target: same` and `selector: every`; or set both to what the target 'first' takes"
+            )
+        return self
+
+    @property
+    def chooses_layer(self) -> bool:
+        """Whether one layer is chosen for each prompt, so that there is one to name and noise in its choice."""
+        return self.selector in ("decision_maker", "random")
+
+    @property
+    def has_own_rate(self) -> bool:
+        """Whether the connection has weights that `training.decision_maker_learning_rate` is for."""
+        return self.selector == "decision_maker" or self.gate != "none"
 
     @property
     def learns_scale(self) -> bool:

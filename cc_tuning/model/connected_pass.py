@@ -6,9 +6,10 @@ carries no gradient: that is what the authors' shipped configuration computes (i
 pass without a graph), and it is cheaper than keeping it. `connection.english_gradient` keeps it.
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -20,7 +21,8 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision, build_selector
 from cc_tuning.model.families import Components, find_components
-from cc_tuning.model.hooks import injected, last_ffn_at, recorded_activations
+from cc_tuning.model.hooks import Activations, last_ffn_at, recorded_activations
+from cc_tuning.model.injection import injected
 from cc_tuning.model.normalisation import ActivationNormalisation
 from cc_tuning.model.pooled import recorded_pooled_states, tokens_up_to
 from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
@@ -34,7 +36,7 @@ class CrossLingualOutput(ModelOutput):
     """The result of `forward`. The selection tensors are float32 and carry no gradient; they are for logging."""
 
     loss: Tensor | None = None  # scalar, when labels were given
-    logits: Tensor | None = None  # [B, T, V], or the last K positions of T
+    logits: Tensor | None = None  # [B, T, V], the last K positions of T, or [N, V] with the head at N of them
     selection: Tensor | None = None  # g [B, L]
     selection_probabilities: Tensor | None = None  # softmax(H / tau), without noise [B, L]
     selection_cosine: Tensor | None = None  # of v and the same layer's own activation [B], when it was asked for
@@ -76,14 +78,16 @@ class ConnectedModel(WrappedModel):
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **arguments: Any
     ) -> None:
-        """Recompute decoder layers in the backward pass, but for a first layer inside of which `v` is added.
+        """Recompute decoder layers in the backward pass, but for those inside of which `v` is added.
 
         Raises:
             ConfigError: re-entrant checkpointing was asked for.
         """
         super().activation_checkpointing_enable(activation_checkpointing_kwargs, **arguments)
         if self.components.injects_inside_layer:
-            cast(Any, self.components.layers[0]).gradient_checkpointing = False
+            layers = self.components.layers
+            for layer in layers if self.connection.target == "same" else layers[:1]:
+                cast(Any, layer).gradient_checkpointing = False
 
     @torch.no_grad()
     def activations(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
@@ -169,36 +173,43 @@ class ConnectedModel(WrappedModel):
             PromptNotFound: a position is outside its row or on padding.
         """
         check_positions(connection_positions, attention_mask, "connected")
-        english = real = self._read_english(english_input_ids, english_attention_mask, english_positions)
-        own = None
+        real = self._read_english(english_input_ids, english_attention_mask, english_positions)
+        own, english = None, real
         if predicted_rows is not None and self.prediction is not None:
-            read = int(connection_positions.max()) + 1
-            own = self.activations(input_ids[:, :read], attention_mask[:, :read], connection_positions)
+            own = self._read_own(input_ids, attention_mask, connection_positions)
             english = self.prediction(own, real, predicted_rows)
         # One look-up for the pass and for `e`: a second one would cost a second gradient of the whole vocabulary.
         embedded = self.embed(input_ids)
         embedding = embedded[torch.arange(embedded.shape[0], device=embedded.device), connection_positions]
         row_keys = key_of_rows(input_ids, attention_mask, connection_positions)
         decision = self.decide(english, embedding, row_keys, gumbel_noise)
-        components = self.components
-        inputs = {
-            "inputs_embeds": embedded,
-            "attention_mask": attention_mask,
-            "position_ids": position_ids_of(attention_mask),
-            "use_cache": False,
-        }
-        # Before the injection, whose hook changes what a later hook on the same module sees.
-        reading = recorded_activations(components, self.connection.source, connection_positions, keeps_gradient=False)
-        with (
-            reading if measures_cosine else nullcontext() as connected,
-            injected(components, connection_positions, decision.vector, self.connection.share),
-        ):
-            output = self.base(**inputs, labels=labels, **loss_kwargs)
-        unconnected = self.base(**inputs, **loss_kwargs).logits if with_unconnected else None
-        cosine = None if connected is None else decision.cosine_to(self.normalisation(connected.stack()))
+        masks = {"attention_mask": attention_mask, "position_ids": position_ids_of(attention_mask)}
+        pass_of = partial(self.base, inputs_embeds=embedded, use_cache=False, **masks)
+        with self._connected(connection_positions, decision, measures_cosine) as own_in_pass:
+            output = pass_of(labels=labels, **loss_kwargs)
+        unconnected = pass_of(**loss_kwargs).logits if with_unconnected else None
+        cosine = None if own_in_pass is None else decision.cosine_to(self.normalisation(own_in_pass.stack()))
         chosen = (decision.weights.detach(), decision.probabilities, cosine)
         read_rows = (None, None) if own is None else (own, real.detach())
         return CrossLingualOutput(output.loss, output.logits, *chosen, unconnected, *read_rows)
+
+    def _read_own(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+        """`F [B, L, D]` of the prompts in training sequences `[B, T]`: a pass that ends with the last t*."""
+        read = int(positions.max()) + 1
+        return self.activations(input_ids[:, :read], attention_mask[:, :read], positions)
+
+    @contextmanager
+    def _connected(self, positions: Tensor, decision: Decision, reads_own: bool) -> Iterator[Activations | None]:
+        """Passes inside the block have the decision's vector added at `positions`; with `reads_own`, their own
+        activations there, without gradient."""
+        components = self.components
+        reading = recorded_activations(components, self.connection.source, positions, keeps_gradient=False)
+        # Reading is before the injection, whose hook changes what a later hook on the same module sees.
+        with (
+            reading if reads_own else nullcontext() as own,
+            injected(components, positions, decision.vector, self.connection.share, decision.gate),
+        ):
+            yield own
 
     def embed(self, ids: Tensor) -> Tensor:
         """The input embedding of each id, `[...]` int64 -> `[..., D]` in the model's dtype."""
@@ -213,9 +224,9 @@ class ConnectedModel(WrappedModel):
         `row_keys [B]` identify the rows for the selector `random`; `noise [B, L]` is for all that choose a layer.
 
         Raises:
-            ConfigError: noise for the selector `mean`, which chooses none.
+            ConfigError: noise for a selector that chooses none.
         """
-        if noise is not None and self.connection.selector == "mean":
+        if noise is not None and not self.connection.chooses_layer:
             raise ConfigError(f"got gumbel_noise for the selector {self.connection.selector!r}, which has no noise")
         decision: Decision = self.decision_maker(self.normalisation(source), embedding, row_keys, noise)
         return decision.with_unit_vector if isinstance(self.connection.scale, float) else decision

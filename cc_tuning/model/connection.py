@@ -165,7 +165,7 @@ class CrossLingualModel(ConnectedModel):
             english = Prompts.found_in(english_input_ids, english_attention_mask, offset, "English")
         choice = self.choice(connection, prompts, english, english_rows, gumbel_noise, languages)
         output, decision = generate_connected(self.base, self.components, self.connection, prompts, choice, arguments)
-        return Generation(output, None if self.connection.selector == "mean" else decision.selected_layer)
+        return Generation(output, decision.selected_layer if self.connection.chooses_layer else None)
 
     def choice(
         self,

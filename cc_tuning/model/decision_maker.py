@@ -1,4 +1,5 @@
-"""Selectors of the English layer that the connection carries over: the Decision Maker and the paper's two ablations.
+"""Selectors of the English layer that the connection carries over: the Decision Maker, the paper's two ablations, and
+every layer for itself.
 
 `H = mean_l(F_l + e) W_DM`, `g = softmax((H + noise) / tau)` made one-hot, `v = sum_l g_l F_l`
 (Ye et al. 2025, eq. 3 and 4). Logits, noise and sums are float32 even under autocast: in bfloat16 two layers' logits
@@ -22,17 +23,20 @@ class Decision(NamedTuple):
     looks for tensors in tuples only; so this is one.
     """
 
-    vector: Tensor  # v [B, D]; with `connection.scale` its direction, of length 1
-    weights: Tensor  # g [B, L], one-hot for decision_maker and random, 1/L for mean
+    vector: Tensor  # v [B, D], or v_l [B, L, D] for every layer; with `connection.scale` its direction, of length 1
+    weights: Tensor  # g [B, L], one-hot for decision_maker and random, 1/L for mean and every
     logits: Tensor  # H [B, L], before noise; zeros for selectors that have none
     soft_weights: Tensor  # g before it is made one-hot [B, L]
     probabilities: Tensor  # softmax(H / tau) [B, L], without noise
+    gate: Tensor | None = None  # w and behind it b, [1, D + 1] or for every layer [L, D + 1], with `connection.gate`
 
     @classmethod
-    def constant(cls, vector: Tensor, rows: int, layers: int) -> Self:
-        """`vector [D]` carried over to each of `rows` prompts, of which no layer was chosen: all weights are zero."""
+    def constant(cls, vector: Tensor, rows: int, layers: int, gate: Tensor | None = None) -> Self:
+        """`vector [D]`, or `[L, D]` for every layer, carried over to each of `rows` prompts, of which no layer was
+        chosen: all weights are zero. It goes through the model's `gate`.
+        """
         none = vector.new_zeros(rows, layers, dtype=torch.float32)
-        return cls(vector.float().expand(rows, -1), none, none, none, none)
+        return cls(vector.float().expand(rows, *vector.shape), none, none, none, none, gate)
 
     @property
     def with_unit_vector(self) -> "Decision":
@@ -45,7 +49,11 @@ class Decision(NamedTuple):
         return self.weights.argmax(-1)
 
     def cosine_to(self, activations: Tensor) -> Tensor:
-        """Cosine `[B]` between `v` and `sum_l g_l F_l` of other `activations [B, L, D]`, without gradient."""
+        """Cosine `[B]` between `v` and `sum_l g_l F_l` of other `activations [B, L, D]`, without gradient; for every
+        layer the mean of the cosines between `v_l` and `F_l`.
+        """
+        if self.vector.dim() == activations.dim():
+            return nn.functional.cosine_similarity(self.vector.detach(), activations.float(), dim=-1).mean(-1)
         other = carried_vector(self.weights.detach(), activations)
         return nn.functional.cosine_similarity(self.vector.detach(), other, dim=-1)
 
@@ -61,18 +69,28 @@ def one_hot(layer: Tensor, layers: int) -> Tensor:
 
 
 class Selector(nn.Module):
-    """What selectors have in common: the learned length of `v`, where `connection.scale` asks for one.
+    """What selectors have in common: the learned length of `v` and its gate, where `connection` asks for them.
 
-    `log_scale [1]` float32 is the logarithm of a share of `||f_1||`, 0 at the start; else it is None.
+    `log_scale [1]` float32 is the logarithm of a share of `||f_1||`, 0 at the start; else it is None. `gate [K, D + 1]`
+    float32 are the weights of a gate and behind them its bias, for each of K layers to which something is added; zeros
+    at the start, where a gate is 1, or None.
     """
 
-    def __init__(self, learns_scale: bool = False) -> None:
+    def __init__(self, learns_scale: bool = False, gate_shape: tuple[int, int] | None = None) -> None:
         super().__init__()
         self.log_scale: nn.Parameter | None
         self.register_parameter("log_scale", nn.Parameter(torch.zeros(1)) if learns_scale else None)
+        self.gate: nn.Parameter | None
+        self.register_parameter("gate", None if gate_shape is None else nn.Parameter(torch.zeros(gate_shape)))
 
-    def scaled(self, decision: Decision) -> Decision:
-        """`exp(log_scale) v / ||v||` in the place of `v`; the decision as it is where no length is learned."""
+    def completed(self, decision: Decision) -> Decision:
+        """The decision with `exp(log_scale) v / ||v||` in the place of `v`, where a length is learned, and the gate's
+        weights, where there is one.
+
+        They leave as an output of this module: engines that shard weights have them whole only while it runs.
+        """
+        if self.gate is not None:
+            decision = decision._replace(gate=1 * self.gate.float())
         if self.log_scale is None:
             return decision
         unit = decision.with_unit_vector
@@ -87,9 +105,15 @@ class DecisionMaker(Selector):
     """
 
     def __init__(
-        self, hidden_size: int, layers: int, temperature: float, std: float, learns_scale: bool = False
+        self,
+        hidden_size: int,
+        layers: int,
+        temperature: float,
+        std: float,
+        learns_scale: bool = False,
+        gate_shape: tuple[int, int] | None = None,
     ) -> None:
-        super().__init__(learns_scale)
+        super().__init__(learns_scale, gate_shape)
         # A tensor, so that a compiled step is not compiled again whenever it changes. Not saved: the config has it.
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32), persistent=False)
@@ -113,7 +137,7 @@ class DecisionMaker(Selector):
             weights = hard - soft.detach() + soft if self.training else hard
             probabilities = (logits.detach() / temperature).softmax(-1)
             vector = carried_vector(weights, ffn_outputs)
-            return self.scaled(Decision(vector, weights, logits, soft, probabilities))
+            return self.completed(Decision(vector, weights, logits, soft, probabilities))
 
 
 def gumbel_noise_like(logits: Tensor) -> Tensor:
@@ -128,7 +152,7 @@ class MeanLayer(Selector):
         """`ffn_outputs [B, L, D]` -> Decision with every weight 1/L."""
         weights = torch.full(ffn_outputs.shape[:2], 1 / ffn_outputs.shape[1], device=ffn_outputs.device)
         vector = carried_vector(weights, ffn_outputs)
-        return self.scaled(Decision(vector, weights, torch.zeros_like(weights), weights, weights))
+        return self.completed(Decision(vector, weights, torch.zeros_like(weights), weights, weights))
 
 
 class RandomLayer(Selector):
@@ -137,8 +161,8 @@ class RandomLayer(Selector):
     Where the Gumbel noise is largest: with equal logits, that is each layer with the same probability.
     """
 
-    def __init__(self, seed: int, learns_scale: bool = False) -> None:
-        super().__init__(learns_scale)
+    def __init__(self, seed: int, learns_scale: bool = False, gate_shape: tuple[int, int] | None = None) -> None:
+        super().__init__(learns_scale, gate_shape)
         self.seed = seed
 
     def forward(self, ffn_outputs: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
@@ -153,16 +177,30 @@ class RandomLayer(Selector):
             # A multiplicative hash of key and seed; its upper bits are the mixed ones.
             layer = (((row_keys + self.seed) * 2654435761) >> 11) % layers
         weights, uniform = one_hot(layer, layers), torch.full_like(logits, 1 / layers)
-        return self.scaled(Decision(carried_vector(weights, ffn_outputs), weights, logits, uniform, uniform))
+        return self.completed(Decision(carried_vector(weights, ffn_outputs), weights, logits, uniform, uniform))
+
+
+class EveryLayer(Selector):
+    """Variant `every`: nothing is chosen, and each layer's activation is carried over to the same layer."""
+
+    def forward(self, ffn_outputs: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
+        """`ffn_outputs [B, L, D]` -> Decision whose vector is `v_l = F_l`, `[B, L, D]`."""
+        weights = torch.full(ffn_outputs.shape[:2], 1 / ffn_outputs.shape[1], device=ffn_outputs.device)
+        return self.completed(Decision(ffn_outputs.float(), weights, torch.zeros_like(weights), weights, weights))
 
 
 def build_selector(connection: ConnectionConfig, hidden_size: int, layers: int, std: float) -> nn.Module:
     """The selector that `connection.selector` names."""
+    targets = layers if connection.target == "same" else 1
+    gate_shape = (targets, hidden_size + 1) if connection.gate == "state" else None
+    of_all = (connection.learns_scale, gate_shape)
     if connection.selector == "mean":
-        return MeanLayer(connection.learns_scale)
+        return MeanLayer(*of_all)
+    if connection.selector == "every":
+        return EveryLayer(*of_all)
     if connection.selector == "random":
-        return RandomLayer(connection.seed, connection.learns_scale)
-    return DecisionMaker(hidden_size, layers, connection.temperature, std, connection.learns_scale)
+        return RandomLayer(connection.seed, *of_all)
+    return DecisionMaker(hidden_size, layers, connection.temperature, std, *of_all)
 
 
 def temperature_at(connection: ConnectionConfig, progress: float) -> float:

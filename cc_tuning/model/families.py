@@ -8,7 +8,7 @@ beside the residual than in Llama. Since a layer ends with `hidden + f`, `v` is 
 what gradient checkpointing recomputes.
 
 `connection.site: block_output` is the variant that reads and adds before the norm; there the addition is inside of the
-first layer, which is then never recomputed.
+layer, which is then never recomputed.
 """
 
 from collections.abc import Mapping
@@ -65,9 +65,9 @@ class Components:
     site: Site
 
     @property
-    def injection_site(self) -> nn.Module:
-        """The module to whose output `v` is added: the first layer, or its feed-forward block."""
-        return self.ffns[0] if self.injects_inside_layer else self.layers[0]
+    def injection_sites(self) -> tuple[nn.Module, ...]:
+        """The L modules to whose outputs `v` can be added: the layers, or their feed-forward blocks."""
+        return self.ffns if self.injects_inside_layer else self.layers
 
     @property
     def injects_inside_layer(self) -> bool:

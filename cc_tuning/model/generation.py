@@ -24,7 +24,8 @@ from cc_tuning.errors import ConfigError, UnsupportedModel
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision
 from cc_tuning.model.families import Components
-from cc_tuning.model.hooks import injected, last_ffn_at, recorded_activations
+from cc_tuning.model.hooks import last_ffn_at, recorded_activations
+from cc_tuning.model.injection import injected
 from cc_tuning.model.kv_cache import forgetting_last_token
 from cc_tuning.model.pooled import recorded_pooled_states
 from cc_tuning.model.positions import Prompts, position_ids_of
@@ -171,7 +172,9 @@ class _PassOverPrompt:
             arguments, place = arguments | self._part(arguments, past, place, columns), 0
         vector = self.decision.vector.repeat_interleave(repeats, dim=0) if repeats > 1 else self.decision.vector
         positions = arguments["input_ids"].new_full((rows,), place)
-        self._hooks.enter_context(injected(self._components, positions, vector, self._connection.share))
+        self._hooks.enter_context(
+            injected(self._components, positions, vector, self._connection.share, self.decision.gate)
+        )
         self._hooks.callback(decoder.register_forward_hook(self._end).remove)
         return inputs, arguments
 

@@ -1,13 +1,10 @@
-"""Hooks around a forward pass of an untouched model: read its blocks at t*, add a vector there, leave out the rest.
+"""Hooks around a forward pass of an untouched model that read its blocks at t*, or leave out the rest.
 
 Reading takes two hooks per layer. The one on the block keeps its output and computes nothing: under gradient
 checkpointing a layer's forward runs a second time in the backward pass, when the hooks are gone, and an operation of
 theirs would be missed there. The one on the decoder layer, which runs outside of what is recomputed, takes the position
 out and lets the rest go, so one whole output is held at a time. With this, gradients through the activations are exact
 with and without checkpointing.
-
-Adding puts `f_1 + v` in the place of `f_1` (Ye et al. 2025, eq. 5). Which module's output that changes, the first
-decoder layer or its feed-forward block, is the family's matter (`Components.injection_site`).
 
 Leaving out is for passes that are made for activations at t* and for the KV cache. After the last layer's attention no
 position sees another one any more, and its keys and values are in the cache by then. So the last feed-forward block is
@@ -16,7 +13,7 @@ prompt's additional decode step costs.
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -88,67 +85,6 @@ def recorded_activations(
     finally:
         for handle in handles:
             handle.remove()
-
-
-def add_at_positions(hidden: Tensor, positions: Tensor, vector: Tensor) -> Tensor:
-    """`hidden` with `vector[b]` added at `positions[b]` of each row; a new tensor, equal bit for bit elsewhere.
-
-    Shapes: `hidden [B, T, D]`, `positions [B]` int64, `vector [B, D]`, cast to the dtype of `hidden`.
-    """
-    if not isinstance(hidden, Tensor):
-        raise UnsupportedModel(
-            f"the first layer or its feed-forward block returned a {type(hidden).__name__} where a tensor [B, T, D] "
-            "was expected; the connection was checked with the transformers version pinned in pyproject.toml"
-        )
-    rows = torch.arange(hidden.shape[0], device=hidden.device)
-    return hidden.index_put((rows, positions), vector.to(hidden.dtype), accumulate=True)
-
-
-@contextmanager
-def injected_vector(site: nn.Module, positions: Tensor, vector: Tensor) -> Iterator[None]:
-    """`vector [B, D]` added at `positions [B]` of the output of `site` in every forward pass of the block."""
-
-    def inject(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        return add_at_positions(output, positions, vector)
-
-    handle = site.register_forward_hook(inject)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-@contextmanager
-def injected_direction(components: Components, positions: Tensor, direction: Tensor, share: float) -> Iterator[None]:
-    """`share * ||f_1|| * direction [B, D]` added at `positions [B]` of the injection site, in the passes of the block.
-
-    `f_1 [B, D]` is what the first layer's feed-forward block puts out there in the same pass, at the components' site.
-    It gives a length and takes no gradient: else a longer `f_1` would be rewarded for the vector added to it.
-    """
-    first = Activations(positions, 1, keeps_gradient=False)
-
-    def inject(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        first.gather(0, module, inputs, output)
-        length = first.stack()[:, 0].float().norm(dim=-1, keepdim=True)
-        return add_at_positions(output, positions, share * length * direction)
-
-    # The block's own hook comes first, also where the block is the injection site.
-    handles = [components.blocks("ffn")[0].register_forward_hook(first.keep)]
-    handles.append(components.injection_site.register_forward_hook(inject))
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def injected(
-    components: Components, positions: Tensor, vector: Tensor, share: float | None
-) -> AbstractContextManager[None]:
-    """`vector [B, D]` added as it is, or with a `share` as the direction of a vector of that share of `||f_1||`."""
-    if share is None:
-        return injected_vector(components.injection_site, positions, vector)
-    return injected_direction(components, positions, vector, share)
 
 
 @contextmanager

@@ -77,10 +77,13 @@ class ServingExport:
     stop_token_ids: tuple[int, ...]
 
 
-def export_for_serving(checkpoint: Path, directory: Path, transform_matrix: Path | None = None) -> ServingExport:
+def export_for_serving(
+    checkpoint: Path, directory: Path, transform_matrix: Path | None = None, *, link_weights: bool = False
+) -> ServingExport:
     """Write the model in `checkpoint` to `directory` as vLLM loads it, whole or not at all.
 
-    `transform_matrix` is the file of a transform artifact, for a checkpoint that was saved without its map.
+    `transform_matrix` is the file of a transform artifact, for a checkpoint that was saved without its map. With
+    `link_weights` the base weights are links into `checkpoint`, for a directory that lives no longer than it.
 
     Raises:
         ConfigError: the checkpoint has no connection, no map or no chat template, or `directory` holds something.
@@ -105,7 +108,7 @@ def export_for_serving(checkpoint: Path, directory: Path, transform_matrix: Path
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        _write_weights(checkpoint, partial, tensors)
+        _write_weights(checkpoint, partial, tensors, link_weights)
         _write_settings(checkpoint, partial, _section(saved, transform), stops)
     except OSError as error:
         raise ConfigError(f"{directory} cannot be written: {error}; name a folder with enough space") from error
@@ -202,8 +205,8 @@ def _scale(saved: SavedConnection) -> float | None:
     return connection.scale
 
 
-def _write_weights(checkpoint: Path, directory: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Copy the base weights, write the connection's beside them, and an index of both."""
+def _write_weights(checkpoint: Path, directory: Path, tensors: Mapping[str, Tensor], link: bool) -> None:
+    """Copy or link the base weights, write the connection's beside them, and an index of both."""
     files = sorted(checkpoint.glob("model*.safetensors"))
     if not files:
         raise ArtifactMismatch(f"{checkpoint} holds no model*.safetensors; run the stage that writes it again")
@@ -214,7 +217,10 @@ def _write_weights(checkpoint: Path, directory: Path, tensors: Mapping[str, Tens
                 weight_map |= dict.fromkeys(opened.keys(), file.name)
         except (SafetensorError, OSError) as error:
             raise ArtifactMismatch(f"{file} is truncated or not safetensors: {error}; restore it") from error
-        shutil.copyfile(file, directory / file.name)
+        if link:
+            (directory / file.name).symlink_to(file.resolve())
+        else:
+            shutil.copyfile(file, directory / file.name)
     with written_atomically(directory / SERVED_CONNECTION_FILE) as temporary:
         save_file(dict(tensors), temporary)
     weight_map |= dict.fromkeys(tensors, SERVED_CONNECTION_FILE)

@@ -22,7 +22,7 @@ from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.sources import SOURCES
 from cc_tuning.evaluation.sources.config import languages_asked
 from cc_tuning.pipeline.plan import Plan, RunPlan
-from cc_tuning.pipeline.recipe import HUB, MINIATURE, Recipe
+from cc_tuning.pipeline.recipe import DEVELOPMENT, HUB, MINIATURE, Recipe
 from cc_tuning.runtime.provenance import readable_bytes
 from cc_tuning.runtime.weight_files import WeightFiles, json_value
 from cc_tuning.text.languages import UnknownLanguage, find_language
@@ -211,7 +211,7 @@ def _items(recipe: Recipe) -> int:
     if recipe.evaluation.items == HUB:
         return sum(_published_items(recipe, name) for name in recipe.evaluation.benchmarks if name in SOURCES)
     folder = Path(recipe.evaluation.items)
-    if recipe.evaluation.items == MINIATURE or not folder.is_dir():
+    if recipe.evaluation.items in (MINIATURE, DEVELOPMENT) or not folder.is_dir():
         limit = recipe.evaluation.items_per_language
         asked = [BENCHMARKS[name] for name in recipe.evaluation.benchmarks]
         return sum(min(limit, row.paper_items) * len(row.paper_languages) for row in asked)

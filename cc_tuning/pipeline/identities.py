@@ -94,8 +94,8 @@ def materialize(recipe: Recipe, run: RunSpec) -> MaterializationConfig:
 
 def train(recipe: Recipe, run: RunSpec) -> TrainConfig:
     """How a run is trained. What it does not read is no part of it: a Decision Maker's rate, a key of `preference`."""
-    has_decision_maker = run.connected and recipe.connection.selector == "decision_maker"
-    without: dict[str, float | None] = {} if has_decision_maker else {"decision_maker_learning_rate": None}
+    has_own_rate = run.connected and recipe.connection.has_own_rate
+    without: dict[str, float | None] = {} if has_own_rate else {"decision_maker_learning_rate": None}
     assert run.objective is not None
     if not OBJECTIVES[run.objective].distils:
         without["distil_weight"] = TrainingConfig.model_fields["distil_weight"].default

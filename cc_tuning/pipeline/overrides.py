@@ -128,15 +128,18 @@ def reason_unread(run: RunSpec, key: str, recipe: Recipe) -> str:
     if section == "distillation" and run.data != "sdrrl":
         return f"its rows are those of {run.data!r}; only `sdrrl` has distilled ones"
     selector = run.set.get("connection.selector", recipe.connection.selector) if run.connected else "none"
+    is_gated = run.set.get("connection.gate", recipe.connection.gate) != "none"
+    if key == "training.decision_maker_learning_rate" and run.connected and is_gated:
+        return ""
     if _SELECTOR_OF.get(key, selector) != selector:
         return f"only connection.selector {_SELECTOR_OF[key]!r} reads it, and this run's is {selector!r}"
     return ""
 
 
 def _drop_rate_without_decision_maker(values: dict[str, Any], run: RunSpec) -> None:
-    """A run with another selector than the recipe's does not have the rate that the recipe gives its own."""
-    selector = values["connection"].get("selector")
-    if selector != "decision_maker" and "training.decision_maker_learning_rate" not in run.set:
+    """A run with another selector than the recipe's, and no gate, does not have the rate that the recipe gives."""
+    selector, is_gated = values["connection"].get("selector"), values["connection"].get("gate", "none") != "none"
+    if not is_gated and selector != "decision_maker" and "training.decision_maker_learning_rate" not in run.set:
         values["training"]["decision_maker_learning_rate"] = None
 
 

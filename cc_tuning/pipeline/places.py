@@ -7,17 +7,19 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.miniature.config import BaseModelConfig, TranslatorConfig
 from cc_tuning.miniature.shipped import shipped_model
 from cc_tuning.pipeline import identities
-from cc_tuning.pipeline.recipe import HUB, MINIATURE, Recipe, is_hub_id
+from cc_tuning.pipeline.recipe import DEVELOPMENT, HUB, MINIATURE, Recipe, is_hub_id
 from cc_tuning.runtime.sources import HubSource, LocalSource, Source
 from cc_tuning.runtime.stage_table import BASE_MODEL, ITEMS, TRANSLATOR, WORLD
 from cc_tuning.runtime.step import Step
 from cc_tuning.selection.columns import SourceColumns
-from data_contracts.layout import WORLD_ITEMS, WORLD_ROWS
+from data_contracts.layout import WORLD_DEVELOPMENT_ITEMS, WORLD_ITEMS, WORLD_ROWS
 
 MISSING = "missing"
 """Stands for the sha256 of a local source that is not there yet."""
 UNREAD = "unread"
 """Stands for the sha256 of a local source that is only looked at."""
+_OF_THE_WORLD = {MINIATURE: WORLD_ITEMS, DEVELOPMENT: WORLD_DEVELOPMENT_ITEMS}
+"""The embedded default's folders of items, by what they are called in a recipe."""
 
 
 class LocalSources:
@@ -80,7 +82,16 @@ class Places:
         if self.items_step:
             return self.items_step.ref
         place = self._recipe.evaluation.items
-        return self._world.ref.at(WORLD_ITEMS) if place == MINIATURE else self._local.at(place)
+        if place in _OF_THE_WORLD:
+            return self._world.ref.at(_OF_THE_WORLD[place])
+        return self._local.at(place)
+
+    @cached_property
+    def kept_out_of_rows(self) -> Source:
+        """The items that no training row may repeat: those of the tests, also where development items are asked, so
+        that both are asked of one and the same model."""
+        is_development = self._recipe.evaluation.items == DEVELOPMENT
+        return self._world.ref.at(WORLD_ITEMS) if is_development else self.items
 
     @cached_property
     def instructions(self) -> Source | None:
@@ -139,7 +150,7 @@ class Places:
         data = self._recipe.data
         if data.source != MINIATURE and not is_hub_id(data.source) and data.columns == SourceColumns():
             texts["rows"] = self.rows
-        if self._recipe.evaluation.items != MINIATURE:
+        if self._recipe.evaluation.items not in _OF_THE_WORLD:
             texts["items"] = self.items
         return texts
 

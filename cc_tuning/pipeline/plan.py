@@ -297,7 +297,7 @@ def _plan_start(name: str, seed: int | None, whole: Recipe, local: LocalSources)
 
 def _plan_data(recipe: Recipe, spec: RunSpec, places: Places) -> DataPlan:
     selection = identities.select(recipe)
-    items = None if selection.decontamination == "none" else places.items
+    items = None if selection.decontamination == "none" else places.kept_out_of_rows
     select = SELECT.step(selection, source=places.rows, items=items)
     translate = TRANSLATE.step(identities.translate(recipe), rows=select.ref, translator=places.translator)
     if spec.data != "sdrrl":

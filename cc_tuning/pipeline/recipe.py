@@ -27,6 +27,8 @@ from cc_tuning.transform.config import FitConfig
 from cc_tuning.translation.config import TranslationConfig, target_code
 
 MINIATURE = "miniature"
+DEVELOPMENT = "miniature/development"
+"""As `evaluation.items`: the embedded default's items about development facts, by which one chooses."""
 HUB = "hub"
 """As `evaluation.items`: made of the published data sets."""
 
@@ -101,7 +103,8 @@ class EvaluationSection(SamplingConfig, EvaluationConfig):
     items: str = Field(
         default=MINIATURE,
         description="`hub` makes them of the published data sets (docs/benchmarks.md); otherwise a directory of "
-        "parquet files under the BenchmarkItem contract or in the layout of the authors' release, or `miniature`.",
+        "parquet files under the BenchmarkItem contract or in the layout of the authors' release; or `miniature`, "
+        "about test facts; or `miniature/development`, about those to choose by, with the same training rows.",
     )
     instructions: str = Field(
         default="",
@@ -167,10 +170,10 @@ class Recipe(Section):
     @model_validator(mode="after")
     def _decision_maker_is_asked_where_there_is_one(self) -> "Recipe":
         rate, selector = self.training.decision_maker_learning_rate, self.connection.selector
-        if rate is not None and selector != "decision_maker":
+        if rate is not None and not self.connection.has_own_rate:
             raise ValueError(
                 f"training.decision_maker_learning_rate is {rate}, but connection.selector is {selector!r}, which has "
-                "no weight to train; leave the rate out"
+                "no weight to train, and there is no gate; leave the rate out"
             )
         if self.transform.targets == "chosen" and selector != "decision_maker":
             raise ValueError(

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from cc_tuning.evaluation.sources.config import SamplingConfig
 from cc_tuning.pipeline.overrides import reason_unread
-from cc_tuning.pipeline.recipe import HUB, MINIATURE, Recipe, is_hub_id
+from cc_tuning.pipeline.recipe import DEVELOPMENT, HUB, MINIATURE, Recipe, is_hub_id
 
 _OF_NO_RUN = ("name", "runs", "seeds", "execution")
 """Sections that runs do not differ in."""
@@ -61,7 +61,7 @@ _CONDITIONS = (
     ),
     _Condition(
         ("miniature.world.",),
-        lambda recipe: MINIATURE in (
+        lambda recipe: recipe.evaluation.items == DEVELOPMENT or MINIATURE in (
             recipe.data.source, recipe.evaluation.items, recipe.model.base, recipe.translation.model
         ),
         "nothing of this recipe is `miniature`",

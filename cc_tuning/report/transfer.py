@@ -53,8 +53,17 @@ class Transfer:
     families: tuple[Family, ...]
 
     @property
+    def origins(self) -> tuple[Family, ...]:
+        """What these families come from: those without pairs that one of them is held against, as the base model."""
+        baselines, known = {family.baseline for family in self.families}, self.evidence.results.families
+        return tuple(family for family in known if family.name in baselines and not family.runs[0].target)
+
+    @property
     def columns(self) -> tuple[Column, ...]:
-        """Those that some family has a figure for: win rates, then reading, knowledge and the answers' language."""
+        """Those that some family has a figure for: win rates, then reading, knowledge and the answers' language.
+
+        Where a recipe measures neither reading nor knowledge, its headline measures stand there.
+        """
         judged = {
             (str(benchmark), str(language))
             for family in self.families
@@ -69,19 +78,20 @@ class Transfer:
             if (benchmark, language) in judged
         ]
         reading = next((name for name in _READING if self._is_measured(name, ACCURACY.name)), None)
-        named = [name for name in (reading, *_KNOWLEDGE) if name]
-        scores = [Column(name, ACCURACY.name, language) for name in named for language in languages]
-        written = [Column(name, IN_LANGUAGE.name, self.target) for name in self._written()]
-        return tuple(
-            column for column in (*wins, *scores, *written) if any(self.figure(at, column) for at in self.families)
+        named = [Measure(name, ACCURACY.name) for name in (reading, *_KNOWLEDGE) if name]
+        named = [at for at in named if self._is_measured(at.benchmark, at.metric)] or list(
+            self.evidence.results.headline_measures
         )
+        named += [Measure(name, IN_LANGUAGE.name) for name in self._written()]
+        scores = [Column(at.benchmark, at.metric, language) for at in named for language in languages]
+        return tuple(column for column in (*wins, *scores) if any(self.figure(at, column) for at in self.families))
 
     def figure(self, family: Family, column: Column) -> Figure | None:
         """A family's figure; None where it was not measured."""
         if column.metric == WIN_RATE:
             return self._win_rate(family, column)
         estimate = self.evidence.results.score(
-            self._variant(family), Measure(column.benchmark, column.metric), column.language
+            self.variant(family), Measure(column.benchmark, column.metric), column.language
         )
         if estimate is None:
             return None
@@ -119,7 +129,8 @@ class Transfer:
     def _rates(self, family: Family) -> list[pl.DataFrame]:
         return [run.win_rates for run in self.evidence.of(family) if run.win_rates is not None]
 
-    def _variant(self, family: Family) -> Variant:
+    def variant(self, family: Family) -> Variant:
+        """What a family is measured by: its matrix where it has a connection."""
         known = {at.name for at in self.evidence.results.families}
         connected = family.name in known and self.evidence.results.is_connected(family.name)
         return Variant(family.name, TRANSFORM if connected else OFF)

@@ -49,6 +49,13 @@ class Execution(BaseModel):
         description="Padded tokens of a training micro-batch, at most; what memory has to hold. 16,384 are the paper's "
         "16 rows of 1,024 tokens. A longer row goes alone.",
     )
+    device_logit_bytes: int = Field(
+        default=1 << 28,
+        ge=1,
+        description="Bytes of float32 logits in a training pass, at most; about four times as many are held. Where the "
+        "labels of a micro-batch have more, the head runs on some of them at a time, and once more in the backward "
+        "pass (under `zero3` on all of them at once).",
+    )
     max_padding: float = Field(
         default=0.05,
         gt=0,
@@ -114,6 +121,20 @@ class Execution(BaseModel):
         "values, each with the model in its memory; `one_per_gpu` is one for each GPU, and one where there is none. On "
         "a CPU set `threads` to its cores divided by the workers. Changes no byte on a CPU.",
     )
+    vllm_python: Path = Field(
+        default=Path(".vllm/bin/python"),
+        description="Interpreter of the environment of vLLM (`make vllm`), for the engine `vllm`: each worker has a "
+        "vLLM of its own there.",
+    )
+    vllm_url: tuple[str, ...] = Field(
+        default=(),
+        description="Addresses of vLLM servers that serve the model that is asked, such as http://localhost:8000/v1, "
+        "for the engine `vllm` in the place of `vllm_python`; requests go to them in turn.",
+    )
+    vllm_key_variable: str = Field(
+        default="VLLM_API_KEY",
+        description="The environment variable with the key of these servers; the key itself is written nowhere.",
+    )
     judge_address: str = Field(
         default="",
         description="Where the judge of win rates answers, in the form of OpenAI's interface: such as "
@@ -146,7 +167,7 @@ class Execution(BaseModel):
         default=16, ge=1, description="Prompts per batch in evaluation, of +SDRRL and of reference values."
     )
 
-    @field_validator("store", "output", "hub_files", mode="before")
+    @field_validator("store", "output", "hub_files", "vllm_python", mode="before")
     @classmethod
     def _is_a_place(cls, place: object) -> object:
         if place == "":

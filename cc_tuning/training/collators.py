@@ -31,10 +31,8 @@ Collator = Callable[[Sequence[Row]], Batch]
 class ResponseCollator:
     """Prompts with their responses, as many `sequences` for each row, padded together.
 
-    Gives `input_ids`, `attention_mask` `[B * S, T]` and `labels [B * S, K]`, int64, and `logits_to_keep`, the number
-    `K`: the language-model head runs on the last `K` positions only, from the one that predicts the batch's first
-    response token. The prompt and the padding carry no label, the response and its end-of-turn token do. The sequences
-    of a row stand next to each other.
+    Gives `input_ids`, `attention_mask` and `labels` `[B * S, T]`, int64. The prompt and the padding carry no label, the
+    response and its end-of-turn token do. The sequences of a row stand next to each other.
     """
 
     pad_token_id: int
@@ -48,13 +46,7 @@ class ResponseCollator:
         positions = torch.arange(input_ids.shape[1])
         is_response = (positions >= prompt_lengths[:, None]) & (attention_mask == 1)
         labels = input_ids.where(is_response, IGNORED_LABEL)
-        kept = input_ids.shape[1] - min(int(prompt_lengths.min()), input_ids.shape[1] - 1) + 1
-        return {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            LABELS: labels[:, -kept:],
-            "logits_to_keep": kept,
-        }
+        return {"input_ids": input_ids, "attention_mask": attention_mask, LABELS: labels}
 
 
 @dataclass(frozen=True)

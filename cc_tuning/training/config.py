@@ -40,7 +40,8 @@ class TrainingConfig(BaseModel):
     decision_maker_learning_rate: float | None = Field(
         default=None,
         gt=0,
-        description="Peak learning rate of the Decision Maker, on the same schedule; unset, it is `learning_rate`.",
+        description="Peak learning rate of the Decision Maker and of a connection's gate, on the same schedule; unset, "
+        "it is `learning_rate`.",
     )
     distil_weight: float = Field(
         default=1.0,
@@ -176,8 +177,10 @@ class TrainConfig(BaseModel):
     def _decision_maker_has_a_rate_where_there_is_one(self) -> Self:
         rate = self.training.decision_maker_learning_rate
         selector = self.connection.selector if self.connection else None
-        if rate is not None and selector != "decision_maker":
-            found = "a model without a connection" if selector is None else f"connection.selector {selector!r}"
+        if rate is not None and not (self.connection and self.connection.has_own_rate):
+            found = (
+                "a model without a connection" if selector is None else f"connection.selector {selector!r} and no gate"
+            )
             raise ConfigError(
                 f"training.decision_maker_learning_rate is {rate} for {found}, which has no Decision Maker to train; "
                 "leave the rate out"

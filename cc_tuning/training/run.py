@@ -114,6 +114,7 @@ def build_trainer(
         "flops": flops,
         "connection": None if connected is None else ConnectionTraining(connected, rate, sums),
         "validation": validation,
+        "logit_bytes": job.execution.device_logit_bytes,
         "args": arguments,
         "callbacks": callbacks,
     }
@@ -189,7 +190,7 @@ def build_collator(
 def training_noise(job: TrainingJob, layers: int) -> RowNoise | None:
     """The noise that rows are trained with, in the choice among `layers` layers; None where nothing is chosen."""
     connection = job.config.connection
-    chooses = connection is not None and connection.selector != "mean"
+    chooses = connection is not None and connection.chooses_layer
     return RowNoise(job.config.training.seed, layers) if chooses else None
 
 

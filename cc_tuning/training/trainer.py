@@ -4,7 +4,7 @@ To the Trainer a batch is a whole optimizer step of its rank, so that the number
 to step: its own accumulation has a fixed number. What it sees beside that is its usual loop.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
+from cc_tuning.model.label_head import LOGIT_BYTES
 from cc_tuning.training.collators import Collator, MicroBatch, StepBatches, StepCollator
 from cc_tuning.training.connection import ConnectionTraining
 from cc_tuning.training.dataset import Rows
@@ -27,7 +28,7 @@ from cc_tuning.training.failures import (
     named_when_out_of_memory_elsewhere,
 )
 from cc_tuning.training.flops import ModelFlops, peak_flops
-from cc_tuning.training.objectives.base import Objective
+from cc_tuning.training.objectives.base import CalledModel, Objective
 from cc_tuning.training.sampler import BatchShape, LengthGroupedBatches
 from cc_tuning.training.throughput import MeasuredStep, Measurements, RowFigures
 from cc_tuning.training.trainer_checkpoints import checkpoint_of_step
@@ -38,9 +39,10 @@ class LengthGroupedTrainer(Trainer):
     """A Trainer whose ranks read `LengthGroupedBatches` of `rows` and minimise `objective`.
 
     `collate` makes one micro-batch, with what the connection reads where there is one; `connection` is the connection's
-    part in training, or None. `flops` are those of the model. With `validation` the loss of held-out rows is measured
-    on the way, the lowest so far is saved, and `restore_best` takes it up. The loader is not prepared by accelerate:
-    that would deal batches to ranks anew and repeat rows to make them even.
+    part in training, or None. `flops` are those of the model, `logit_bytes` what is held of float32 logits at most (but
+    under DeepSpeed). With `validation` the loss of held-out rows is measured on the way, the lowest so far is saved,
+    and `restore_best` takes it up. The loader is not prepared by accelerate: that would deal batches to ranks anew and
+    repeat rows to make them even.
 
     Raises:
         TrainingFailed: the loss or the gradient norm is not finite, or memory ran out; the message names the rows.
@@ -58,10 +60,11 @@ class LengthGroupedTrainer(Trainer):
         flops: ModelFlops,
         connection: ConnectionTraining | None = None,
         validation: Validation | None = None,
+        logit_bytes: int = LOGIT_BYTES,
         **named: Any,
     ) -> None:
         super().__init__(model, train_dataset=rows, **named)
-        self._objective, self._connection = objective, connection
+        self._objective, self._connection, self._logit_bytes = objective, connection, logit_bytes
         self._rows, self._collate, self._batch_shape, self._validation = rows, collate, batch_shape, validation
         device = self.args.device
         self._figures = RowFigures(objective.metrics, (), device)
@@ -144,7 +147,8 @@ class LengthGroupedTrainer(Trainer):
         """The objective's loss of one micro-batch, given as a mapping of its fields; metrics are kept on the way."""
         assert isinstance(num_items_in_batch, Tensor)
         batch, _, is_idle = MicroBatch(**inputs)
-        loss, metrics = self._objective.loss(partial(self._forward, model, is_idle), batch, num_items_in_batch)
+        called = self._called(model, partial(self._forward, model, is_idle))
+        loss, metrics = self._objective.loss(called, batch, num_items_in_batch)
         if is_idle:
             loss = 0 * loss  # the pass keeps this rank in step with the others
         elif metrics:
@@ -152,6 +156,12 @@ class LengthGroupedTrainer(Trainer):
         # Ranks take the mean of their gradients, and each has its part of one loss.
         loss = loss * self.accelerator.num_processes
         return (loss, metrics) if return_outputs else loss
+
+    def _called(self, model: nn.Module, call: Callable[..., Any]) -> CalledModel:
+        """`model` without what the engine has around it, called by `call`."""
+        # Under ZeRO-3 a module gathers its weights call by call; its head was not tried on parts.
+        is_deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
+        return CalledModel(self.accelerator.unwrap_model(model), call, None if is_deepspeed else self._logit_bytes)
 
     def _forward(self, model: nn.Module, is_idle: bool, /, **inputs: Any) -> Any:
         """The model's output; what the connection chose is kept on the way."""
@@ -217,7 +227,8 @@ class LengthGroupedTrainer(Trainer):
         for micro_batch in (micro_batch for batch in batches for micro_batch in batch.micro_batches):
             named = named_when_out_of_memory(self.state.global_step, micro_batch)
             with named, torch.no_grad(), self.compute_loss_context_manager():
-                part = self._objective.loss(model, self._prepare_inputs(micro_batch.batch), count).loss
+                batch = self._prepare_inputs(micro_batch.batch)
+                part = self._objective.loss(self._called(model, model), batch, count).loss
             yield micro_batch, part
         reshard(model)
         model.train()

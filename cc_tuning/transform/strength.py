@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cc_tuning.model import CrossLingualModel
 from cc_tuning.model.hooks import recorded_activations
+from cc_tuning.model.injection import added_to
 from cc_tuning.model.positions import key_of_rows, position_ids_of
 from cc_tuning.transform.activations import SampledPair, padded_prompts
 
@@ -22,7 +23,8 @@ def connection_strength(
     model: CrossLingualModel, pairs: Sequence[SampledPair], batch_size: int, padding_id: int
 ) -> dict[str, float]:
     """Root mean squares over `pairs` of Euclidean norms: `v_norm`, `v_varying_norm` about the mean of v, `f1_norm` and
-    `residual_norm`; and `strength_pairs`. In the units of the model's residual.
+    `residual_norm`; and `strength_pairs`. In the units of the model's residual. Where every layer gets its own vector,
+    they are those of the first layer.
 
     Raises:
         PromptNotFound: a prompt is too short to hold t*.
@@ -35,8 +37,9 @@ def connection_strength(
         english = model.activations(*padded_prompts(model, [pair.english_input_ids for pair in batch], padding_id))
         at = ids[torch.arange(len(ids), device=ids.device), positions]
         decision = model.decide(english, model.embed(at), key_of_rows(ids, mask, positions), None)
-        share = model.connection.share  # with one, the length of the decision is a share of f_1's
-        vectors.append(decision.vector if share is None else share * f.norm(dim=-1, keepdim=True) * decision.vector)
+        vector = decision.vector if decision.vector.dim() == 2 else decision.vector[:, 0]
+        gate = None if decision.gate is None else decision.gate[0]
+        vectors.append(added_to(f, vector, model.connection.share, gate))
         blocks.append(f)
         residuals.append(after)
     v, f_1, residual = (torch.cat(of).double() for of in (vectors, blocks, residuals))

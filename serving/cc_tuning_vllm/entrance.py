@@ -3,6 +3,9 @@
 Both `LLM` and the server send every request through `InputProcessor.process_inputs`, which works on its own copy of the
 sender's parameters. Beam search never reaches it as such: vLLM plays it as a series of ordinary requests whose prompts
 grow by the answer, so t* would move with them; it is refused where it begins.
+
+It is the front end that has an `InputProcessor`, made before its engine is started; so what workers count is collected
+from there on.
 """
 
 from collections.abc import AsyncGenerator
@@ -13,6 +16,7 @@ from vllm.entrypoints.generate.beam_search.online import BeamSearchOnlineMixin
 from vllm.exceptions import VLLMValidationError
 from vllm.v1.engine.input_processor import InputProcessor
 
+from cc_tuning_vllm.metrics import collect_from_workers
 from cc_tuning_vllm.patching import replace_once
 from cc_tuning_vllm.request_mode import Limits, RequestMode
 from cc_tuning_vllm.settings import SECTION
@@ -25,9 +29,16 @@ def is_connected(model_config: Any) -> bool:
 
 def watch_entrance() -> None:
     """Tell the requests of connected models how they are connected; those of other models pass unchanged."""
+    replace_once(InputProcessor, "__init__", _begin)
     replace_once(InputProcessor, "process_inputs", _process_connected)
     replace_once(BeamSearchOfflineMixin, "beam_search", _search_offline)
     replace_once(BeamSearchOnlineMixin, "beam_search", _search_online)
+
+
+def _begin(begin: Any, processor: InputProcessor, *args: Any, **named: Any) -> None:
+    begin(processor, *args, **named)
+    if is_connected(processor.model_config):
+        collect_from_workers()
 
 
 def _process_connected(process_inputs: Any, processor: InputProcessor, *args: Any, **named: Any) -> Any:

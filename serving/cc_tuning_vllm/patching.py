@@ -3,6 +3,7 @@
 | replaced | in the processes of | why | by |
 |---|---|---|---|
 | `InputProcessor.process_inputs` | the front end | say how a request is connected | `entrance` |
+| `InputProcessor.__init__` | the front end | collect what workers count | `entrance` |
 | `beam_search`, offline and online | the front end | refuse it | `entrance` |
 | `generate_block_hash_extra_keys` | the engine's core | keep the prefix cache right | `prefix_cache` |
 | `VllmConfig._get_v2_model_runner_unsupported_features` | all | stay with the V1 model runner | `refusals` |

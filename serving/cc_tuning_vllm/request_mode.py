@@ -1,9 +1,10 @@
 """How one request is connected: what its sender may say, and what the engine is told.
 
 A sender says `extra_args: {"connection": "off"}`, in a chat completion `vllm_xargs`, or brings an English prompt,
-`{"english": [token ids]}`. It is read once, where the request enters; from there on its parameters hold the mode and
-the place of t* in its prompt, which the scheduler's process needs for the prefix cache and the workers for the
-connection. So both see the same.
+`{"english": [token ids]}`. A prompt with a given continuation behind it, whose log-probabilities are asked for, says
+with `prompt_length` how many of its tokens are the prompt. It is read once, where the request enters; from there on its
+parameters hold the mode and the place of t* in its prompt, which the scheduler's process needs for the prefix cache and
+the workers for the connection. So both see the same.
 """
 
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Self
 
-SWITCH, ENGLISH = "connection", "english"
+SWITCH, ENGLISH, PROMPT_LENGTH = "connection", "english", "prompt_length"
 _TOKEN = "connection_token"
 MODES = ("transform", "off", "identity", "parallel")
 
@@ -65,10 +66,12 @@ class RequestMode:
         asked = dict(extra_args or {})
         english = asked.pop(ENGLISH, None)
         mode = asked.pop(SWITCH, "transform" if english is None else "parallel")
+        read_tokens = _read_prompt_length(asked.pop(PROMPT_LENGTH, prompt_length), prompt_length)
         if asked or mode not in MODES:
             got = f"the switch {sorted(asked)[0]!r}" if asked else f"{SWITCH}={mode!r}"
             raise ValueError(
-                f"extra_args has {got}; this model knows {SWITCH!r} with one of {', '.join(MODES)}, and {ENGLISH!r}"
+                f"extra_args has {got}; this model knows {SWITCH!r} with one of {', '.join(MODES)}, {ENGLISH!r} "
+                f"and {PROMPT_LENGTH!r}"
             )
         if (mode == "parallel") != (english is not None):
             raise ValueError(
@@ -77,13 +80,13 @@ class RequestMode:
             )
         if mode == "off":
             return cls(mode, -1)
-        if prompt_length <= limits.offset:
+        if read_tokens <= limits.offset:
             raise ValueError(
-                f"a prompt of {prompt_length} tokens has no token {limits.offset} before its last, where the "
+                f"a prompt of {read_tokens} tokens has no token {limits.offset} before its last, where the "
                 "connection belongs; send a whole rendered chat prompt, or extra_args {'connection': 'off'}"
             )
         read = () if english is None else _read_english(english, limits)
-        return cls(mode, prompt_length - 1 - limits.offset, read)
+        return cls(mode, read_tokens - 1 - limits.offset, read)
 
     @property
     def extra_args(self) -> dict[str, Any]:
@@ -110,6 +113,16 @@ class RequestMode:
         """The mode of a request, or None where it is one of a model without a connection."""
         told = getattr(sampling_params, "extra_args", None) or {}
         return cls(told[SWITCH], told[_TOKEN], tuple(told[ENGLISH])) if _TOKEN in told else None
+
+
+def _read_prompt_length(said: Any, tokens: int) -> int:
+    """How many of the tokens of a request are its prompt."""
+    if not isinstance(said, int) or isinstance(said, bool) or not 0 < said <= tokens:
+        raise ValueError(
+            f"extra_args has {PROMPT_LENGTH}={said!r} for a request of {tokens} tokens; expected how many of them are "
+            "the prompt, the others being the continuation whose log-probabilities are asked for"
+        )
+    return said
 
 
 def _read_english(english: Any, limits: Limits) -> tuple[int, ...]:

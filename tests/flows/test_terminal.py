@@ -73,8 +73,8 @@ def test_it_runs_from_any_folder_with_an_empty_home(tmp_path: Path) -> None:
     assert not [path for path in home.iterdir() if not path.name.startswith(".")]
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_once_or_twice_ends_with_one_line(tmp_path: Path, times: int) -> None:
+def translating(tmp_path: Path) -> "subprocess.Popen[bytes]":
+    """A command that has begun its first stage; its standard error is a pipe."""
     arguments = ["translate", str(SMALLEST), "--set", f"execution.store={tmp_path / 'store'}"]
     running = subprocess.Popen(
         [*COMMAND, *arguments], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -83,13 +83,39 @@ def test_ctrl_c_once_or_twice_ends_with_one_line(tmp_path: Path, times: int) -> 
     for line in running.stderr:
         if b"started" in line:
             break
-    for _ in range(times):
-        running.send_signal(signal.SIGINT)
+    return running
+
+
+@pytest.mark.parametrize(
+    "signals",
+    [[signal.SIGINT], [signal.SIGINT] * 2, [signal.SIGTERM], [signal.SIGHUP], [signal.SIGTERM, signal.SIGINT]],
+    ids=lambda signals: " ".join(number.name for number in signals),
+)
+def test_a_signal_once_or_twice_ends_with_one_line_and_its_code(tmp_path: Path, signals: list[signal.Signals]) -> None:
+    running = translating(tmp_path)
+    for number in signals:
+        running.send_signal(number)
         time.sleep(0.05)
     _, said = running.communicate()
-    assert running.returncode == 130
+    assert running.returncode in {128 + number for number in signals}
     assert b"Traceback" not in said
     assert said.count(b"stopped; finished stages") == 1
+
+
+def test_a_hang_up_that_is_ignored_stays_ignored(tmp_path: Path) -> None:
+    code = "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); from flows.cli import main; main()"
+    arguments = ["select", str(SMALLEST), "--set", f"execution.store={tmp_path / 'store'}"]
+    running = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert running.stderr is not None
+    for line in running.stderr:
+        if b"started" in line:
+            break
+    running.send_signal(signal.SIGHUP)
+    _, said = running.communicate()
+    assert running.returncode == 0, said
 
 
 @pytest.mark.parametrize("given", ["", "example.org, 10.0.0.1"])

@@ -9,7 +9,7 @@ from transformers.generation import BaseStreamer
 
 from cc_tuning.errors import ConfigError, PromptNotFound
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
-from cc_tuning.model.hooks import injected_vector
+from cc_tuning.model.injection import injected
 from tests.model.tiny_connected import FAMILIES, HIDDEN, left_padded, random_prompts, tiny_model
 from tests.reference.connection import answer_row, choose_layer, connection_vector, run_row
 
@@ -103,7 +103,7 @@ def test_beams_equal_beams_over_full_passes() -> None:
         [connection_vector(model.base, model.decision_maker.weight, model.transform_matrix, row, 0)[0] for row in rows]
     ).detach()
     positions = torch.full((6,), 6)
-    with injected_vector(model.base.model.layers[0], positions, vectors.repeat_interleave(3, dim=0)):
+    with injected(model.components, positions, vectors.repeat_interleave(3, dim=0)):
         expected = model.base.generate(**batch, use_cache=False, **settings)
     assert torch.equal(got, expected)
 

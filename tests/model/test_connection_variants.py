@@ -6,7 +6,7 @@ from torch import Tensor
 
 from cc_tuning.model import ConnectionConfig, CrossLingualModel
 from cc_tuning.model.families import find_components
-from cc_tuning.model.hooks import injected_vector
+from cc_tuning.model.injection import injected
 from tests.model.test_connected_pass import NOISE, assert_close, gradients, rows_of
 from tests.model.tiny_connected import FAMILIES, tiny_model, training_batch
 from tests.reference.connection import run_row, training_loss
@@ -21,7 +21,7 @@ PLACES = [(family, "contribution") for family in FAMILIES] + [
 def loss_and_gradients(model: CrossLingualModel, batch: dict[str, Tensor]) -> tuple[float, dict[str, Tensor]]:
     """Of one training pass, with fixed noise where the selector takes any."""
     model.zero_grad()
-    noise = {} if model.connection.selector == "mean" else {"gumbel_noise": NOISE}
+    noise = {"gumbel_noise": NOISE} if model.connection.chooses_layer else {}
     loss = model.train()(**batch, **noise).loss
     loss.backward()
     return loss.item(), gradients(model)
@@ -103,7 +103,7 @@ def test_vector_joins_what_the_feed_forward_block_adds_to_the_residual(family: s
     vector = torch.randn(3, 32, generator=torch.Generator().manual_seed(2))
     after = components.after_ffns[0] if site == "block_output" else torch.nn.Identity()
     f, plain = first_layer_outputs(model, batch)
-    with injected_vector(components.injection_site, positions, vector):
+    with injected(components, positions, vector):
         _, connected = first_layer_outputs(model, batch)
     at = (torch.arange(3), positions)
     expected = plain.clone()

@@ -151,8 +151,8 @@ def test_a_checkpoint_from_before_the_sites_answers_as_it_did(tmp_path: Path) ->
 def test_description_that_is_damaged_or_newer_is_refused(saved: Path) -> None:
     file = saved / DESCRIPTION_FILE
     content = json.loads(file.read_text())
-    file.write_text(json.dumps(content | {"format": 5}))
-    with pytest.raises(ConfigError, match="has format 5"):
+    file.write_text(json.dumps(content | {"format": 6}))
+    with pytest.raises(ConfigError, match="has format 6"):
         CrossLingualModel.from_pretrained(saved)
     file.write_text(json.dumps(content | {"layers": "three"}))
     with pytest.raises(ArtifactMismatch, match="damaged"):

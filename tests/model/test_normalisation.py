@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from cc_tuning.model import ConnectionConfig
-from cc_tuning.model.hooks import injected
+from cc_tuning.model.injection import injected
 from tests.model.normalised import MODES, for_reference, mode_name, normalised_model
 from tests.model.test_connected_pass import NOISE, assert_close, gradients, rows_of
 from tests.model.test_connection_variants import PLACES, first_layer_outputs, loss_and_gradients, worst_relative

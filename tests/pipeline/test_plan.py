@@ -8,6 +8,7 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.pipeline.estimates import estimate_steps, parameters_of
 from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import Plan, plan_recipe
+from data_contracts.layout import WORLD_DEVELOPMENT_ITEMS
 from data_contracts.store import ArtifactRef
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -197,3 +198,15 @@ def test_what_answers_the_items_answers_for_self_distillation_too() -> None:
     assert data.distill is not None
     evaluation = plan(SDRRL).runs[0].evaluate.config.model_dump()["evaluation"]
     assert data.distill.config.model_dump()["engine"] == evaluation["engine"] == "transformers"
+
+
+def test_development_items_are_asked_of_the_models_that_test_items_are_asked_of() -> None:
+    assert changed("evaluation.items=miniature/development") == {"evaluate ml-sft", "evaluate cc-tuning", "report"}
+
+
+def test_development_items_are_those_of_their_folder_and_test_items_stay_out_of_the_rows() -> None:
+    planned = plan("evaluation.items=miniature/development")
+    asked = {source.subpath for run in planned.runs if isinstance(source := run.evaluate.inputs["items"], ArtifactRef)}
+    assert asked == {WORLD_DEVELOPMENT_ITEMS}
+    assert planned.data[0].select.inputs["items"] == plan().data[0].select.inputs["items"]
+    assert isinstance(planned.data[0].select.inputs["items"], ArtifactRef)

@@ -21,13 +21,16 @@ def run_row(
     earlier: Mapping[int, Tensor] = MappingProxyType({}),
     site: str = "contribution",
     share: float | None = None,
+    gate: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Logits `[T, V]` of one row of token ids `[T]`, and `F [L, D]` of `source` at `position`.
 
     With `vector [D]`, what the first layer's feed-forward block adds to the residual at `position` is `f_1 + v`
     (eq. 5). At the site `block_output` both are taken before the norm that some families have behind a block.
     `earlier` are the vectors of earlier turns by their positions. With a `share`, a vector gives the direction alone:
-    what is added is as long as that share of `f_1`, whose length is taken as a number.
+    what is added is as long as that share of `f_1`, whose length is taken as a number. A vector `[L, D]` is one for
+    each layer, added to what that layer's own block adds. A `gate` holds `w` and `b` for each layer to which something
+    is added: that is multiplied by `2 / (1 + exp(-w f - b))`, of the direction of `f`.
     """
     added_at = dict(earlier) if vector is None else {**earlier, position: vector}
     decoder = base.model
@@ -50,12 +53,18 @@ def run_row(
         if site == "contribution":
             f, attended = after(f), attention_added
         change = torch.zeros_like(f)
-        if number == 0:
-            for place, added_vector in added_at.items():
+        for place, vectors in added_at.items():
+            if number == 0 or vectors.dim() == 2:
+                added_vector = vectors[number] if vectors.dim() == 2 else vectors
                 change[0, place] = added_vector
                 if share is not None:
                     length = share * f[0, place].detach().square().sum().sqrt()
                     change[0, place] = length * added_vector / added_vector.square().sum().sqrt()
+                if gate is not None:
+                    own = f[0, place].detach()
+                    own = own / own.square().mean().sqrt()
+                    opened = sum(w * x for w, x in zip(gate[number, :-1], own, strict=True)) + gate[number, -1]
+                    change[0, place] = change[0, place].clone() * 2 / (1 + torch.exp(-opened))
         hidden = hidden + (f + change) if site == "contribution" else hidden + after(f + change)
         outputs.append({"ffn": f, "attention": attended, "block": hidden}[source][0, position])
     logits = base.lm_head(decoder.norm(hidden))[0]
@@ -118,12 +127,13 @@ def answer_row(
     new_tokens: int,
     vector: Tensor | None,
     share: float | None = None,
+    gate: Tensor | None = None,
 ) -> list[int]:
     """The greedy continuation of one prompt, by a full forward pass over everything for each token."""
     position = len(prompt) - 1 - offset
     ids = list(prompt)
     for _ in range(new_tokens):
-        logits, _ = run_row(base, torch.tensor(ids), position, vector, share=share)
+        logits, _ = run_row(base, torch.tensor(ids), position, vector, share=share, gate=gate)
         ids.append(int(logits[-1].argmax()))
     return ids[len(prompt) :]
 
@@ -176,6 +186,7 @@ def training_loss(
     statistics: tuple[Tensor | None, Tensor | None] = (None, None),
     share: float | None = None,
     given: Sequence[Tensor | None] = (),
+    gate: Tensor | None = None,
 ) -> Tensor:
     """Mean negative log-likelihood of the response tokens of a batch, row after row (section 3.2.1).
 
@@ -193,13 +204,16 @@ def training_loss(
             embedding = base.model.embed_tokens(row["ids"][row["position"]])
             logits = (english + embedding).mean(0) @ weight
             g = straight_through(logits, row_noise, temperature)
-        elif selector == "mean":
+        elif selector in ("mean", "every"):
             g = torch.full((len(english),), 1 / len(english))
         else:
             g = torch.zeros(len(english))
             g[row_noise.argmax()] = 1.0
-        vector = torch.stack([g[layer] * english[layer] for layer in range(len(english))]).sum(0)
-        predictions, _ = run_row(base, row["ids"], int(row["position"]), vector, site=site, share=share)
+        if selector == "every":
+            vector = english
+        else:
+            vector = torch.stack([g[layer] * english[layer] for layer in range(len(english))]).sum(0)
+        predictions, _ = run_row(base, row["ids"], int(row["position"]), vector, site=site, share=share, gate=gate)
         loss, count = token_mean_loss(predictions, row["labels"])
         total, tokens = total + loss, tokens + count
     return total / tokens

@@ -1,5 +1,7 @@
 """The section of runs that are moved into a language: our figures, the paper's, the judge, the margins, the sweep."""
 
+import csv
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -13,7 +15,8 @@ from cc_tuning.report.run_evidence import TrainingLog
 from data_contracts.schemas import WinRate
 from tests.report.made_evidence import evidence_of, score_frame
 
-METHODS = {"sft": "SFT", "clo": "CLO"}
+TRANSCRIPTION = Path(__file__).resolve().parents[3] / "shared" / "data" / "reference" / "clo_paper.csv"
+METHODS = {"sft": "SFT", "sft+dpo": "SFT+DPO", "clo": "CLO"}
 
 
 def run(method: str, pairs: int = 6400, target: str = "sw") -> ReportedRun:
@@ -110,6 +113,83 @@ def test_margins_and_the_sweep_over_pairs_are_drawn_and_told() -> None:
 def test_without_runs_that_are_moved_into_a_language_there_is_no_section() -> None:
     plain = ReportedRun(name="ml-sft", label="ML-SFT", family="ml-sft")
     assert transfer_part(evidence_of([plain], {"ml-sft": score_frame("ml-sft", {"off": {("sw", "a"): 1.0}})})) is None
+
+
+def written(of: ReportedRun, target: float, english: float) -> pl.DataFrame:
+    """Scores, and of 40 answers the shares that are in the language of their prompt."""
+    shares = {(of.target, f"i{number}"): 100.0 * (number < 0.4 * target) for number in range(40)}
+    shares |= {("en", f"i{number}"): 100.0 * (number < 0.4 * english) for number in range(40)}
+    return pl.concat([scores(of, 5), score_frame(of.name, {"off": shares}, "XLSum", "in_language")])
+
+
+def test_more_answers_in_the_language_than_those_of_sft_are_called_a_difference_and_equal_english_is_not() -> None:
+    runs = [run("sft"), run("sft+dpo"), run("clo")]
+    shares = {"SFT": (25.0, 100.0), "SFT+DPO": (30.0, 100.0), "CLO": (95.0, 100.0)}
+    item_scores = {each.name: written(each, *shares[each.method]) for each in runs}
+    found = transfer_part(evidence_of(runs, item_scores, samples=200))
+    assert found is not None
+    shown = table(found, "against-sw")
+    assert [(row[0].text, row[0].detail) for row in shown.rows] == [
+        ("SFT+DPO 6400 sw", "− SFT 6400 sw"), ("CLO 6400 sw", "− SFT 6400 sw"), ("CLO 6400 sw", "− SFT+DPO 6400 sw"),
+    ]  # fmt: skip
+    *_, swahili, english = shown.columns
+    assert swahili.startswith("XLSum") and "sw" in swahili and "en" in english
+    dpo, against_sft, against_dpo = ([row[-2], row[-1]] for row in shown.rows)
+    assert [cell.value for cell in against_sft] == pytest.approx([70.0, 0.0])
+    assert against_sft[0].tone == against_dpo[0].tone == "better"
+    assert dpo[0].tone == dpo[1].tone == against_sft[1].tone == ""
+    said = [at for at in found.paragraphs if at.startswith("sw Swahili: CLO 6400 sw is 70.0")]
+    assert len(said) == 1 and "SFT 6400 sw" in said[0]
+
+
+def test_fewer_pairs_are_held_against_fine_tuning_on_all_of_them() -> None:
+    runs = [run("sft", 400), run("sft"), run("clo", 400), run("clo")]
+    shown = table(section(*runs), "against-sw")
+    assert [(row[0].text, row[0].detail) for row in shown.rows] == [
+        (name, "− SFT 6400 sw") for name in ("SFT 400 sw", "CLO 400 sw", "CLO 6400 sw")
+    ]
+
+
+def test_the_base_model_stands_above_what_is_made_of_it() -> None:
+    base = ReportedRun(name="base", label="Base model", family="base")
+    sft = run("sft").model_copy(update={"baseline": "base"})
+    item_scores = {"base": scores(sft, 2).with_columns(run=pl.lit("base")), sft.name: scores(sft, 5)}
+    found = transfer_part(evidence_of([base, sft], item_scores, samples=200))
+    assert found is not None
+    first, second = table(found, "transfer-sw").rows
+    assert (first[0].text, first[0].detail, first[1].text) == ("Base model", "no pairs", "20.0")
+    assert (second[0].text, second[1].text) == (sft.label, "50.0")
+
+
+def test_without_reading_and_knowledge_the_headline_measures_stand_there() -> None:
+    sft, clo = run("sft"), run("clo")
+    item_scores = {each.name: scores(each, 5, "XNLI") for each in (sft, clo)}
+    found = transfer_part(evidence_of([sft, clo], item_scores, samples=200))
+    assert found is not None
+    assert table(found, "transfer-sw").columns == [
+        "method", "XNLI accuracy, sw Swahili", "XNLI accuracy, en English"
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(not TRANSCRIPTION.is_file(), reason=f"{TRANSCRIPTION} is not here to compare with")
+def test_every_printed_figure_is_that_of_an_independent_transcription() -> None:
+    runs = {"SFT": "sft", "SFT+DPO": "sft+dpo", "CLO": "clo", "SFT-eng": "sft-eng", "SFT-tgt": "sft-tgt"}
+    models = {"Mistral-7B": "Mistral-7B-v0.1", "Qwen-2.5-3B": "Qwen2.5-3B"}
+    hub = {"Llama-3-8B": "Meta-Llama-3-8B"}
+    compared = 0
+    with TRANSCRIPTION.open(encoding="utf-8", newline="") as file:
+        for cell in csv.DictReader(file):
+            if cell["table"] not in ("1", "2", "3") or cell["metric"].startswith("delta") or not cell["value"]:
+                continue
+            model = models.get(cell["model"], cell["model"])
+            metric = "win_rate" if cell["metric"].startswith("win_rate") else "accuracy"
+            key = (runs[cell["method"]], cell["language"], cell["eval_language"], cell["benchmark"], metric)
+            printed = published_transfer(hub.get(model, model), *key)
+            assert printed is not None, (model, key)
+            assert printed.value == float(cell["value"]), (model, key)
+            assert printed.error == (float(cell["std"]) if cell["std"] else None), (model, key)
+            compared += 1
+    assert compared == 348
 
 
 @pytest.mark.parametrize(

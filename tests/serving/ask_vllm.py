@@ -49,6 +49,7 @@ def answer(llm: Any, requests: list[dict[str, Any]]) -> Any:
 def main() -> None:
     """Answer the job file that is the first argument into the file that is the second."""
     job = json.loads(Path(sys.argv[1]).read_text())
+    from prometheus_client import REGISTRY
     from vllm import LLM
 
     def start(arguments: dict[str, Any]) -> tuple[Any, str]:
@@ -65,6 +66,12 @@ def main() -> None:
         raise SystemExit(error)
     answers = [answer(llm, requests) for requests in job["rounds"]]
     counted = {metric.name: metric.value for metric in llm.get_metrics() if hasattr(metric, "value")}
+    counted |= {
+        " ".join([sample.name, *([sample.labels["mode"]] if "mode" in sample.labels else [])]): sample.value
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if metric.name.startswith("cc_tuning:")
+    }
     Path(sys.argv[2]).write_text(json.dumps({"rounds": answers, "counted": counted}))
 
 

@@ -129,7 +129,7 @@ class Told:
     rounds: list[Any]
     """Of each round its answers, or the text of the error with which it was refused."""
     counted: dict[str, float]
-    """vLLM's own counters at the end, by name."""
+    """Counters at the end, by name and, where they have one, mode: vLLM's, and those of the connection."""
 
 
 def ask_vllm(

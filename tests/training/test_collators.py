@@ -18,15 +18,13 @@ def test_loss_is_on_the_response_only() -> None:
     batch = responses(PAD)(ROWS)
     assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 5], [1, 2, 7, PAD, PAD]]
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]
-    # The head starts at position 1, which predicts the first response token of the second row.
-    assert batch["logits_to_keep"] == 4
-    assert batch["labels"].tolist() == [[-100, -100, 4, 5], [-100, 7, -100, -100]]
-    assert set(batch) == {"input_ids", "attention_mask", "labels", "logits_to_keep"}
+    assert batch["labels"].tolist() == [[-100, -100, -100, 4, 5], [-100, -100, 7, -100, -100]]
+    assert set(batch) == {"input_ids", "attention_mask", "labels"}
 
 
 def test_a_row_that_only_keeps_a_rank_in_step_has_no_label() -> None:
     batch = responses(PAD)([{"input_ids": [1, 2, 3], "prompt_length": 3}])
-    assert batch["labels"].tolist() == [[-100, -100]]
+    assert batch["labels"].tolist() == [[-100, -100, -100]]
 
 
 def test_end_of_turn_is_trained(tiny_tokenizer: object) -> None:

@@ -1,8 +1,8 @@
 """Runs that are moved into a language (Lee et al. 2025): how good they are there, and what becomes of their English.
 
-A table for each language, with the paper's figures in a row below ours where it has them; what the judge of the win
-rates said; the margins of the preferences over training; and, where a recipe trains one method on several numbers of
-pairs, its curve over them.
+A table for each language, with the paper's figures in a row below ours where it has them; the differences from SFT and
+SFT+DPO; what the judge of the win rates said; the margins of the preferences over training; and, where a recipe trains
+one method on several numbers of pairs, its curve over them.
 """
 
 import math
@@ -16,6 +16,7 @@ from cc_tuning.report import transfer as moved
 from cc_tuning.report.config import Family
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.names import language_label, metric_label
+from cc_tuning.report.parts.transfer_differences import against_table, language_sentences
 from cc_tuning.report.published_transfer import TRANSFER_PAPER, WIN_RATE, PublishedTransfer
 from cc_tuning.report.run_evidence import TrainingLog
 from cc_tuning.report.transfer import Column, Transfer
@@ -37,9 +38,9 @@ def transfer_part(evidence: Evidence) -> Section | None:
     blocks: list[Table | Figure] = []
     for transfer in found:
         blocks.append(_score_table(transfer))
-        others = (_judge_table(transfer), _margin_figure(transfer), _sweep_figure(transfer))
+        others = (against_table(transfer), _judge_table(transfer), _margin_figure(transfer), _sweep_figure(transfer))
         blocks += [block for block in others if block is not None]
-    sentences = [sentence for transfer in found for sentence in _sentences(transfer)]
+    sentences = [sentence for transfer in found for sentence in (*_sentences(transfer), *language_sentences(transfer))]
     return Section("transfer", "Moved into a language", [_TEXT, *sentences], blocks)
 
 
@@ -51,7 +52,7 @@ def _title(column: Column) -> str:
 def _score_table(transfer: Transfer) -> Table:
     columns, notes = transfer.columns, dict[str, int]()
     rows, tags = [], []
-    for family in transfer.families:
+    for family in (*transfer.origins, *transfer.families):
         figures = [transfer.figure(family, column) for column in columns]
         if any(figures):
             rows.append([Cell(family.label, _pairs(family)), *map(_cell, figures)])
@@ -67,7 +68,7 @@ def _score_table(transfer: Transfer) -> Table:
 
 
 def _pairs(family: Family) -> str:
-    return f"{count(family.runs[0].pairs)} pairs asked for"
+    return f"{count(family.runs[0].pairs)} pairs asked for" if family.runs[0].target else "no pairs"
 
 
 def _cell(figure: moved.Figure | None) -> Cell:

@@ -5,16 +5,44 @@ itself or one with a connection, whose inputs are in the batch and whose choices
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from cc_tuning.model.label_head import LOGIT_BYTES, Read, fits_whole, head_at, head_in_parts, rows_of_a_part
+from cc_tuning.model.wrapped_model import WrappedModel
 from cc_tuning.training.collators import IGNORED_LABEL, LABELS, Batch, Collator
 from cc_tuning.training.dataset import RowContract
 
-Model = Callable[..., Any]
-"""Called with a batch's inputs by name, it gives an output whose `logits` are `[B * S, K, V]`."""
+
+@dataclass(frozen=True)
+class CalledModel:
+    """A module, and how it is called: through what an engine has around it, with what the caller adds.
+
+    `call` takes a batch's inputs by name and gives the module's output, whose `logits` are `[B * S, T, V]`. At most
+    `logit_bytes` of float32 logits are held at a time; None is for an engine under which the head is not cut.
+    """
+
+    module: PreTrainedModel | WrappedModel
+    call: Callable[..., Any]
+    logit_bytes: int | None = LOGIT_BYTES
+
+    def __call__(self, **inputs: Any) -> Any:
+        """The output."""
+        return self.call(**inputs)
+
+    @property
+    def base(self) -> PreTrainedModel:
+        """The language model itself."""
+        return self.module.base if isinstance(self.module, WrappedModel) else self.module
+
+
+Model = CalledModel | PreTrainedModel | WrappedModel
+"""Called with a batch's inputs by name, it gives an output whose `logits` are `[B * S, T, V]`."""
 
 
 class Loss(NamedTuple):
@@ -25,7 +53,7 @@ class Loss(NamedTuple):
 
 
 class Objective(Protocol):
-    """A training objective. `B` rows, `S` sequences a row, `T` tokens, `K` positions with logits, `V` vocabulary."""
+    """A training objective. `B` rows, `S` sequences a row, `T` tokens, `N` tokens with a label, `V` vocabulary."""
 
     @property
     def contract(self) -> RowContract:
@@ -38,8 +66,7 @@ class Objective(Protocol):
     def collator(self, pad_token_id: int, inputs: Mapping[str, Path]) -> Collator:
         """What makes a batch of rows. `inputs` are folders of more artifacts by name, joined to the rows by `row_id`.
 
-        Every batch has `input_ids, attention_mask [B * S, T]` and `labels [B * S, K]`, the sequences of a row next to
-        each other.
+        Every batch has `input_ids, attention_mask, labels [B * S, T]`, the sequences of a row next to each other.
         """
 
     def count(self, batch: Batch) -> Tensor:
@@ -62,15 +89,43 @@ def model_inputs(batch: Batch) -> Batch:
 
 
 def targets_of(batch: Batch) -> Tensor:
-    """The token that each position predicts `[B * S, K]`: the label after it, `IGNORED_LABEL` if it is not trained."""
+    """The token that each position predicts `[B * S, T]`: the label after it, `IGNORED_LABEL` if it is not trained."""
     labels = batch[LABELS]
     assert isinstance(labels, Tensor)
     return nn.functional.pad(labels, (0, 1), value=IGNORED_LABEL)[:, 1:]
 
 
-def negative_log_likelihood(logits: Tensor, targets: Tensor) -> Tensor:
-    """`- sum log p(target)` in float32, a scalar; `logits [B * S, K, V]` in any dtype, `targets [B * S, K]`."""
-    flat = logits.float().view(-1, logits.shape[-1])
-    return nn.functional.cross_entropy(
-        flat, targets.reshape(-1).to(logits.device), ignore_index=IGNORED_LABEL, reduction="sum"
-    )
+def read_at_labels(model: Model, inputs: Batch, targets: Tensor, read: Read) -> Tensor:
+    """What `read` makes of the logits at the positions with a label, `[N, ...]`; the head runs on no others.
+
+    `inputs` are what the model is called with, `targets [B * S, T]`; positions are in the order of the rows, and in
+    each of its tokens. `read` is given the logits `[M, V]` of each pass, any dtype, and the labels `[M]`, of all
+    positions or of some at a time where they would be too many for the model's `logit_bytes`.
+
+    Raises:
+        UnsupportedModel: the model's head cannot be given some positions alone.
+    """
+    called = model if isinstance(model, CalledModel) else CalledModel(model, model)
+    is_labelled = targets.ne(IGNORED_LABEL)
+    labels = targets[is_labelled].to(called.base.device)
+    if called.logit_bytes is None or fits_whole(called.base, len(labels), called.logit_bytes):
+        with head_at(called.base, is_labelled):
+            output = called(**inputs)
+        second = getattr(output, "unconnected_logits", None)
+        return read(output.logits, *(() if second is None else (second,)), labels)
+    rows = rows_of_a_part(called.base, called.logit_bytes)
+    with head_in_parts(called.base, called.module, is_labelled, labels, read, rows):
+        of_parts: Tensor = called(**inputs).logits
+    return of_parts
+
+
+def log_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
+    """`log p(label) [N]` in nats, float32 or the dtype of `logits [N, V]` where that is wider; `labels [N]`."""
+    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return -nn.functional.cross_entropy(wide, labels, reduction="none")
+
+
+def at_their_places(values: Tensor, targets: Tensor) -> Tensor:
+    """`values [N]` of the positions with a label as `[B * S, T]`, with zeros at the others."""
+    is_labelled = targets.ne(IGNORED_LABEL).to(values.device)
+    return values.new_zeros(is_labelled.shape).masked_scatter(is_labelled, values)

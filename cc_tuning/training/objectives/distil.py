@@ -16,7 +16,15 @@ import torch
 from torch import Tensor
 
 from cc_tuning.training.collators import IGNORED_LABEL, Batch, Collator
-from cc_tuning.training.objectives.base import Loss, Model, model_inputs, negative_log_likelihood, targets_of
+from cc_tuning.training.objectives.base import (
+    Loss,
+    Model,
+    at_their_places,
+    log_probabilities,
+    model_inputs,
+    read_at_labels,
+    targets_of,
+)
 from cc_tuning.training.objectives.sft import SupervisedFineTuning
 
 DIVERGENCE = "distil_divergence"
@@ -42,24 +50,21 @@ class ConnectionDistillation:
 
     def loss(self, model: Model, batch: Batch, normaliser: Tensor) -> Loss:
         """Both terms, divided by how many response tokens there are in the step."""
-        output = model(**model_inputs(batch), with_unconnected=True)
         targets = targets_of(batch)
-        likelihood = negative_log_likelihood(output.logits, targets)
-        divergence = divergences(output.logits, output.unconnected_logits, targets)
-        loss = (likelihood + self._weight * divergence.sum()) / normaliser
+        inputs: Batch = {**model_inputs(batch), "with_unconnected": True}
+        likelihood, divergence = read_at_labels(model, inputs, targets, _both_terms).unbind(1)
+        loss = (-likelihood.sum() + self._weight * divergence.sum()) / normaliser
+        of_rows = at_their_places(divergence.detach(), targets).sum(1)
         tokens = targets.ne(IGNORED_LABEL).sum(1).clamp(min=1).to(divergence.device)
-        return Loss(loss, {DIVERGENCE: divergence.detach().sum(1) / tokens})
+        return Loss(loss, {DIVERGENCE: of_rows / tokens})
 
 
-def divergences(connected: Tensor, unconnected: Tensor, targets: Tensor) -> Tensor:
-    """`KL(p_c || p) [B, K]` in nats, float32 or wider: of each position with a label, 0 elsewhere.
+def _both_terms(connected: Tensor, unconnected: Tensor, labels: Tensor) -> Tensor:
+    return torch.stack([log_probabilities(connected, labels), divergences(connected, unconnected)], dim=1)
 
-    `connected` and `unconnected` are logits `[B, K, V]` in any dtype, `targets [B, K]`; no gradient flows into the
-    first. Positions without a label are left out before the softmax, which over a large vocabulary is the memory.
-    """
-    is_trained = targets.to(connected.device).ne(IGNORED_LABEL)
+
+def divergences(connected: Tensor, unconnected: Tensor) -> Tensor:
+    """`KL(p_c || p) [N]` in nats, float32 or wider, from logits `[N, V]`; no gradient flows into `connected`."""
     dtype = torch.promote_types(connected.dtype, torch.float32)
-    teacher = connected.detach()[is_trained].to(dtype).log_softmax(-1)
-    student = unconnected[is_trained].to(dtype).log_softmax(-1)
-    each = (teacher.exp() * (teacher - student)).sum(-1)
-    return torch.zeros(is_trained.shape, dtype=dtype, device=each.device).masked_scatter(is_trained, each)
+    teacher, student = (logits.to(dtype).log_softmax(-1) for logits in (connected.detach(), unconnected))
+    return (teacher.exp() * (teacher - student)).sum(-1)

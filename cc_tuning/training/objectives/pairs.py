@@ -12,11 +12,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from cc_tuning.training.collators import IGNORED_LABEL, LABELS, Batch, Collator
+from cc_tuning.training.collators import Batch, Collator
 from cc_tuning.training.dataset import Row, RowContract, SequenceColumns
-from cc_tuning.training.objectives.base import Model, targets_of
+from cc_tuning.training.objectives.base import (
+    Model,
+    at_their_places,
+    log_probabilities,
+    model_inputs,
+    read_at_labels,
+    targets_of,
+)
 from cc_tuning.training.objectives.table import REFERENCE
 
 PREFERENCE_ROW = "PreferenceRow"
@@ -47,13 +54,10 @@ def sequence_log_probabilities(model: Model, batch: Batch) -> Tensor:
 
     Float32, or the dtype of the logits where that is wider.
     """
-    inputs = {name: value for name, value in batch.items() if name not in (LABELS, REFERENCE)}
-    logits, targets = model(**inputs).logits, targets_of(batch)
-    flat = logits.to(torch.promote_types(logits.dtype, torch.float32)).view(-1, logits.shape[-1])
-    each = nn.functional.cross_entropy(
-        flat, targets.reshape(-1).to(logits.device), ignore_index=IGNORED_LABEL, reduction="none"
-    )
-    return -each.view(targets.shape).sum(1).view(-1, FOUR_SEQUENCES.sequences_per_row)
+    inputs = {name: value for name, value in model_inputs(batch).items() if name != REFERENCE}
+    targets = targets_of(batch)
+    each = read_at_labels(model, inputs, targets, log_probabilities)
+    return at_their_places(each, targets).sum(1).view(-1, FOUR_SEQUENCES.sequences_per_row)
 
 
 def margins(log_probabilities: Tensor, batch: Batch, beta: float) -> Tensor:

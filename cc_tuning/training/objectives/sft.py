@@ -13,7 +13,14 @@ from torch import Tensor
 
 from cc_tuning.training.collators import IGNORED_LABEL, Batch, Collator, ResponseCollator
 from cc_tuning.training.dataset import RowContract, SequenceColumns
-from cc_tuning.training.objectives.base import Loss, Model, model_inputs, negative_log_likelihood, targets_of
+from cc_tuning.training.objectives.base import (
+    Loss,
+    Model,
+    log_probabilities,
+    model_inputs,
+    read_at_labels,
+    targets_of,
+)
 
 
 class SupervisedFineTuning:
@@ -32,5 +39,5 @@ class SupervisedFineTuning:
 
     def loss(self, model: Model, batch: Batch, normaliser: Tensor) -> Loss:
         """The response tokens' negative log-likelihood, divided by how many there are in the step."""
-        logits = model(**model_inputs(batch)).logits
-        return Loss(negative_log_likelihood(logits, targets_of(batch)) / normaliser, {})
+        of_tokens = read_at_labels(model, model_inputs(batch), targets_of(batch), log_probabilities)
+        return Loss(-of_tokens.sum() / normaliser, {})

@@ -1,0 +1,1 @@
+"""Prompts answered by vLLM: in its own environment on this machine, or behind an address."""

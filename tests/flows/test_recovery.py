@@ -1,0 +1,69 @@
+"""A worker and its run are killed: the server says so within minutes, somebody is told, and the next run goes on."""
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.flows.deployed import Server, running_worker, wait_until, webhook_receiver
+
+MINUTES_UNTIL_CRASHED = 5
+STARTED, FINISHED = re.compile(r"(\S.*\S): started, fingerprint"), re.compile(r"(\S.*\S): finished in")
+
+pytestmark = pytest.mark.slow
+
+
+def kill_all(process_id: int) -> None:
+    """SIGKILL a worker and every process below it at once, as a machine that goes away does."""
+    leader = psutil.Process(process_id)
+    family = [leader, *leader.children(recursive=True)]
+    for each in family:
+        each.suspend()
+    for each in family:
+        os.kill(each.pid, signal.SIGKILL)
+
+
+def lines(server: Server, run: str) -> list[str]:
+    query = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200, "sort": "TIMESTAMP_ASC"}
+    return [entry["message"] for entry in server.post("logs/filter", query)]
+
+
+def matching(pattern: re.Pattern[str], server: Server, run: str) -> list[str]:
+    return [found[1] for line in lines(server, run) if (found := pattern.search(line))]
+
+
+def test_a_killed_run_is_marked_as_crashed_and_the_next_one_goes_on_from_the_store(
+    server: Server, tmp_path: Path
+) -> None:
+    with webhook_receiver() as receiver:
+        server.command("cc-tuning", "deploy", "nightly", "--crashed-after", "60", "--webhook", receiver.address)
+        parameters = {
+            "recipe": "tests/flows/smallest.yaml", "fresh": False,
+            "overrides": [f"execution.store={tmp_path / 'store'}", f"execution.output={tmp_path / 'runs'}"],
+        }  # fmt: skip
+        killed = server.start_run("reproduce/nightly", **parameters)
+        with running_worker(server, tmp_path / "worker.log") as worker:
+            wait_until(lambda: "train ml-sft" in matching(STARTED, server, killed), 300)
+            kill_all(worker.pid)
+        died = time.monotonic()
+        assert server.state(killed) == "Running"
+        wait_until(lambda: server.state(killed) == "Crashed", 60 * MINUTES_UNTIL_CRASHED)
+        print(f"marked as crashed {time.monotonic() - died:.0f} s after it was killed")
+        wait_until(lambda: bool(receiver.about("Crashed")), 60)
+        (message,) = receiver.about("Crashed")
+        assert "no heartbeat" in message["text"]
+
+        finished = matching(FINISHED, server, killed)
+        assert finished
+        following = server.start_run("reproduce/nightly", **parameters)
+        with running_worker(server, tmp_path / "worker.log"):
+            wait_until(lambda: server.state(following) in ("Completed", "Failed", "Crashed"), 400)
+        assert server.state(following) == "Completed"
+        assert not set(finished) & set(matching(FINISHED, server, following)), "a finished stage ran twice"
+        assert server.state(killed) == "Crashed"
+        assert len(receiver.about("Crashed")) == 1
+    assert (tmp_path / "runs" / "smallest" / "report" / "index.html").is_file()
