@@ -3,7 +3,7 @@
 Rows have prompts of different lengths, as those of a micro-batch have, so a rectangle `[B, K]` of positions has more
 than the labels in it. `last` is that rectangle; `labels` is the head on every label at once; `parts` is the head on as
 many labels as `--logit-bytes` of float32 logits have, computed again in the backward pass. Steps are forward and
-backward passes of the `small` shape without an optimizer, in turn. The memory of a side is the most that a process of
+backward passes without an optimizer, in turn. The memory of a side is the most that a process of
 its own took beyond what it had before its first step.
 """
 
@@ -28,9 +28,9 @@ OBJECTIVE = SupervisedFineTuning()
 SIDES = ("last", "labels", "parts")
 
 
-def build(vocabulary: int) -> PreTrainedModel:
-    """The small shape with that vocabulary and one matrix for embedding and head."""
-    family, settings = SHAPES["small"]
+def build(shape: str, vocabulary: int) -> PreTrainedModel:
+    """The shape with that vocabulary and one matrix for embedding and head."""
+    family, settings = SHAPES[shape]
     no_ids = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": 0}
     config = AutoConfig.for_model(
         family, **{**settings, "vocab_size": vocabulary}, tie_word_embeddings=True, **no_ids
@@ -89,7 +89,7 @@ def positions(arguments: Any) -> dict[str, float]:
 def peak_mib(side: str, arguments: Any, vocabulary: int) -> float:
     """What two steps took beyond what the process had, in MiB; from a process of its own."""
     command = [sys.executable, __file__, "--memory-of", side, "--vocabularies", str(vocabulary)]
-    command += [part for name in ("rows", "tokens", "logit_bytes", "threads")
+    command += [part for name in ("shape", "rows", "tokens", "logit_bytes", "threads")
                 for part in (f"--{name.replace('_', '-')}", str(getattr(arguments, name)))]  # fmt: skip
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(json.loads(ended.stdout.splitlines()[-1]))
@@ -97,7 +97,7 @@ def peak_mib(side: str, arguments: Any, vocabulary: int) -> float:
 
 def tell_memory(arguments: Any) -> None:
     """The process of `peak_mib`."""
-    step = step_of(arguments.memory_of, build(arguments.vocabularies[0]), arguments)
+    step = step_of(arguments.memory_of, build(arguments.shape, arguments.vocabularies[0]), arguments)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     step()
     step()
@@ -109,6 +109,7 @@ def main() -> None:
     for name, value in {"rows": 4, "tokens": 96, "logit-bytes": 1 << 26}.items():
         options.add_argument(f"--{name}", type=int, default=value)
     options.add_argument("--vocabularies", type=int, nargs="+", default=[32_000, 262_144])
+    options.add_argument("--shape", choices=sorted(SHAPES), default="small")
     options.add_argument("--memory-of", choices=SIDES, help="measure the memory of one side, and nothing else")
     arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -119,13 +120,13 @@ def main() -> None:
     figures = {}
     for vocabulary in arguments.vocabularies:
         print(vocabulary, {side: f"{peak_mib(side, arguments, vocabulary):,.0f} MiB" for side in SIDES})
-        model = build(vocabulary)
+        model = build(arguments.shape, vocabulary)
         timings = in_turn({side: step_of(side, model, arguments) for side in SIDES}, arguments.pairs, 600)
         for side in SIDES[1:]:
             pairs = list(zip(timings["last"], timings[side], strict=True))
             figures[f"{vocabulary}, {side} / last"] = summarised(pairs)
     settings = {name: str(value) for name, value in vars(arguments).items()}
-    report("Head at labelled positions, small: seconds of a step", figures, settings, arguments.output)
+    report(f"Head at labelled positions, {arguments.shape}: seconds of a step", figures, settings, arguments.output)
 
 
 if __name__ == "__main__":
