@@ -103,28 +103,25 @@ def carried_rows(found: Found) -> Iterator[list[str]]:
 def answered_rows(found: Found) -> Iterator[list[str]]:
     """By connected run: the score of each mode, and of `transform` the difference to ML-SFT and the paper's one."""
     head = ["run", "off, %", "transform, %", "parallel, %", "transform − ML-SFT, points", "the same, nats"]
-    yield [*head, "off − ML-SFT, nats", "transform − the paper's, nats"]
+    yield [*head, "off − ML-SFT, nats", "transform − the paper's, points", "the same, nats"]
     plain, paper = Variant(PLAIN, OFF), Variant(PAPER, TRANSFORM)
     for family in found.connected():
         off, through = Variant(family.name, OFF), Variant(family.name, TRANSFORM)
         scores = [_score(found, Variant(family.name, mode)) for mode in (OFF, TRANSFORM, PARALLEL)]
-        points = _gain(found.over(through, plain, found.score), found.score)
-        pairs = ((through, plain), (off, plain), (through, paper))
-        yield [
-            family.label,
-            *scores,
-            points,
-            *(_gain(found.over(*of, found.likelihood), found.likelihood) for of in pairs),
-        ]
+        asked = ((through, plain, found.score), (through, plain, found.likelihood), (off, plain, found.likelihood))
+        asked += ((through, paper, found.score), (through, paper, found.likelihood))
+        yield [family.label, *scores, *(_gain(found.over(a, b, measure), measure) for a, b, measure in asked)]
 
 
 def competitor_rows(found: Found) -> Iterator[list[str]]:
     """ML-SFT itself, and whatever reads English text or a translator's English."""
-    yield ["run", "asked with", "right, %", "− ML-SFT, points", "− ML-SFT, nats"]
+    head = ["run", "asked with", "right, %", "− ML-SFT, points", "the same, nats"]
+    yield [*head, "− the paper's transform, points", "the same, nats"]
     competitors = [at for at in found.results.variants if at.connection in (*AS_TEXT, PIVOT)]
     for at in (Variant(PLAIN, OFF), *competitors):
         if at in found.results.variants:
-            gains = [(found.over(at, Variant(PLAIN, OFF), of), of) for of in (found.score, found.likelihood)]
+            others = (Variant(PLAIN, OFF), Variant(PAPER, TRANSFORM))
+            gains = [(found.over(at, other, of), of) for other in others for of in (found.score, found.likelihood)]
             label = found.results.family(at.family).label
             asked = CONNECTION_LABELS[at.connection] if at in competitors else "the prompt alone"
             yield [label, asked, _score(found, at), *(_gain(gain, of) for gain, of in gains)]
