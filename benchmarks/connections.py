@@ -15,13 +15,15 @@ import argparse
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from generation import answer_with, draw_prompts
+from generation import draw_prompts
 from timing import in_turn
+from torch import Tensor
 
-from cc_tuning.model import CrossLingualModel
+from cc_tuning.model import ConnectionMode, CrossLingualModel
 from cc_tuning.model.checkpoint import CONNECTION_FILE, read_tensors
 from cc_tuning.model.transform_file import read_transform_matrix
 from cc_tuning.pipeline.loading import load_recipe
@@ -137,18 +139,22 @@ def cost_rows(plan: Plan, found: Found, prompts: int, rounds: int, seconds: floa
         "transform, ms a prompt",
         "ratio",
     ]
-    store, sides = ArtifactStore(plan.recipe.execution.store), dict[str, Callable[[], None]]()
+    store, sides = ArtifactStore(plan.recipe.execution.store), dict[str, Callable[[], object]]()
     numbers: dict[str, tuple[int, int]] = {}
     for family in found.connected():
         run = next(run for run in plan.runs if run.name == family.runs[0].name)
         assert run.train and run.transform
         checkpoint, fitted = store.folder(run.train.ref) / CHECKPOINT, store.folder(run.transform.ref)
         model = CrossLingualModel.from_pretrained(checkpoint)
-        model.set_transform(read_transform_matrix(fitted / TRANSFORM_MATRIX))
+        transform = read_transform_matrix(fitted / TRANSFORM_MATRIX)
+        model.set_transform(transform)
+        # random prompts have no language
+        languages = ["mean"] * prompts if transform.languages else None
         drawn = draw_prompts(model, prompts, 24)
         tokens = plan.recipe.evaluation.max_new_tokens
-        for mode in (OFF, TRANSFORM):
-            sides[f"{family.name} {mode}"] = answer_with(model, mode, drawn, tokens, "dynamic")  # type: ignore[arg-type]
+        modes: tuple[ConnectionMode, ...] = ("off", "transform")
+        for mode in modes:
+            sides[f"{family.name} {mode}"] = _answering(model, mode, drawn, tokens, languages)
         own = sum(tensor.numel() for tensor in read_tensors(checkpoint / CONNECTION_FILE).values())
         numbers[family.name] = own, read_json(fitted / DIAGNOSTICS)["parameters"]
     timings = in_turn(sides, rounds, seconds)
@@ -157,6 +163,16 @@ def cost_rows(plan: Plan, found: Found, prompts: int, rounds: int, seconds: floa
         ratio = statistics.median(b / a for a, b in zip(off, through, strict=True))
         times = [f"{1000 * statistics.median(of) / prompts:.2f}" for of in (off, through)]
         yield [family.label, *(f"{number:,}" for number in numbers[family.name]), *times, f"{ratio:.2f}"]
+
+
+def _answering(
+    model: CrossLingualModel, mode: ConnectionMode, prompts: Tensor, tokens: int, languages: list[str] | None
+) -> Callable[[], object]:
+    """Greedy answers of so many tokens; a map with an intercept for each language has to be told them."""
+    settings: dict[str, object] = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
+    if languages and mode == "transform":
+        settings["languages"] = languages
+    return partial(model.generate, prompts, torch.ones_like(prompts), connection=mode, **settings)
 
 
 def _gain(gain: Gain | None, measure: Measure) -> str:
