@@ -15,13 +15,15 @@ import argparse
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
-from generation import answer_with, draw_prompts
+from generation import draw_prompts
 from timing import in_turn
+from torch import Tensor
 
-from cc_tuning.model import CrossLingualModel
+from cc_tuning.model import ConnectionMode, CrossLingualModel
 from cc_tuning.model.checkpoint import CONNECTION_FILE, read_tensors
 from cc_tuning.model.transform_file import read_transform_matrix
 from cc_tuning.pipeline.loading import load_recipe
@@ -103,28 +105,25 @@ def carried_rows(found: Found) -> Iterator[list[str]]:
 def answered_rows(found: Found) -> Iterator[list[str]]:
     """By connected run: the score of each mode, and of `transform` the difference to ML-SFT and the paper's one."""
     head = ["run", "off, %", "transform, %", "parallel, %", "transform − ML-SFT, points", "the same, nats"]
-    yield [*head, "off − ML-SFT, nats", "transform − the paper's, nats"]
+    yield [*head, "off − ML-SFT, nats", "transform − the paper's, points", "the same, nats"]
     plain, paper = Variant(PLAIN, OFF), Variant(PAPER, TRANSFORM)
     for family in found.connected():
         off, through = Variant(family.name, OFF), Variant(family.name, TRANSFORM)
         scores = [_score(found, Variant(family.name, mode)) for mode in (OFF, TRANSFORM, PARALLEL)]
-        points = _gain(found.over(through, plain, found.score), found.score)
-        pairs = ((through, plain), (off, plain), (through, paper))
-        yield [
-            family.label,
-            *scores,
-            points,
-            *(_gain(found.over(*of, found.likelihood), found.likelihood) for of in pairs),
-        ]
+        asked = ((through, plain, found.score), (through, plain, found.likelihood), (off, plain, found.likelihood))
+        asked += ((through, paper, found.score), (through, paper, found.likelihood))
+        yield [family.label, *scores, *(_gain(found.over(a, b, measure), measure) for a, b, measure in asked)]
 
 
 def competitor_rows(found: Found) -> Iterator[list[str]]:
     """ML-SFT itself, and whatever reads English text or a translator's English."""
-    yield ["run", "asked with", "right, %", "− ML-SFT, points", "− ML-SFT, nats"]
+    head = ["run", "asked with", "right, %", "− ML-SFT, points", "the same, nats"]
+    yield [*head, "− the paper's transform, points", "the same, nats"]
     competitors = [at for at in found.results.variants if at.connection in (*AS_TEXT, PIVOT)]
     for at in (Variant(PLAIN, OFF), *competitors):
         if at in found.results.variants:
-            gains = [(found.over(at, Variant(PLAIN, OFF), of), of) for of in (found.score, found.likelihood)]
+            others = (Variant(PLAIN, OFF), Variant(PAPER, TRANSFORM))
+            gains = [(found.over(at, other, of), of) for other in others for of in (found.score, found.likelihood)]
             label = found.results.family(at.family).label
             asked = CONNECTION_LABELS[at.connection] if at in competitors else "the prompt alone"
             yield [label, asked, _score(found, at), *(_gain(gain, of) for gain, of in gains)]
@@ -140,18 +139,22 @@ def cost_rows(plan: Plan, found: Found, prompts: int, rounds: int, seconds: floa
         "transform, ms a prompt",
         "ratio",
     ]
-    store, sides = ArtifactStore(plan.recipe.execution.store), dict[str, Callable[[], None]]()
+    store, sides = ArtifactStore(plan.recipe.execution.store), dict[str, Callable[[], object]]()
     numbers: dict[str, tuple[int, int]] = {}
     for family in found.connected():
         run = next(run for run in plan.runs if run.name == family.runs[0].name)
         assert run.train and run.transform
         checkpoint, fitted = store.folder(run.train.ref) / CHECKPOINT, store.folder(run.transform.ref)
         model = CrossLingualModel.from_pretrained(checkpoint)
-        model.set_transform(read_transform_matrix(fitted / TRANSFORM_MATRIX))
+        transform = read_transform_matrix(fitted / TRANSFORM_MATRIX)
+        model.set_transform(transform)
+        # random prompts have no language
+        languages = ["mean"] * prompts if transform.languages else None
         drawn = draw_prompts(model, prompts, 24)
         tokens = plan.recipe.evaluation.max_new_tokens
-        for mode in (OFF, TRANSFORM):
-            sides[f"{family.name} {mode}"] = answer_with(model, mode, drawn, tokens, "dynamic")  # type: ignore[arg-type]
+        modes: tuple[ConnectionMode, ...] = ("off", "transform")
+        for mode in modes:
+            sides[f"{family.name} {mode}"] = _answering(model, mode, drawn, tokens, languages)
         own = sum(tensor.numel() for tensor in read_tensors(checkpoint / CONNECTION_FILE).values())
         numbers[family.name] = own, read_json(fitted / DIAGNOSTICS)["parameters"]
     timings = in_turn(sides, rounds, seconds)
@@ -160,6 +163,16 @@ def cost_rows(plan: Plan, found: Found, prompts: int, rounds: int, seconds: floa
         ratio = statistics.median(b / a for a, b in zip(off, through, strict=True))
         times = [f"{1000 * statistics.median(of) / prompts:.2f}" for of in (off, through)]
         yield [family.label, *(f"{number:,}" for number in numbers[family.name]), *times, f"{ratio:.2f}"]
+
+
+def _answering(
+    model: CrossLingualModel, mode: ConnectionMode, prompts: Tensor, tokens: int, languages: list[str] | None
+) -> Callable[[], object]:
+    """Greedy answers of so many tokens; a map with an intercept for each language has to be told them."""
+    settings: dict[str, object] = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
+    if languages and mode == "transform":
+        settings["languages"] = languages
+    return partial(model.generate, prompts, torch.ones_like(prompts), connection=mode, **settings)
 
 
 def _gain(gain: Gain | None, measure: Measure) -> str:
