@@ -79,3 +79,13 @@ REPORT_ITEM_SCORES = "item_scores.parquet"
 REPORT_FIGURES = "figures"
 REPORT_PREDICTIONS = "predictions.parquet"
 REPORT_TABLES = "tables"
+
+# nightly, beside the stores of the single nights and among the published results
+
+
+def nights_file(store_name: str) -> str:
+    """The table of all nights whose stores are called `store_name` and a date."""
+    return f"{store_name}-nights.parquet"
+
+
+TREND_PAGE = "nights.html"

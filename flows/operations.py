@@ -1,5 +1,6 @@
-"""The commands of whoever runs the pipeline for others: `deploy`."""
+"""The commands of whoever runs the pipeline for others: `deploy`, `nights`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,10 +10,13 @@ from flows.terminal import say
 
 # As in `flows.cli`, a command imports its work when it is called.
 
+_NIGHTLY = Path("recipes/nightly.yaml")
+
 
 def add_operations_commands(app: typer.Typer) -> None:
     """Give `app` the commands of this module."""
     app.command()(deploy)
+    app.command()(nights)
 
 
 def deploy(
@@ -47,6 +51,22 @@ def deploy(
 
     limits = dict(_limit(text) for text in gpu_limit or ["gpu=1"])
     say(deploy_all(names or (), webhook, notify or (), limits, crashed_after))
+
+
+def nights(
+    recipe: Annotated[Path, typer.Argument(help="The nightly's recipe.", show_default=False)] = Path(
+        "recipes/nightly.yaml"
+    ),
+    accept: Annotated[
+        str, typer.Option(metavar="DATE", help="Call this night good: what dropped is meant to.", show_default=False)
+    ] = "",
+) -> None:
+    """List the nights of a recipe with their verdicts; with --accept, hold later ones against one that dropped."""
+    from flows.nights import accept_night, show_nights
+
+    if accept:
+        accept_night(recipe, accept)
+    show_nights(recipe)
 
 
 def _limit(text: str) -> tuple[str, int]:

@@ -1,35 +1,45 @@
 """CC-Tuning (Ye et al. 2025) on one screen: what is done, in which order, once for each row of the paper's Table 1."""
 
-import re
-import shutil
-from datetime import UTC, datetime
+from contextlib import nullcontext
 from pathlib import Path
 
 from prefect import flow
 
 from cc_tuning.pipeline.loading import load_recipe
-from cc_tuning.pipeline.plan import plan_recipe
+from cc_tuning.pipeline.plan import Plan, plan_recipe
 from cc_tuning.pipeline.publishing import publish
 from cc_tuning.runtime.execution import Execution
 from data_contracts.store import ArtifactStore
 from flows.checking import check_before
+from flows.nightly import KEEP_A_WEEK, Retention, store_of_the_night
 from flows.outliving import outlive_worker
 from tasks.stages import make
 
 
 @flow(name="reproduce", flow_run_name="reproduce {recipe}", persist_result=False)
-def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...] = (), fresh: bool = False) -> str:
+def reproduce(
+    recipe: str = "recipes/quickstart.yaml",
+    overrides: tuple[str, ...] = (),
+    fresh: bool = False,
+    retention: Retention = KEEP_A_WEEK,
+) -> str:
     """Run a recipe to its report; returns the report's path.
 
     Args:
         recipe: path of the recipe.
         overrides: `training.epochs=1` and the like.
         fresh: compute everything again, in a store of its own for each day; the nightly does.
+        retention: which stores of earlier days are kept, with `fresh`.
     """
     outlive_worker()
-    settings = load_recipe(Path(recipe), overrides)
-    plan = plan_recipe(settings)
-    execution = fresh_store(settings.execution) if fresh else settings.execution
+    plan = plan_recipe(load_recipe(Path(recipe), overrides))
+    place = store_of_the_night(plan, retention) if fresh else nullcontext(plan.recipe.execution)
+    with place as execution:
+        return str(make_everything(plan, execution))
+
+
+def make_everything(plan: Plan, execution: Execution) -> Path:
+    """All steps of a plan in their order, up to the published report, whose path is returned."""
     check_before(plan, ArtifactStore(execution.store), execution)  # what a stage would stop at hours later
 
     for items in plan.items:  # only when the recipe asks for published benchmarks
@@ -58,19 +68,4 @@ def reproduce(recipe: str = "recipes/quickstart.yaml", overrides: tuple[str, ...
         if run.judge:  # which of its answers are better than its baseline's
             make(run.judge, execution)
     make(plan.report, execution)
-    return str(publish(plan, execution))
-
-
-def fresh_store(execution: Execution) -> Execution:
-    """The same execution in `STORE-YYYY-MM-DD`; stores of earlier days, made by this function, are removed.
-
-    So a nightly reproduction computes everything, and still resumes after a kill.
-    """
-    store = execution.store
-    today = store.with_name(f"{store.name}-{datetime.now(UTC):%Y-%m-%d}")
-    if store.parent.is_dir():
-        of_a_day = re.compile(re.escape(store.name) + r"-\d{4}-\d{2}-\d{2}")
-        for folder in store.parent.iterdir():
-            if of_a_day.fullmatch(folder.name) and folder.name < today.name:
-                shutil.rmtree(folder)
-    return execution.model_copy(update={"store": today})
+    return publish(plan, execution)

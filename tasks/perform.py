@@ -13,6 +13,7 @@ from cc_tuning.runtime.step import Step, run_step
 from data_contracts.store import ArtifactRef, ArtifactStore
 from tasks.artifacts import SHOWN, prefect_progress, show_rows
 from tasks.failures import failure_shown
+from tasks.gpus import in_turn
 
 
 def perform(step: Step, execution: Execution) -> State[ArtifactRef]:
@@ -23,7 +24,7 @@ def perform(step: Step, execution: Execution) -> State[ArtifactRef]:
     """
     store = ArtifactStore(execution.store)
     with failure_shown(step, store):
-        outcome = run_step(step, store, execution, prefect_progress(step), in_tasks)
+        outcome = run_step(in_turn(step), store, execution, prefect_progress(step), in_tasks)
     if outcome.was_cached:
         get_run_logger().info("%s: cached, %s; %s", step.label, step.fingerprint[:12], outcome.manifest.rows)
     else:
@@ -43,7 +44,7 @@ def perform(step: Step, execution: Execution) -> State[ArtifactRef]:
 def watch_worker(worker: int, work: Callable[[int], None]) -> None:
     """Watch over one worker process; it has no retries of its own, since its stage plans anew what is left.
 
-    Nor has it tags: under a limit of one task with the tag `gpu`, it would wait for its own stage to end.
+    Nor has it tags: under somebody's limit of one task with the tag `gpu`, it would wait for its own stage to end.
     """
     work(worker)
 

@@ -40,7 +40,7 @@ class Server:
         answer.raise_for_status()
         return answer.json()
 
-    def command(self, *arguments: str, seconds: float = 600) -> str:
+    def command(self, *arguments: str, seconds: float = 1200) -> str:
         """What a program of this environment prints; it ends with 0."""
         program, *rest = arguments
         done = subprocess.run(
@@ -80,7 +80,7 @@ def running_server(home: Path, **settings: str) -> Iterator[Server]:
             command, env=server.variables, stdout=log, stderr=log, start_new_session=True, cwd=ROOT
         )
     try:
-        wait_until(lambda: httpx.get(f"{server.api}/health").status_code == 200, 180)
+        wait_until(lambda: httpx.get(f"{server.api}/health", timeout=60).status_code == 200, 1200)
         yield server
     finally:
         end(process)

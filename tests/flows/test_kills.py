@@ -127,14 +127,24 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Pat
     check_equal(undisturbed / "store", killed / "store")
 
 
-def test_ctrl_c_stops_a_run_with_one_line_and_leaves_no_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("number", "to_group"),
+    [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGHUP, False)],
+    ids=["Ctrl-C", "SIGTERM", "a terminal that is closed"],
+)
+def test_a_signal_stops_a_run_with_one_line_and_leaves_no_process(
+    tmp_path: Path, number: signal.Signals, to_group: bool
+) -> None:
     process = start(tmp_path, tmp_path / "log")
     while "train ml-sft: started" not in (tmp_path / "log").read_text(errors="replace"):
         assert process.poll() is None
         time.sleep(0.1)
     family = psutil.Process(process.pid).children(recursive=True)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does, to its whole foreground group
-    assert process.wait(300) == 130
+    if to_group:
+        os.killpg(process.pid, number)  # as a terminal does, to its whole foreground group
+    else:
+        process.send_signal(number)
+    assert process.wait(300) == 128 + number
     _, alive = psutil.wait_procs(family, timeout=120)
     assert not alive
     said = " ".join((tmp_path / "log").read_text(errors="replace").split())

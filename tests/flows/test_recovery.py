@@ -40,14 +40,14 @@ def test_a_killed_run_is_marked_as_crashed_and_the_next_one_goes_on_from_the_sto
     server: Server, tmp_path: Path
 ) -> None:
     with webhook_receiver() as receiver:
-        server.command("cc-tuning", "deploy", "nightly", "--crashed-after", "60", "--webhook", receiver.address)
+        server.command("cc-tuning", "deploy", "translate", "--crashed-after", "60", "--webhook", receiver.address)
         parameters = {
-            "recipe": "tests/flows/smallest.yaml", "fresh": False,
-            "overrides": [f"execution.store={tmp_path / 'store'}", f"execution.output={tmp_path / 'runs'}"],
+            "recipe": "tests/flows/smallest.yaml",
+            "overrides": [f"execution.store={tmp_path / 'store'}", "miniature.translator.steps=10"],
         }  # fmt: skip
-        killed = server.start_run("reproduce/nightly", **parameters)
+        killed = server.start_run("translate/translate", **parameters)
         with running_worker(server, tmp_path / "worker.log") as worker:
-            wait_until(lambda: "train ml-sft" in matching(STARTED, server, killed), 300)
+            wait_until(lambda: "translate" in matching(STARTED, server, killed), 900)
             kill_all(worker.pid)
         died = time.monotonic()
         assert server.state(killed) == "Running"
@@ -59,11 +59,10 @@ def test_a_killed_run_is_marked_as_crashed_and_the_next_one_goes_on_from_the_sto
 
         finished = matching(FINISHED, server, killed)
         assert finished
-        following = server.start_run("reproduce/nightly", **parameters)
+        following = server.start_run("translate/translate", **parameters)
         with running_worker(server, tmp_path / "worker.log"):
-            wait_until(lambda: server.state(following) in ("Completed", "Failed", "Crashed"), 400)
+            wait_until(lambda: server.state(following) in ("Completed", "Failed", "Crashed"), 900)
         assert server.state(following) == "Completed"
         assert not set(finished) & set(matching(FINISHED, server, following)), "a finished stage ran twice"
         assert server.state(killed) == "Crashed"
         assert len(receiver.about("Crashed")) == 1
-    assert (tmp_path / "runs" / "smallest" / "report" / "index.html").is_file()
