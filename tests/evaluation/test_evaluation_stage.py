@@ -146,7 +146,7 @@ def connected_run(tmp_path_factory: pytest.TempPathFactory, checkpoints: Checkpo
     build = _build(folder, items, checkpoints, progress=lambda *state: told.append(state))
     counts = build_evaluation(build)
     assert (counts.read, counts.kept, counts.quarantined) == (36, 36, {})
-    assert told[-1] == (240, 240, "items")  # 96 answers, 144 items for likelihoods
+    assert told[-1] == (240, 240, "prompts")  # 96 answers, 144 items for likelihoods
     return folder
 
 
