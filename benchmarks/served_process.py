@@ -17,7 +17,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECONDS = 1200
+START_SECONDS = 3600
 KEY = "key-of-the-load-test"
 
 

@@ -19,6 +19,7 @@ import torch
 from random_models import SHAPES, build_model
 from timing import Comparison, compare, parser, report, seconds_of, summarised
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from cc_tuning.miniature.tokenizers import train_tokenizer
 from cc_tuning.model.config import ConnectionConfig
@@ -28,6 +29,7 @@ from cc_tuning.text.prompts import ChatPrompts
 from cc_tuning.training.collators import Batch, ConnectionCollator, ResponseCollator, StepCollator, TokenCounts
 from cc_tuning.training.dataset import MicroBatchRows, Rows
 from cc_tuning.training.flops import flops_of_model, peak_flops
+from cc_tuning.training.objectives.base import CalledModel
 from cc_tuning.training.objectives.sft import SupervisedFineTuning
 from cc_tuning.training.sampler import BatchShape, LengthGroupedBatches
 
@@ -85,11 +87,12 @@ def step_of(model: nn.Module, losses: Sequence[Loss], optimizer: torch.optim.Opt
     return step
 
 
-def loss_of(model: nn.Module, batch: Batch, device: str) -> Loss:
+def loss_of(model: PreTrainedModel | CrossLingualModel, batch: Batch, device: str) -> Loss:
     """The objective's loss of a collator's batch; a connected model measures what the Trainer asks it to."""
     moved, count = on_device(batch, device), OBJECTIVE.count(batch).float().to(device)
-    forward = partial(model, measures_cosine=True) if isinstance(model, CrossLingualModel) else model
-    return lambda: OBJECTIVE.loss(forward, moved, count).loss
+    call = partial(model, measures_cosine=True) if isinstance(model, CrossLingualModel) else model
+    called = CalledModel(model, call)
+    return lambda: OBJECTIVE.loss(called, moved, count).loss
 
 
 def vanilla_loss_of(model: nn.Module, batch: Batch, device: str) -> Loss:
@@ -137,8 +140,7 @@ def fixed_lengths(arguments: Any) -> dict[str, Comparison]:
             "ML-SFT": loss_of(base, RESPONSES(rows), device),
             "vanilla": vanilla_loss_of(base, whole, device),
             "connected": loss_of(model, connection, device),
-            # 0 is transformers' word for all positions.
-            "whole": loss_of(model, connection | whole | {"logits_to_keep": 0}, device),
+            "whole": vanilla_loss_of(model, connection | whole | {"measures_cosine": True}, device),
         }
         steps = {side: step_of(model, [loss], optimizer) for side, loss in losses.items()}
         name = f"English {english}"

@@ -27,6 +27,8 @@ MARKS = (
 _LETTER = 6.4
 """About the width of a letter at 12 px, for the space that labels take."""
 _MOST_LETTERS = 60
+_LAST_LETTERS = 36
+"""Of a longer label, what stays of its end: rows of one method differ there."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,9 @@ def _middle(place: int) -> float:
 
 
 def _shortened(label: str) -> str:
-    return label if len(label) <= _MOST_LETTERS else f"{label[: _MOST_LETTERS - 1]}…"
+    if len(label) <= _MOST_LETTERS:
+        return label
+    return f"{label[: _MOST_LETTERS - _LAST_LETTERS - 1]}…{label[-_LAST_LETTERS:]}"
 
 
 def _text(x: float, y: float, text: str, anchor: str, weight: str = "400", size: int = 12) -> str:

@@ -18,8 +18,8 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.inference.prompts import PADDING_ID, Prompt, english_batch, english_rows, languages_of, longest_first
 from cc_tuning.model import ConnectionMode, CrossLingualModel
 from cc_tuning.model.decision_maker import Decision
-from cc_tuning.model.generation import Choice
 from cc_tuning.model.positions import Prompts
+from cc_tuning.model.prompt_pass import Choice
 from cc_tuning.runtime.padding import padded
 
 
@@ -56,7 +56,8 @@ def carried_choice(
 
 @torch.no_grad()
 def mean_carried_vector(model: CrossLingualModel, prompts: Sequence[Prompt], batch_size: int) -> Tensor:
-    """The mean `[D]` float32 over `prompts` of what `parallel` adds at t*, `[L, D]` where every layer gets its own.
+    """The mean `[D]` float32 over `prompts` of what `parallel` adds at t*, `[L, D]` where every layer gets its own, and
+    with several positions n of these in a row.
 
     Each vector is computed in a batch and they are summed in float64 in the order of the prompts, so batches change
     no more than the rounding of a single vector.

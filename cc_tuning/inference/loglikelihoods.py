@@ -60,8 +60,7 @@ def score_candidates(
 ) -> list[list[ContinuationScore]]:
     """The scores of `candidates[b]` after `prompts[b]`, all in one batch; log-probabilities are float32.
 
-    `constant [D]`, or `[L, D]` for every layer, is what the connection `constant` adds at each t*
-    (`mean_carried_vector`).
+    `constant` is what the connection of that name adds at each t*, as `mean_carried_vector` makes it.
 
     Raises:
         ConfigError: an empty candidate, a connection that the model has not, or that a prompt or the checkpoint lacks

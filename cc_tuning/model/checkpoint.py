@@ -45,7 +45,7 @@ _BEFORE_NORMALISATION = 2
 _BEFORE_PREDICTION = 3
 """The format that knows no `connection.predicted_share` and no learned `connection.scale`; the same holds of it."""
 _BEFORE_TARGETS = 4
-"""The format that knows no `connection.target` and `connection.gate`; the same holds of it."""
+"""The format that knows no `connection.target`, `gate` and `positions`; the same holds of it."""
 _READ_FORMATS = (_BEFORE_SITES, _BEFORE_NORMALISATION, _BEFORE_PREDICTION, _BEFORE_TARGETS, FORMAT)
 _SELECTOR_PREFIX = "decision_maker."
 

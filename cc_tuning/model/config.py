@@ -100,6 +100,12 @@ class ConnectionConfig(BaseModel):
         description="Tokens between t* and the last prompt token. 0 is the authors' position for Llama 3; 1 is "
         "theirs for Qwen 2, the token `assistant` before the newline.",
     )
+    positions: int = Field(
+        1,
+        ge=1,
+        description="How many of the last prompt positions are connected: t* and the tokens before it, each with what "
+        "the English prompt has at the same distance from its own t*. 1 is the paper's method.",
+    )
     temperature: float = Field(
         1.0,
         gt=0,

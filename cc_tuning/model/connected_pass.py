@@ -21,12 +21,13 @@ from cc_tuning.errors import ConfigError
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision, build_selector
 from cc_tuning.model.families import Components, find_components
-from cc_tuning.model.hooks import Activations, last_ffn_at, recorded_activations
+from cc_tuning.model.hooks import Activations, last_ffn_at, recorded_activations, rows_beside
 from cc_tuning.model.injection import injected
 from cc_tuning.model.normalisation import ActivationNormalisation
 from cc_tuning.model.pooled import recorded_pooled_states, tokens_up_to
 from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
 from cc_tuning.model.predicted import EnglishPrediction
+from cc_tuning.model.several_positions import decided_at_each, in_a_row, last_positions, only_where
 from cc_tuning.model.transform_matrix import TransformMatrix
 from cc_tuning.model.wrapped_model import WrappedModel
 
@@ -60,8 +61,9 @@ class ConnectedModel(WrappedModel):
         self.connection = connection
         hidden_size, layers = base.config.hidden_size, len(components.layers)
         self.decision_maker = build_selector(connection, hidden_size, layers, base.config.initializer_range)
-        self.normalisation = ActivationNormalisation(connection.normalise, layers, hidden_size)
-        self.prediction = EnglishPrediction(layers, hidden_size) if connection.predicted_share else None
+        read = connection.positions * layers
+        self.normalisation = ActivationNormalisation(connection.normalise, read, hidden_size)
+        self.prediction = EnglishPrediction(read, hidden_size) if connection.predicted_share else None
         self.transform_matrix: Tensor | None
         self.transform_intercept: Tensor | None
         self.register_buffer("transform_matrix", None, persistent=False)
@@ -74,6 +76,19 @@ class ConnectedModel(WrappedModel):
     def components(self) -> Components:
         """The modules of `base` that the connection touches, at its site."""
         return find_components(self.base, self.connection.site)
+
+    @property
+    def read_activations(self) -> int:
+        """How many activations are read of a prompt: one in each of the L layers, at each connected position."""
+        return self.connection.positions * int(self.config.num_hidden_layers)
+
+    def connected_positions(self, positions: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Where rows with t* at `positions [B]` are connected: `positions`, or with `connection.positions` n above 1
+        `[B, n]`, and which of those are tokens, `[B, n]` bool.
+        """
+        if self.connection.positions == 1:
+            return positions, None
+        return last_positions(positions, attention_mask, self.connection.positions)
 
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **arguments: Any
@@ -91,7 +106,8 @@ class ConnectedModel(WrappedModel):
 
     @torch.no_grad()
     def activations(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
-        """`F [B, L, D]`: the source's activation in each layer at `positions [B]`, without a connection.
+        """`F [B, L, D]`: the source's activation in each layer at `positions [B]`, without a connection. With
+        `connection.positions` n above 1 it is `[B, n L, D]`, as `several_positions.py` says.
 
         The decoder alone, no gradient, in the model's dtype. `input_ids, attention_mask [B, T]`, padded on either
         side. The source is `connection.source`, by default the feed-forward block, read at `connection.site`.
@@ -110,7 +126,13 @@ class ConnectedModel(WrappedModel):
 
         Raises:
             PromptNotFound: a position is outside its row or on padding.
+            ConfigError: several positions are connected, for which a prompt's mean says one thing only.
         """
+        if self.connection.positions > 1:
+            raise ConfigError(
+                f"transform.features 'pooled' with connection.positions {self.connection.positions}: a mean over the "
+                "prompt is the same for each of its positions. Fit with `transform.features: layer` or `all_layers`"
+            )
         counted = tokens_up_to(positions, attention_mask)
         with recorded_pooled_states(self.components, counted) as states:
             own = self.activations(input_ids, attention_mask, positions)
@@ -120,6 +142,7 @@ class ConnectedModel(WrappedModel):
         """`F [B, L, D]` and the decoder's last hidden states `[B, T, D]`."""
         check_positions(positions, attention_mask, "activation")
         components = self.components
+        positions, present = self.connected_positions(positions, attention_mask)
         recorded = recorded_activations(components, self.connection.source, positions)
         # With a gradient, recomputation would miss the hooks.
         narrowed = nullcontext() if torch.is_grad_enabled() else last_ffn_at(components, positions)
@@ -130,7 +153,8 @@ class ConnectedModel(WrappedModel):
                 position_ids=position_ids_of(attention_mask),
                 use_cache=False,
             ).last_hidden_state
-        return outputs.stack(), hidden
+        activations = outputs.stack()
+        return activations if present is None else in_a_row(activations, present), hidden
 
     def _read_english(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
         """`F_en [B, L, D]`, with a gradient if `connection.english_gradient` says so.
@@ -180,18 +204,35 @@ class ConnectedModel(WrappedModel):
             english = self.prediction(own, real, predicted_rows)
         # One look-up for the pass and for `e`: a second one would cost a second gradient of the whole vocabulary.
         embedded = self.embed(input_ids)
-        embedding = embedded[torch.arange(embedded.shape[0], device=embedded.device), connection_positions]
+        at, present = self.connected_positions(connection_positions, attention_mask)
+        embedding = embedded[rows_beside(at), at]
         row_keys = key_of_rows(input_ids, attention_mask, connection_positions)
         decision = self.decide(english, embedding, row_keys, gumbel_noise)
+        if present is not None:
+            _, english_present = self.connected_positions(english_positions, english_attention_mask)
+            assert english_present is not None
+            decision = decision._replace(vector=only_where(present & english_present, decision.vector))
         masks = {"attention_mask": attention_mask, "position_ids": position_ids_of(attention_mask)}
         pass_of = partial(self.base, inputs_embeds=embedded, use_cache=False, **masks)
-        with self._connected(connection_positions, decision, measures_cosine) as own_in_pass:
+        with self._connected(at, decision, measures_cosine) as own_in_pass:
             output = pass_of(labels=labels, **loss_kwargs)
         unconnected = pass_of(**loss_kwargs).logits if with_unconnected else None
-        cosine = None if own_in_pass is None else decision.cosine_to(self.normalisation(own_in_pass.stack()))
+        cosine = None if own_in_pass is None else self._cosine(decision, own_in_pass.stack(), present)
         chosen = (decision.weights.detach(), decision.probabilities, cosine)
         read_rows = (None, None) if own is None else (own, real.detach())
         return CrossLingualOutput(output.loss, output.logits, *chosen, unconnected, *read_rows)
+
+    def _cosine(self, decision: Decision, own: Tensor, present: Tensor | None) -> Tensor:
+        """Of what is added at t* and the layers' `own` activations there, `[B]`."""
+        if present is None:
+            return decision.cosine_to(self.normalisation(own))
+        normalised = self.normalisation(in_a_row(own, present))[:, : own.shape[-2]]
+        return decision._replace(vector=decision.vector[:, 0]).cosine_to(normalised)
+
+    def embed_connected(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
+        """`e [B, D]` of the tokens at t*, `positions [B]`, or `[B, n, D]` of those at n positions."""
+        at, _ = self.connected_positions(positions, attention_mask)
+        return self.embed(input_ids[rows_beside(at), at])
 
     def _read_own(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
         """`F [B, L, D]` of the prompts in training sequences `[B, T]`: a pass that ends with the last t*."""
@@ -217,7 +258,8 @@ class ConnectedModel(WrappedModel):
         return embedding
 
     def decide(self, source: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
-        """The selector's decision from activations `source [B, L, D]` and the embedding `e [B, D]` at t*.
+        """The selector's decision from activations `source [B, L, D]` and the embedding `e [B, D]` at t*; with n
+        positions, from `[B, n L, D]` and `[B, n, D]`.
 
         They are normalised first, as `connection.normalise` says; with `connection.scale`, `v` has the length 1 here,
         or the learned one.
@@ -228,7 +270,9 @@ class ConnectedModel(WrappedModel):
         """
         if noise is not None and not self.connection.chooses_layer:
             raise ConfigError(f"got gumbel_noise for the selector {self.connection.selector!r}, which has no noise")
-        decision: Decision = self.decision_maker(self.normalisation(source), embedding, row_keys, noise)
+        given = (self.normalisation(source), embedding, row_keys, noise)
+        several = self.connection.positions > 1
+        decision: Decision = decided_at_each(self.decision_maker, *given) if several else self.decision_maker(*given)
         return decision.with_unit_vector if isinstance(self.connection.scale, float) else decision
 
     def set_transform_matrix(self, matrix: Tensor, intercept: Tensor | None = None) -> None:
@@ -247,7 +291,7 @@ class ConnectedModel(WrappedModel):
             UnsupportedModel: the shape is not that of this model, or values are not finite.
         """
         transform = transform.to(self.device, torch.float32)
-        transform.check_fits(self.config.num_hidden_layers, self.config.hidden_size)
+        transform.check_fits(self.read_activations, self.config.hidden_size)
         self.transform_matrix, self.transform_intercept = transform.matrix, transform.intercept
         self.transform_output = transform.output
         self._transform_form = {"features": transform.features, "languages": transform.languages}

@@ -14,8 +14,10 @@ from cc_tuning.model import checkpoint
 from cc_tuning.model.config import ConnectionConfig, ConnectionMode
 from cc_tuning.model.connected_pass import ConnectedModel
 from cc_tuning.model.decision_maker import Decision
-from cc_tuning.model.generation import Choice, FromOwn, Generation, generate, generate_connected
+from cc_tuning.model.generation import Generation, generate, generate_connected
 from cc_tuning.model.positions import Prompts, key_of_rows
+from cc_tuning.model.prompt_pass import Choice, FromOwn
+from cc_tuning.model.several_positions import only_where
 from cc_tuning.model.transform_file import check_fitted_on, read_transform_matrix
 from cc_tuning.runtime.provenance import library_versions
 
@@ -183,10 +185,11 @@ class CrossLingualModel(ConnectedModel):
             ConfigError: `connection.normalise` without statistics.
         """
         self.normalisation.check_measured()
+        ids, mask, positions = prompts.input_ids, prompts.attention_mask, prompts.positions
 
         def decide(source: Tensor) -> Decision:
-            row_keys = key_of_rows(prompts.input_ids, prompts.attention_mask, prompts.positions)
-            return self.decide(source, self.embed(prompts.connection_ids), row_keys, gumbel_noise)
+            row_keys = key_of_rows(ids, mask, positions)
+            return self.decide(source, self.embed_connected(ids, mask, positions), row_keys, gumbel_noise)
 
         def decide_from_own(own: Tensor, pooled: Tensor | None) -> Decision:
             if connection == "identity":
@@ -196,7 +199,9 @@ class CrossLingualModel(ConnectedModel):
         if english is None:
             reads_pooled = connection == "transform" and self._transform_form.get("features") == "pooled"
             return FromOwn(decide_from_own, reads_pooled)
-        return decide(self.activations(english.input_ids, english.attention_mask, english.positions))
+        decision = decide(self.activations(english.input_ids, english.attention_mask, english.positions))
+        _, present = self.connected_positions(english.positions, english.attention_mask)
+        return decision if present is None else decision._replace(vector=only_where(present, decision.vector))
 
     def _check_mode(
         self,

@@ -17,13 +17,14 @@ from cc_tuning.model.config import ConnectionConfig
 
 
 class Decision(NamedTuple):
-    """The carried vector and how it came about, all float32.
+    """The carried vector and how it came about, all float32. With several positions there are n vectors in a row,
+    `[B, n, D]` or `[B, n, L, D]`, and all else is of t*.
 
     DeepSpeed re-gathers the Decision Maker's weight for the backward pass through a hook on the module's output, and
     looks for tensors in tuples only; so this is one.
     """
 
-    vector: Tensor  # v [B, D], or v_l [B, L, D] for every layer; with `connection.scale` its direction, of length 1
+    vector: Tensor  # v [B, D], or v_l [B, L, D] for every layer; with `connection.scale` of length 1
     weights: Tensor  # g [B, L], one-hot for decision_maker and random, 1/L for mean and every
     logits: Tensor  # H [B, L], before noise; zeros for selectors that have none
     soft_weights: Tensor  # g before it is made one-hot [B, L]

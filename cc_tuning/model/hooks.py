@@ -26,14 +26,15 @@ from cc_tuning.model.families import Components
 
 
 class Activations:
-    """The trace of one forward pass: the source's output at the chosen position of each row, for every layer.
+    """The trace of one forward pass: the source's output at the chosen position of each row, for every layer; with
+    `positions [B, n]` at each of n positions.
 
     `keeps_gradient` says whether it has a part in the pass's gradient.
     """
 
     def __init__(self, positions: Tensor, layers: int, keeps_gradient: bool = True) -> None:
         self._keeps_gradient = keeps_gradient
-        self._rows = torch.arange(positions.shape[0], device=positions.device)
+        self._rows = rows_beside(positions)
         self._positions = positions
         self._whole: Tensor | None = None  # of the block that ran last
         self._by_layer: list[Tensor | None] = [None] * layers
@@ -50,7 +51,7 @@ class Activations:
         self._whole = None
 
     def stack(self) -> Tensor:
-        """`F [B, L, D]` in the model's dtype.
+        """`F [B, L, D]`, or `[B, n, L, D]`, in the model's dtype.
 
         Raises:
             UnsupportedModel: a layer's block did not run, so that its output is missing.
@@ -63,14 +64,20 @@ class Activations:
                 "model skips layers or calls its blocks in another way, and needs its own row in FAMILIES in "
                 "cc_tuning/model/families.py"
             )
-        return torch.stack(recorded, dim=1)
+        return torch.stack(recorded, dim=-2)
+
+
+def rows_beside(positions: Tensor) -> Tensor:
+    """The row of each of `positions [B]` or `[B, n]`, to index a batch with; `[B]` or `[B, 1]`."""
+    rows = torch.arange(positions.shape[0], device=positions.device)
+    return rows if positions.dim() == 1 else rows[:, None]
 
 
 @contextmanager
 def recorded_activations(
     components: Components, source: ActivationSource, positions: Tensor, keeps_gradient: bool = True
 ) -> Iterator[Activations]:
-    """A record of the source's output in each layer at `positions [B]` during the forward pass inside the block.
+    """A record of the source's output in each layer at `positions [B]` or `[B, n]` in the pass inside the block.
 
     The output is taken at the components' site, before it is added to the residual.
     """
@@ -89,22 +96,25 @@ def recorded_activations(
 
 @contextmanager
 def last_ffn_at(components: Components, positions: Tensor) -> Iterator[None]:
-    """The last layer's feed-forward block computed at `positions [B]` only, during the passes inside the block.
+    """The last layer's feed-forward block computed at `positions [B]` or `[B, n]` only, in passes inside the block.
 
-    Its output keeps its shape `[B, T, D]` with the one result repeated, so the layer's output is right at
-    `positions` and means nothing elsewhere. For passes without gradient; enter it before the hooks that read.
+    Its output keeps its shape `[B, T, D]`, with the one result repeated or n results among zeros, so the layer's output
+    is right at `positions` and means nothing elsewhere. For passes without gradient; enter it before hooks that read.
     """
-    ffn, rows = components.ffns[-1], torch.arange(positions.shape[0], device=positions.device)
+    ffn, rows, is_one = components.ffns[-1], rows_beside(positions), positions.dim() == 1
     columns = 1
 
     def narrow(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
         nonlocal columns
         hidden, *others = inputs
         columns = hidden.shape[1]
-        return hidden[rows, positions][:, None], *others
+        at = hidden[rows, positions]
+        return at[:, None] if is_one else at, *others
 
     def widen(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
-        return output.expand(-1, columns, -1)
+        if is_one:
+            return output.expand(-1, columns, -1)
+        return output.new_zeros(output.shape[0], columns, output.shape[2]).index_put((rows, positions), output)
 
     handles = [ffn.register_forward_pre_hook(narrow), ffn.register_forward_hook(widen)]
     try:

@@ -9,31 +9,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from cc_tuning.errors import UnsupportedModel
 from cc_tuning.model.families import Components
-from cc_tuning.model.hooks import Activations
+from cc_tuning.model.hooks import Activations, rows_beside
 
 
 def add_at_positions(hidden: Tensor, positions: Tensor, vector: Tensor) -> Tensor:
     """`hidden` with `vector[b]` added at `positions[b]` of each row; a new tensor, equal bit for bit elsewhere.
 
-    Shapes: `hidden [B, T, D]`, `positions [B]` int64, `vector [B, D]`, cast to the dtype of `hidden`.
+    Shapes: `hidden [B, T, D]`, `positions [B]` int64, `vector [B, D]`, cast to the dtype of `hidden`; or `positions
+    [B, n]` and `vector [B, n, D]`.
     """
     if not isinstance(hidden, Tensor):
         raise UnsupportedModel(
             f"a decoder layer or its feed-forward block returned a {type(hidden).__name__} where a tensor [B, T, D] "
             "was expected; the connection was checked with the transformers version pinned in pyproject.toml"
         )
-    rows = torch.arange(hidden.shape[0], device=hidden.device)
-    return hidden.index_put((rows, positions), vector.to(hidden.dtype), accumulate=True)
+    return hidden.index_put((rows_beside(positions), positions), vector.to(hidden.dtype), accumulate=True)
 
 
 def added_to(f: Tensor, vector: Tensor, share: float | None, gate: Tensor | None) -> Tensor:
-    """What joins the feed-forward output `f [B, D]`: `vector [B, D]` as it is, or `share * ||f|| * vector`, times
+    """What joins the feed-forward output `f [..., D]`: `vector [..., D]` as it is, or `share * ||f|| * vector`, times
     `openness(f, gate)` where there is a `gate [D + 1]`.
 
     `f` takes no gradient: else a longer one would be rewarded for the vector added to it.
@@ -45,7 +44,7 @@ def added_to(f: Tensor, vector: Tensor, share: float | None, gate: Tensor | None
 
 
 def openness(f: Tensor, gate: Tensor) -> Tensor:
-    """`2 sigmoid(w f_hat + b)` `[B, 1]` float32, with `f_hat` as `f [B, D]` with a root mean square of 1.
+    """`2 sigmoid(w f_hat + b)` `[..., 1]` float32, with `f_hat` as `f [..., D]` with a root mean square of 1.
 
     `gate [D + 1]` is `w` and behind it `b`. Outputs of one family are a thousand times as large as those of another, so
     what the gate reads is their direction. It is 1 where the gate is zero, to the last bit.
@@ -63,13 +62,14 @@ def injected(
     gate: Tensor | None = None,
 ) -> Iterator[None]:
     """A vector added at `positions [B]` in every forward pass of the block: `vector [B, D]` to what the first layer's
-    feed-forward block puts out, or of `[B, L, D]` each to that of its own layer.
+    feed-forward block puts out, or of `[B, L, D]` each to that of its own layer. With `positions [B, n]` the vector is
+    `[B, n, D]` or `[B, n, L, D]`.
 
     It is added as it is, or with a `share` as the direction, of length 1, of a vector of that share of `||f_l||`; `f_l`
     is what the block puts out at the components' site in the same pass. A `gate [1, D + 1]`, or `[L, D + 1]`, reads it
     and decides how much of that is added (`openness`).
     """
-    vectors = (vector,) if vector.dim() == 2 else vector.unbind(1)
+    vectors = (vector,) if vector.dim() == positions.dim() + 1 else vector.unbind(-2)
     handles: list[RemovableHandle] = []
     try:
         for layer, of_layer in enumerate(vectors):
@@ -99,7 +99,7 @@ class _Addition:
             added = self._vector
             if self._reads_f:
                 f.gather(0, module, inputs, output)
-                added = added_to(f.stack()[:, 0], added, self._share, self._gate)
+                added = added_to(f.stack()[..., 0, :], added, self._share, self._gate)
             return add_at_positions(output, self._positions, added)
 
         yield components.injection_sites[layer].register_forward_hook(inject)

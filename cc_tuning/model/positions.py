@@ -62,11 +62,6 @@ class Prompts:
         """t* of each row `[B]` int64."""
         return self.input_ids.new_full((self.input_ids.shape[0],), self.column)
 
-    @property
-    def connection_ids(self) -> Tensor:
-        """The token at t* of each row `[B]` int64."""
-        return self.input_ids[:, self.column]
-
 
 def position_ids_of(attention_mask: Tensor) -> Tensor:
     """Position of each real token counted from its row's first real token; 0 on padding, left or right.

@@ -136,7 +136,10 @@ def _read_origin(path: Path) -> Origin | None:
 
 def _read_at(description: Description) -> str:
     connection = description.connection
-    return f"source {connection.source}, site {connection.site}, {connection.position} less {connection.offset}"
+    several = f" and the {connection.positions - 1} before" if connection.positions > 1 else ""
+    return (
+        f"source {connection.source}, site {connection.site}, {connection.position} less {connection.offset}{several}"
+    )
 
 
 def _sizes(description: Description) -> tuple[str, int, int]:

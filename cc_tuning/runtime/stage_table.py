@@ -44,7 +44,7 @@ REFERENCE = Stage(
     "cc_tuning.stages.reference:build_reference", tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRAIN = Stage(
-    "train", 6, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
+    "train", 7, "Train the runs of the recipe.", "cc_tuning.stages.train:build_training",
     tags=("training", "gpu"), retries=2, resumable=True,
 )  # fmt: skip
 TRANSFORM = Stage(
@@ -64,7 +64,7 @@ JUDGE = Stage(
     tags=("evaluation",), retries=2, resumable=True,
 )  # fmt: skip
 REPORT = Stage(
-    "report", 6, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
+    "report", 7, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
 )  # fmt: skip
 
 EMBEDDED = (WORLD, BASE_MODEL, TRANSLATOR)

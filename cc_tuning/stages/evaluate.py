@@ -238,7 +238,7 @@ def _answer_shards(
             write_shard(job, shard)
     if names:
         total, left = (sum(shard.prompts for shard in part.shards) for part in (job, waiting))
-        engine.answer(waiting, counting(build.progress, total - left, total, "items"), build.run_all)
+        engine.answer(waiting, counting(build.progress, total - left, total, "prompts"), build.run_all)
     return job
 
 

@@ -113,7 +113,7 @@ def _sampled(
     build: Build[TransformConfig], model: CrossLingualModel, sample: Sample, padding_id: int
 ) -> ActivationSpool:
     """The activations of both splits, on disk."""
-    layers, hidden_size = model.config.num_hidden_layers, model.config.hidden_size
+    layers, hidden_size = model.read_activations, model.config.hidden_size
     spool = ActivationSpool(build.folder / _ACTIVATIONS, layers, hidden_size, model.device)
     total = len(sample.fit) + len(sample.held_out)
     for split, pairs in sample.sides.items():

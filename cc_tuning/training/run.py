@@ -167,7 +167,7 @@ def running_sums(connected: CrossLingualModel | None, device: torch.device) -> R
     """What the map of `connection.predicted_share` is fitted on; None where there is none."""
     if connected is None or connected.prediction is None:
         return None
-    return RunningSums(connected.config.num_hidden_layers, connected.config.hidden_size, device)
+    return RunningSums(connected.read_activations, connected.config.hidden_size, device)
 
 
 def build_collator(

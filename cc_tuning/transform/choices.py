@@ -35,6 +35,11 @@ class Choices:
                 f"transform.targets 'chosen': the checkpoint's connection.selector is {model.connection.selector!r}, "
                 "which has no choice of layers that a prompt decides. Use `transform.targets: all`"
             )
+        if model.connection.positions > 1:
+            raise ConfigError(
+                f"transform.targets 'chosen': the checkpoint's connection.positions is {model.connection.positions}, "
+                "and each position chooses for itself. Use `transform.targets: all`"
+            )
         self._selector, self._normalisation = model.decision_maker, model.normalisation
         self._embeddings = {split: _embedded(model, pairs) for split, pairs in sides.items()}
 

@@ -24,7 +24,7 @@ def connection_strength(
 ) -> dict[str, float]:
     """Root mean squares over `pairs` of Euclidean norms: `v_norm`, `v_varying_norm` about the mean of v, `f1_norm` and
     `residual_norm`; and `strength_pairs`. In the units of the model's residual. Where every layer gets its own vector,
-    they are those of the first layer.
+    they are those of the first layer, and of several positions those of t*.
 
     Raises:
         PromptNotFound: a prompt is too short to hold t*.
@@ -35,9 +35,10 @@ def connection_strength(
         ids, mask, positions = padded_prompts(model, [pair.input_ids for pair in batch], padding_id)
         f, after = _first_layer(model, ids, mask, positions)
         english = model.activations(*padded_prompts(model, [pair.english_input_ids for pair in batch], padding_id))
-        at = ids[torch.arange(len(ids), device=ids.device), positions]
-        decision = model.decide(english, model.embed(at), key_of_rows(ids, mask, positions), None)
-        vector = decision.vector if decision.vector.dim() == 2 else decision.vector[:, 0]
+        embedding = model.embed_connected(ids, mask, positions)
+        decision = model.decide(english, embedding, key_of_rows(ids, mask, positions), None)
+        at_last = decision.vector if model.connection.positions == 1 else decision.vector[:, 0]
+        vector = at_last if at_last.dim() == 2 else at_last[:, 0]
         gate = None if decision.gate is None else decision.gate[0]
         vectors.append(added_to(f, vector, model.connection.share, gate))
         blocks.append(f)

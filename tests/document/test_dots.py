@@ -40,6 +40,15 @@ def test_clear_marks_are_filled_and_others_hollow() -> None:
     assert [at["fill"] for at in elements(svg, "circle")] == [PAPER, SERIES[0]]
 
 
+def test_rows_of_one_long_label_that_end_differently_are_told_apart() -> None:
+    method = "CC-Tuning, standardised mean over layers, map from all layers"
+    ends = (", Transform Matrix − ML-SFT", ", another English prompt − ML-SFT", ", its own activation − ML-SFT")
+    drawn = draw_dots(["a"], [Row(method + end, at, [None]) for at, end in enumerate(ends)])
+    labels = [str(at.text) for at in ElementTree.fromstring(drawn).iter() if str(at.text).startswith("CC-Tuning")]
+    assert len(labels) == len(ends)
+    assert all(label.endswith(end) and len(label) <= 60 for label, end in zip(labels, ends, strict=True))
+
+
 def test_every_series_has_a_mark_of_its_own() -> None:
     drawn = [draw_dots(["a"], [Row("x", at, [Dot(0.0, 0.0, 0.0, True)])]) for at in range(len(MARKS))]
     shapes = [re.sub("#[0-9a-f]{6}", "", svg) for svg in drawn]

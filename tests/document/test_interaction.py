@@ -94,3 +94,11 @@ def test_page_of_hostile_blocks_fits_its_window_and_reports_nothing(
     assert browser.value("document.querySelectorAll('.records article').length") == 1
     assert browser.value("document.querySelectorAll('script').length") == 2
     assert not browser.said
+
+
+def test_lines_of_a_cell_stand_below_each_other(browser: Tab, tmp_path: Path) -> None:
+    page = tmp_path / "index.html"
+    table = Table("made", "Made", ["run", "changes"], [[Cell("a"), Cell("selector: mean\nscale: 1.0")]])
+    page.write_text(render_page(Document("t", "s", [], [Section("a", "A", [], [table])])), encoding="utf-8")
+    browser.show(page, 1280)
+    assert browser.value("document.querySelector('#table-made td').innerText") == "selector: mean\nscale: 1.0"

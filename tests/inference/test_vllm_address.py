@@ -24,7 +24,7 @@ from cc_tuning.inference.vllm.served import name_of_model
 from cc_tuning.runtime.threads import in_threads
 from tests.inference.test_vllm_engine import (
     GREEDY,
-    answers_of,
+    answered_by_transformers,
     assert_same_answers,
     assert_same_likelihoods,
     job_of,
@@ -119,7 +119,7 @@ def test_a_server_that_is_killed_and_started_again_costs_no_answer_and_doubles_n
         with serving(served, port, name):
             answering.result()
     assert sum(counted) == sum(shard.prompts for shard in job.shards)
-    expected = list(answers_of("transformers", job_of(served, tmp_path / "by_transformers", asked)))
+    expected = list(answered_by_transformers(job_of(served, tmp_path / "by_transformers", asked)))
     ids = rows_of(served, "off")["item_id"].to_list()
     for shard, of_transformers in zip(job.shards, expected, strict=True):
         got = read_answers(job, shard, ids)

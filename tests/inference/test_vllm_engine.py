@@ -14,10 +14,12 @@ from cc_tuning.errors import EvaluationFailed
 from cc_tuning.inference.engines import ENGINES
 from cc_tuning.inference.job_files import read_answers, write_requests
 from cc_tuning.inference.jobs import Generate, InferenceJob, InferenceShard, LogLikelihood, Request, Sampling
+from cc_tuning.inference.transformers_engine import ANSWERING
 from cc_tuning.model.config import NEED_ENGLISH, ConnectionMode
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.sources import Location
 from cc_tuning.runtime.threads import in_threads
+from cc_tuning.runtime.workers import run_here
 from tests.serving.served import Served, served_model, vllm_python
 
 pytestmark = pytest.mark.slow
@@ -27,10 +29,7 @@ DRAWN = Generate(max_new_tokens=12, stop_token_ids=(2,), sampling=Sampling(tempe
 ASKED: list[tuple[str, ConnectionMode, Request]] = [
     *((f"greedy_{mode}", mode, GREEDY) for mode in ("off", "transform", "parallel")),
     ("drawn_transform", "transform", DRAWN),
-    *(
-        (f"likely_{mode}", mode, LogLikelihood())
-        for mode in ("off", "transform", "parallel", "other", "identity", "constant")
-    ),
+    *((f"likely_{mode}", mode, LogLikelihood()) for mode in ("off", "transform", "parallel", "other", "identity")),
 ]
 
 
@@ -63,7 +62,9 @@ def rows_of(served: Served, connection: ConnectionMode) -> pl.DataFrame:
     )
 
 
-def job_of(served: Served, folder: Path, asked: list[tuple[str, ConnectionMode, Request]]) -> InferenceJob:
+def job_of(
+    served: Served, folder: Path, asked: list[tuple[str, ConnectionMode, Request]], python: Path | None = None
+) -> InferenceJob:
     """A job in `folder`, its requests written."""
     shards = tuple(
         InferenceShard(
@@ -71,7 +72,7 @@ def job_of(served: Served, folder: Path, asked: list[tuple[str, ConnectionMode, 
         )
         for name, mode, request in asked
     )
-    execution = Execution(device="cpu", threads=1, vllm_python=Path(vllm_python()))
+    execution = Execution(device="cpu", threads=1, vllm_python=python or Path(vllm_python()))
     job = InferenceJob(
         checkpoint=Location(str(served.checkpoint)), dtype="float32", execution=execution, folder=folder, shards=shards
     )
@@ -81,14 +82,23 @@ def job_of(served: Served, folder: Path, asked: list[tuple[str, ConnectionMode, 
     return job
 
 
-def answers_of(engine: str, job: InferenceJob) -> Iterator[pl.DataFrame]:
-    """What an engine answers, shard by shard."""
+def answered_by_vllm(job: InferenceJob) -> Iterator[pl.DataFrame]:
+    """What the engine answers, shard by shard."""
     counted: list[int] = []
-    ENGINES[engine].load().answer(job, counted.append, in_threads)
+    ENGINES["vllm"].load().answer(job, counted.append, in_threads)
     assert sum(counted) == sum(shard.prompts for shard in job.shards)
-    ids = [f"item-{place}" for place in range(job.shards[0].prompts)]
+    return read_all(job)
+
+
+def answered_by_transformers(job: InferenceJob) -> Iterator[pl.DataFrame]:
+    """What the engine transformers answers, shard by shard."""
+    run_here(ANSWERING, job, lambda report: None)
+    return read_all(job)
+
+
+def read_all(job: InferenceJob) -> Iterator[pl.DataFrame]:
     for shard in job.shards:
-        yield read_answers(job, shard, ids)
+        yield read_answers(job, shard, [f"item-{place}" for place in range(shard.prompts)])
 
 
 def assert_same_answers(got: pl.DataFrame, expected: pl.DataFrame) -> None:
@@ -106,8 +116,8 @@ def assert_same_likelihoods(got: pl.DataFrame, expected: pl.DataFrame) -> None:
 def test_vllm_answers_every_request_in_every_connection_as_transformers_does(tmp_path: Path) -> None:
     vllm_python()
     served = served_model(tmp_path, "llama")
-    by_vllm = list(answers_of("vllm", job_of(served, tmp_path / "by_vllm", ASKED)))
-    by_transformers = list(answers_of("transformers", job_of(served, tmp_path / "by_transformers", ASKED)))
+    by_vllm = list(answered_by_vllm(job_of(served, tmp_path / "by_vllm", ASKED)))
+    by_transformers = list(answered_by_transformers(job_of(served, tmp_path / "by_transformers", ASKED)))
     for (name, _, request), got, expected in zip(ASKED, by_vllm, by_transformers, strict=True):
         print(name)  # says which of them differ
         if request.kind == "loglikelihood":
@@ -116,6 +126,15 @@ def test_vllm_answers_every_request_in_every_connection_as_transformers_does(tmp
             assert_same_answers(got, expected)
     off, connected = by_vllm[0]["token_ids"].to_list(), by_vllm[1]["token_ids"].to_list()
     assert sum(one != other for one, other in zip(off, connected, strict=True)) > len(off) // 2
+
+
+def test_the_constant_control_is_answered_by_transformers(tmp_path: Path) -> None:
+    served = served_model(tmp_path, "llama")
+    asked: list[tuple[str, ConnectionMode, Request]] = [("constant", "constant", LogLikelihood())]
+    job = job_of(served, tmp_path / "by_vllm", asked, python=tmp_path / "no-python")
+    (got,) = answered_by_vllm(job)
+    (expected,) = answered_by_transformers(job_of(served, tmp_path / "by_transformers", asked, python=tmp_path))
+    assert got.equals(expected)
 
 
 def test_a_killed_vllm_leaves_whole_shards_and_is_not_asked_for_them_again(tmp_path: Path) -> None:

@@ -60,11 +60,18 @@ def connected(family: str, **changes: object) -> CrossLingualModel:
     return CrossLingualModel.from_base(tiny_base(family, **changes), ConnectionConfig()).train()
 
 
-def positions_seen_by(head: nn.Module) -> list[int]:
-    """The numbers of positions that a module is called with from now on, in the order of the calls."""
-    positions: list[int] = []
-    head.register_forward_hook(lambda module, inputs, output: positions.append(output[..., 0].numel()))
-    return positions
+def outputs_of(head: nn.Module) -> list[tuple[int, torch.dtype]]:
+    """How many positions a module computes from now on, and its output's dtype, in the order in which it does."""
+    seen: list[tuple[int, torch.dtype]] = []
+    run = head.forward
+
+    def watched(hidden: Tensor) -> Tensor:
+        output: Tensor = run(hidden)
+        seen.append((output[..., 0].numel(), output.dtype))
+        return output
+
+    head.forward = watched
+    return seen
 
 
 @parametrised_by_family
@@ -133,19 +140,19 @@ def test_in_float64_loss_and_gradients_are_those_of_every_position_to_twelve_dig
 def test_the_head_runs_once_for_each_label_and_again_only_in_parts(is_connected: bool) -> None:
     model: Any = connected("llama") if is_connected else tiny_base("llama").train()
     batch = training_batch() | {"gumbel_noise": NOISE} if is_connected else plain_batch()
-    positions = positions_seen_by((model.base if is_connected else model).get_output_embeddings())
+    seen = outputs_of((model.base if is_connected else model).get_output_embeddings())
     objective = SupervisedFineTuning()
     objective.loss(model, batch, objective.count(batch)).loss.backward()
-    assert positions == [LABELS]
-    positions.clear()
+    assert [positions for positions, _ in seen] == [LABELS]
+    seen.clear()
     loss = objective.loss(CalledModel(model, model, 5 * ONE_ROW), batch, objective.count(batch)).loss
-    assert positions == [0, 5, 5, 2]
+    assert [positions for positions, _ in seen] == [5, 5, 2]
     loss.backward()
-    assert sorted(positions[4:]) == [2, 5, 5]
-    positions.clear()
+    assert sorted(positions for positions, _ in seen[3:]) == [2, 5, 5]
+    seen.clear()
     with torch.no_grad():
         objective.loss(CalledModel(model, model, 5 * ONE_ROW), batch, objective.count(batch))
-    assert positions == [0, 5, 5, 2]
+    assert [positions for positions, _ in seen] == [5, 5, 2]
 
 
 def test_in_parts_no_logits_wait_for_the_backward_pass() -> None:
@@ -169,11 +176,9 @@ def test_in_parts_no_logits_wait_for_the_backward_pass() -> None:
 
 
 def test_parts_are_computed_in_the_autocast_of_the_pass() -> None:
-    """An engine's autocast is around `forward`, not around the hooks of a module."""
+    """An engine's autocast is around the `forward` of the whole model, and over by the time of the backward pass."""
     model, batch = tiny_base("llama").train(), plain_batch()
-    seen: list[torch.dtype] = []
-    model.get_output_embeddings().register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
-    forward = model.forward
+    seen, forward = outputs_of(model.get_output_embeddings()), model.forward
 
     def under_autocast(*given: Any, **named: Any) -> Any:
         with torch.autocast("cpu", torch.bfloat16):
@@ -184,8 +189,7 @@ def test_parts_are_computed_in_the_autocast_of_the_pass() -> None:
     loss = objective.loss(CalledModel(model, model, THREE_ROWS), batch, objective.count(batch)).loss
     loss.backward()
     assert loss.dtype == torch.float32
-    assert len(seen) == 1 + 4 + 4
-    assert set(seen) == {torch.bfloat16}
+    assert seen == [(3, torch.bfloat16)] * 8
 
 
 @parametrised_by_family
@@ -207,6 +211,7 @@ def test_hooks_are_gone_afterwards_also_after_an_error() -> None:
     with pytest.raises(RuntimeError, match="stop"), in_parts:
         raise RuntimeError("stop")
     assert not head._forward_pre_hooks
+    assert "forward" not in vars(head)
     assert not base._forward_hooks
     assert base(**inputs).logits.shape == (3, 16, VOCABULARY)
 

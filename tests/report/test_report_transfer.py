@@ -100,6 +100,30 @@ def test_what_the_judge_said_and_what_it_means_is_told() -> None:
     assert any("en English, AlpacaEval" in at and "not told apart" in at for at in found.paragraphs)
 
 
+def test_of_what_clo_is_compared_with_only_a_difference_is_told() -> None:
+    sft, dpo, clo = run("sft"), run("sft+dpo"), run("clo")
+    told = section(sft, dpo, clo, win_rates={dpo.name: win_rates(dpo, 30.0), clo.name: win_rates(clo, 50.5)}).paragraphs
+    assert any("sw Swahili, AlpacaEval: the answers of SFT+DPO 6400 sw are judged worse than" in at for at in told)
+    assert not any("en English, AlpacaEval: the answers of SFT+DPO" in at for at in told)
+    assert any("sw Swahili, AlpacaEval: the answers of CLO 6400 sw are judged not told apart" in at for at in told)
+
+
+def test_margins_of_two_seeds_are_told_by_their_mean() -> None:
+    seeds = [
+        run("clo").model_copy(
+            update={"name": f"clo-{seed}", "label": "CLO", "seed": seed, "family": "clo", "baseline": ""}
+        )
+        for seed in (0, 1)
+    ]
+    training = {
+        each.name: TrainingLog(steps=[1, 2], losses=[2, 1], margins=[0.0, end], english_margins=[0.0, 1.0])
+        for each, end in zip(seeds, (0.5, 1.0), strict=True)
+    }
+    found = section(*seeds, training=training)
+    figure = next(block for block in found.blocks if isinstance(block, Figure) and block.key == "margins-sw")
+    assert "CLO, z of the target on average from 0.000 to 0.750" in figure.alternative
+
+
 def test_margins_and_the_sweep_over_pairs_are_drawn_and_told() -> None:
     sft, clo, fewer = run("sft"), run("clo"), run("clo", 400)
     log = TrainingLog(steps=[1, 2, 3], losses=[3, 2, 1], margins=[0.0, 0.5, 1.25], english_margins=[0.0, 0.1, 0.75])

@@ -1,7 +1,5 @@
 """What a person reads while a stage works: its rate and the time left are those of the work that was reported."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from cc_tuning.runtime import progress as module
@@ -19,7 +17,7 @@ class Clock:
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(module, "time", clock)
     return clock

@@ -39,14 +39,14 @@ class VllmEngine:
     """vLLM for every shard but those of the control `constant`."""
 
     def answer(self, job: InferenceJob, on_answers: OnAnswers, run_all: RunAll) -> None:
-        if not job.execution.vllm_url:
-            require_interpreter(job.execution.vllm_python)
         for_vllm, for_transformers = _shared_out(job)
 
         def on_report(report: AnswersReport) -> None:
             on_answers(report.answered)
 
         if for_vllm.shards:
+            if not job.execution.vllm_url:
+                require_interpreter(job.execution.vllm_python)
             served = with_served_model(for_vllm)
             workers = 1 if job.execution.vllm_url else job.execution.inference_workers
             run_job(ANSWERING, served, on_report, run_all, workers)

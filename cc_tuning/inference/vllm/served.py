@@ -5,6 +5,7 @@ loaded as it lies. The name by which a server has to know a model is made from i
 something else is not taken for it.
 """
 
+import json
 import shutil
 import sys
 from collections.abc import Iterable
@@ -55,10 +56,15 @@ def english_of(directory: Path) -> str | None:
 
 
 def name_of_model(directory: Path) -> str:
-    """The name that a server of this very model has to know it by, made from its config and all its weights."""
-    files = sorted([*directory.glob("*.safetensors"), directory / "config.json"])
-    digests = "".join(f"{file.name} {sha256_of_file(file)}\n" for file in files)
-    return f"cc-tuning-{sha256(digests.encode()).hexdigest()[:16]}"
+    """The name that a server of this very model has to know it by, made from its config and all its weights.
+
+    Which artifacts an export was made from counts nothing: a published checkpoint and the one in the store are one.
+    """
+    config = read_json(directory / "config.json")
+    config.get(SECTION, {}).pop("fingerprints", None)
+    parts = [f"{file.name} {sha256_of_file(file)}" for file in sorted(directory.glob("*.safetensors"))]
+    text = "\n".join([*parts, json.dumps(config, sort_keys=True)])
+    return f"cc-tuning-{sha256(text.encode()).hexdigest()[:16]}"
 
 
 def dtype_of(directory: Path, asked: Dtype) -> str:

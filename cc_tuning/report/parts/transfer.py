@@ -7,6 +7,7 @@ one method on several numbers of pairs, its curve over them.
 
 import math
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 
 from matplotlib.axes import Axes
 
@@ -140,10 +141,7 @@ def _margin_figure(transfer: Transfer) -> Figure | None:
         axes.set(xlabel="optimizer step", ylabel="margin z (times beta, nats)")
         add_legend(axes)
 
-    ends = "; ".join(
-        f"{label} from {number(getattr(logs[0], name)[0], 3)} to {number(getattr(logs[0], name)[-1], 3)}"
-        for label, logs, name in series
-    )
+    ends = "; ".join(f"{label} {_ends([getattr(log, name) for log in logs])}" for label, logs, name in series)
     key = f"margins-{transfer.target}"
     alternative = f"Line chart of the preference margins over steps: {ends}."
     return Figure(
@@ -151,6 +149,12 @@ def _margin_figure(transfer: Transfer) -> Figure | None:
         "z is how much more likely than the reference model the run finds the answer in the prompt's language, beside "
         "the other one.",
     )  # fmt: skip
+
+
+def _ends(lines: Sequence[Sequence[float]]) -> str:
+    """Where lines begin and end; with several seeds, on average over them."""
+    first, last = (number(fmean(line[at] for line in lines), 3) for at in (0, -1))
+    return f"{'on average ' * (len(lines) > 1)}from {first} to {last}"
 
 
 def _sweep_figure(transfer: Transfer) -> Figure | None:
@@ -185,7 +189,8 @@ def _sweep_figure(transfer: Transfer) -> Figure | None:
 
 
 def _sentences(transfer: Transfer) -> Iterator[str]:
-    """What the win rates say, as far as two standard errors let them."""
+    """What the win rates say, as far as two standard errors let them; of methods that are compared with CLO only where
+    they tell two runs apart."""
     labels = {family.name: family.label for family in transfer.evidence.families}
     for family in transfer.families:
         against = labels.get(family.baseline)
@@ -194,6 +199,8 @@ def _sentences(transfer: Transfer) -> Iterator[str]:
             if column.metric != WIN_RATE or figure is None or figure.error is None or not against:
                 continue
             if math.isclose(figure.error, 0) or figure.low <= _EVEN <= figure.high:
+                if not family.runs[0].method.startswith("CLO"):
+                    continue
                 verdict = "not told apart from"
             else:
                 verdict = "better than" if figure.value > _EVEN else "worse than"

@@ -17,6 +17,8 @@ from cc_tuning.report.transfer import Column, Transfer
 from cc_tuning.report.verdicts import adjusted_for_all
 
 _AGAINST = ("SFT", "SFT+DPO")
+_IN_QUESTION = "CLO"
+"""How the methods that the paper is about begin: CLO, and CLO with the connection."""
 _NOTE = (
     "Score minus score on the items that both were scored on, with its interval; an arrow where the difference stays "
     "one after an adjustment for all figures of its row."
@@ -39,9 +41,14 @@ def against_table(transfer: Transfer) -> Table | None:
 
 
 def language_sentences(transfer: Transfer) -> Iterator[str]:
-    """Whether more or fewer answers are in the language of their prompt than those of SFT and SFT+DPO."""
+    """Whether more or fewer answers of CLO are in the language of their prompt than those of SFT and SFT+DPO.
+
+    Of the other methods the table says it: a page of sentences without a finding hides those that have one.
+    """
     columns = _columns(transfer)
-    for _, _, found in _pairs(transfer, columns):
+    for family, _, found in _pairs(transfer, columns):
+        if not family.runs[0].method.startswith(_IN_QUESTION):
+            continue
         for column in columns:
             if column.metric == IN_LANGUAGE.name and column in found:
                 yield f"{language_label(column.language)}: {transfer.evidence.results.sentence(found[column])}"

@@ -95,12 +95,12 @@ def targets_of(batch: Batch) -> Tensor:
     return nn.functional.pad(labels, (0, 1), value=IGNORED_LABEL)[:, 1:]
 
 
-def read_at_labels(model: Model, inputs: Batch, targets: Tensor, read: Read) -> Tensor:
+def read_at_labels(model: Model, inputs: Batch, targets: Tensor, read: Read, passes: int = 1) -> Tensor:
     """What `read` makes of the logits at the positions with a label, `[N, ...]`; the head runs on no others.
 
     `inputs` are what the model is called with, `targets [B * S, T]`; positions are in the order of the rows, and in
-    each of its tokens. `read` is given the logits `[M, V]` of each pass, any dtype, and the labels `[M]`, of all
-    positions or of some at a time where they would be too many for the model's `logit_bytes`.
+    each of its tokens. `read` is given the logits `[M, V]` of each of the `passes` of a call, in any dtype, and the
+    labels `[M]`: of all positions, or of some at a time where they would be too many for the model's `logit_bytes`.
 
     Raises:
         UnsupportedModel: the model's head cannot be given some positions alone.
@@ -111,10 +111,10 @@ def read_at_labels(model: Model, inputs: Batch, targets: Tensor, read: Read) -> 
     if called.logit_bytes is None or fits_whole(called.base, len(labels), called.logit_bytes):
         with head_at(called.base, is_labelled):
             output = called(**inputs)
-        second = getattr(output, "unconnected_logits", None)
-        return read(output.logits, *(() if second is None else (second,)), labels)
+        logits = (output.logits, output.unconnected_logits) if passes == 2 else (output.logits,)
+        return read(*logits, labels)
     rows = rows_of_a_part(called.base, called.logit_bytes)
-    with head_in_parts(called.base, called.module, is_labelled, labels, read, rows):
+    with head_in_parts(called.base, called.module, is_labelled, labels, read, rows, passes):
         of_parts: Tensor = called(**inputs).logits
     return of_parts
 

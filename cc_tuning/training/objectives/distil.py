@@ -52,7 +52,7 @@ class ConnectionDistillation:
         """Both terms, divided by how many response tokens there are in the step."""
         targets = targets_of(batch)
         inputs: Batch = {**model_inputs(batch), "with_unconnected": True}
-        likelihood, divergence = read_at_labels(model, inputs, targets, _both_terms).unbind(1)
+        likelihood, divergence = read_at_labels(model, inputs, targets, _both_terms, passes=2).unbind(1)
         loss = (-likelihood.sum() + self._weight * divergence.sum()) / normaliser
         of_rows = at_their_places(divergence.detach(), targets).sum(1)
         tokens = targets.ne(IGNORED_LABEL).sum(1).clamp(min=1).to(divergence.device)
