@@ -18,8 +18,8 @@ from cc_tuning.report.scores_csv import FIELDS
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.layout import REPORT_SCORES
 from data_contracts.locks import held_lock
+from data_contracts.nights import NightScore
 from data_contracts.parquet import read_parquet, write_parquet
-from data_contracts.schemas import NightScore
 
 GOLD_NLL = "gold_nll"
 Verdict = Literal["good", "dropped"]
