@@ -20,16 +20,14 @@ from transformers.utils import ModelOutput
 from cc_tuning.errors import ConfigError
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import Decision, build_selector
-from cc_tuning.model.families import Components, find_components
-from cc_tuning.model.hooks import Activations, last_ffn_at, recorded_activations, rows_beside
+from cc_tuning.model.hooks import Activations, recorded_activations, rows_beside
 from cc_tuning.model.injection import injected
 from cc_tuning.model.normalisation import ActivationNormalisation
-from cc_tuning.model.pooled import recorded_pooled_states, tokens_up_to
 from cc_tuning.model.positions import check_positions, key_of_rows, position_ids_of
 from cc_tuning.model.predicted import EnglishPrediction
-from cc_tuning.model.several_positions import decided_at_each, in_a_row, last_positions, only_where
+from cc_tuning.model.reading import ReadingModel
+from cc_tuning.model.several_positions import decided_at_each, in_a_row, only_where
 from cc_tuning.model.transform_matrix import TransformMatrix
-from cc_tuning.model.wrapped_model import WrappedModel
 
 
 @dataclass
@@ -47,7 +45,7 @@ class CrossLingualOutput(ModelOutput):
     english_activations: Tensor | None = None
 
 
-class ConnectedModel(WrappedModel):
+class ConnectedModel(ReadingModel):
     """A causal language model whose first layer's FFN output gets `v` added at t* (Ye et al. 2025, eq. 3 to 5).
 
     `base` is the language model, `decision_maker` the selector, `connection` its configuration and `transform_matrix`
@@ -56,10 +54,8 @@ class ConnectedModel(WrappedModel):
     """
 
     def __init__(self, base: PreTrainedModel, connection: ConnectionConfig) -> None:
-        super().__init__(base)
-        components = find_components(base, connection.site)
-        self.connection = connection
-        hidden_size, layers = base.config.hidden_size, len(components.layers)
+        super().__init__(base, connection)
+        hidden_size, layers = base.config.hidden_size, len(self.components.layers)
         self.decision_maker = build_selector(connection, hidden_size, layers, base.config.initializer_range)
         read = connection.positions * layers
         self.normalisation = ActivationNormalisation(connection.normalise, read, hidden_size)
@@ -71,24 +67,6 @@ class ConnectedModel(WrappedModel):
         self.transform_output: Tensor | None
         self.register_buffer("transform_output", None, persistent=False)
         self._transform_form: dict[str, Any] = {}  # what the map is, apart from its tensors
-
-    @property
-    def components(self) -> Components:
-        """The modules of `base` that the connection touches, at its site."""
-        return find_components(self.base, self.connection.site)
-
-    @property
-    def read_activations(self) -> int:
-        """How many activations are read of a prompt: one in each of the L layers, at each connected position."""
-        return self.connection.positions * int(self.config.num_hidden_layers)
-
-    def connected_positions(self, positions: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Where rows with t* at `positions [B]` are connected: `positions`, or with `connection.positions` n above 1
-        `[B, n]`, and which of those are tokens, `[B, n]` bool.
-        """
-        if self.connection.positions == 1:
-            return positions, None
-        return last_positions(positions, attention_mask, self.connection.positions)
 
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **arguments: Any
@@ -103,69 +81,6 @@ class ConnectedModel(WrappedModel):
             layers = self.components.layers
             for layer in layers if self.connection.target == "same" else layers[:1]:
                 cast(Any, layer).gradient_checkpointing = False
-
-    @torch.no_grad()
-    def activations(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
-        """`F [B, L, D]`: the source's activation in each layer at `positions [B]`, without a connection. With
-        `connection.positions` n above 1 it is `[B, n L, D]`, as `several_positions.py` says.
-
-        The decoder alone, no gradient, in the model's dtype. `input_ids, attention_mask [B, T]`, padded on either
-        side. The source is `connection.source`, by default the feed-forward block, read at `connection.site`.
-
-        Raises:
-            PromptNotFound: a position is outside its row or on padding.
-        """
-        return self._read(input_ids, attention_mask, positions)[0]
-
-    @torch.no_grad()
-    def activations_with_pooled(
-        self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """`F [B, L, D]` as `activations` gives it, and the pooled states `[B, L−1, D]` float32 of the same pass: the
-        mean over the tokens up to t* of the output of each decoder layer but the last.
-
-        Raises:
-            PromptNotFound: a position is outside its row or on padding.
-            ConfigError: several positions are connected, for which a prompt's mean says one thing only.
-        """
-        if self.connection.positions > 1:
-            raise ConfigError(
-                f"transform.features 'pooled' with connection.positions {self.connection.positions}: a mean over the "
-                "prompt is the same for each of its positions. Fit with `transform.features: layer` or `all_layers`"
-            )
-        counted = tokens_up_to(positions, attention_mask)
-        with recorded_pooled_states(self.components, counted) as states:
-            own = self.activations(input_ids, attention_mask, positions)
-        return own, states.stack()
-
-    def _read(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """`F [B, L, D]` and the decoder's last hidden states `[B, T, D]`."""
-        check_positions(positions, attention_mask, "activation")
-        components = self.components
-        positions, present = self.connected_positions(positions, attention_mask)
-        recorded = recorded_activations(components, self.connection.source, positions)
-        # With a gradient, recomputation would miss the hooks.
-        narrowed = nullcontext() if torch.is_grad_enabled() else last_ffn_at(components, positions)
-        with narrowed, recorded as outputs:
-            hidden = components.decoder(
-                input_ids=input_ids,
-                attention_mask=attention_mask,
-                position_ids=position_ids_of(attention_mask),
-                use_cache=False,
-            ).last_hidden_state
-        activations = outputs.stack()
-        return activations if present is None else in_a_row(activations, present), hidden
-
-    def _read_english(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
-        """`F_en [B, L, D]`, with a gradient if `connection.english_gradient` says so.
-
-        The last hidden states join it with a weight of zero. Nothing else would be derived through what follows the
-        last block read, and a sharded model (FSDP2, ZeRO-3) expects a backward pass wherever there was a forward pass.
-        """
-        if not self.connection.english_gradient:
-            return self.activations(input_ids, attention_mask, positions)
-        english, hidden = self._read(input_ids, attention_mask, positions)
-        return english + 0 * hidden.sum()
 
     def forward(
         self,
@@ -197,10 +112,10 @@ class ConnectedModel(WrappedModel):
             PromptNotFound: a position is outside its row or on padding.
         """
         check_positions(connection_positions, attention_mask, "connected")
-        real = self._read_english(english_input_ids, english_attention_mask, english_positions)
+        real = self.read_english(english_input_ids, english_attention_mask, english_positions)
         own, english = None, real
         if predicted_rows is not None and self.prediction is not None:
-            own = self._read_own(input_ids, attention_mask, connection_positions)
+            own = self.read_own(input_ids, attention_mask, connection_positions)
             english = self.prediction(own, real, predicted_rows)
         # One look-up for the pass and for `e`: a second one would cost a second gradient of the whole vocabulary.
         embedded = self.embed(input_ids)
@@ -229,16 +144,6 @@ class ConnectedModel(WrappedModel):
         normalised = self.normalisation(in_a_row(own, present))[:, : own.shape[-2]]
         return decision._replace(vector=decision.vector[:, 0]).cosine_to(normalised)
 
-    def embed_connected(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
-        """`e [B, D]` of the tokens at t*, `positions [B]`, or `[B, n, D]` of those at n positions."""
-        at, _ = self.connected_positions(positions, attention_mask)
-        return self.embed(input_ids[rows_beside(at), at])
-
-    def _read_own(self, input_ids: Tensor, attention_mask: Tensor, positions: Tensor) -> Tensor:
-        """`F [B, L, D]` of the prompts in training sequences `[B, T]`: a pass that ends with the last t*."""
-        read = int(positions.max()) + 1
-        return self.activations(input_ids[:, :read], attention_mask[:, :read], positions)
-
     @contextmanager
     def _connected(self, positions: Tensor, decision: Decision, reads_own: bool) -> Iterator[Activations | None]:
         """Passes inside the block have the decision's vector added at `positions`; with `reads_own`, their own
@@ -251,11 +156,6 @@ class ConnectedModel(WrappedModel):
             injected(components, positions, decision.vector, self.connection.share, decision.gate),
         ):
             yield own
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """The input embedding of each id, `[...]` int64 -> `[..., D]` in the model's dtype."""
-        embedding: Tensor = self.base.get_input_embeddings()(ids)
-        return embedding
 
     def decide(self, source: Tensor, embedding: Tensor, row_keys: Tensor, noise: Tensor | None) -> Decision:
         """The selector's decision from activations `source [B, L, D]` and the embedding `e [B, D]` at t*; with n
