@@ -74,7 +74,9 @@ def read_csv(path: Path) -> Iterator[RawRow]:
     # The default of 128 KiB is shorter than some rows; the limit can be set only for the whole process.
     csv.field_size_limit(_LONGEST_CSV_FIELD)
     with _opened(path, newline="") as file:
-        header = file.readline()
+        header, skipped = file.readline(), 0
+        while header and not header.strip():
+            header, skipped = file.readline(), skipped + 1
         delimiter = max(_DELIMITERS, key=header.count)
         reader = csv.DictReader(chain([header] if header else [], file), strict=True, delimiter=delimiter)
         try:
@@ -87,8 +89,8 @@ def read_csv(path: Path) -> Iterator[RawRow]:
         except csv.Error as error:
             raise ContractViolation(
                 # Of the reader inside: DictReader counts a line only after it was read.
-                f"{path}, line {reader.reader.line_num}: not CSV ({error}); write a quote inside of a quoted field "
-                'twice (""), and quote fields that hold delimiters, quotes or line ends'
+                f"{path}, line {skipped + reader.reader.line_num}: not CSV ({error}); write a quote inside of a quoted "
+                'field twice (""), and quote fields that hold delimiters, quotes or line ends'
             ) from error
 
 

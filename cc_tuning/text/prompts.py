@@ -139,6 +139,9 @@ def load_tokenizer(
         ) from error
     for key in PLACE_OF_LOADING:
         tokenizer.init_kwargs.pop(key, None)
+    if tokenizer.is_fast:  # trainers save the lengths of their last batch in tokenizer.json
+        tokenizer.backend_tokenizer.no_truncation()
+        tokenizer.backend_tokenizer.no_padding()
     if chat_template != "tokenizer":
         tokenizer.chat_template = (CHAT_TEMPLATES / f"{chat_template}.jinja").read_text(encoding="utf-8")
     if tokenizer.pad_token_id is None:

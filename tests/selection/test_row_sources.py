@@ -231,6 +231,14 @@ def test_the_line_of_a_fault_in_csv_is_the_one_it_stands_in(tmp_path: Path) -> N
         select(tmp_path, tmp_path / "rows.csv")
 
 
+def test_blank_lines_before_the_header_of_csv_are_passed_over_and_counted(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("\n\n" + csv_of(ROWS))
+    assert len(select(tmp_path, tmp_path / "rows.csv")[0]) == len(ROWS)
+    (tmp_path / "bad.csv").write_text("\n\ninputs,targets,language_code\n" + r'"a \"b\" c","d","swh"' + "\n")
+    with pytest.raises(ContractViolation, match=r"bad\.csv, line 4: not CSV"):
+        select(tmp_path, tmp_path / "bad.csv")
+
+
 def test_columns_of_other_names_are_read_under_ours(tmp_path: Path) -> None:
     renamed = [{"question": row["inputs"], "answer": row["targets"]} for row in ROWS]
     (tmp_path / "ours.jsonl").write_text(lines_of(ROWS))

@@ -139,3 +139,15 @@ def test_template_that_would_go_wrong_is_refused(
         return
     with pytest.raises(UnsupportedModel, match=reason):
         ChatPrompts(tokenizer)
+
+
+def test_lengths_saved_in_tokenizer_json_neither_cut_nor_pad_a_conversation(
+    tmp_path: Path, save_tokenizer: SaveTokenizer
+) -> None:
+    plain = load_tokenizer(save_tokenizer(tmp_path, "llama3"), "llama3")
+    expected = ChatPrompts(plain).encode_example("swali moja refu", "jibu moja refu")
+    plain.backend_tokenizer.enable_truncation(4)
+    plain.backend_tokenizer.enable_padding(length=16)
+    plain.backend_tokenizer.save(str(tmp_path / "tokenizer.json"))
+    found = ChatPrompts(load_tokenizer(tmp_path, "llama3")).encode_example("swali moja refu", "jibu moja refu")
+    assert found == expected
