@@ -2,12 +2,19 @@
 
 The work is done in a thread of its own, which an exception of this module ends between two instructions of Python. What
 is stuck below Python is left behind as a thread that no longer keeps the process alive.
+
+One operation that makes a text of ten gigabytes holds the interpreter's lock all the while, so that no other thread
+runs to look at the clock. What bounds it is memory.
 """
 
 import ctypes
+import os
+import resource
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 ResultT = TypeVar("ResultT")
@@ -50,3 +57,25 @@ def done_within(seconds: float, work: Callable[[], ResultT]) -> ResultT:
     if errors:
         raise errors[0]
     return results[0]
+
+
+@contextmanager
+def at_most_more_memory(bytes_more: int) -> Iterator[None]:
+    """A context in which this process may map `bytes_more` beyond what it has; more is a MemoryError.
+
+    All of its threads are bound. Where the kernel does not tell what a process has mapped (other than Linux), nothing
+    is.
+    """
+    told = Path("/proc/self/statm")
+    if not told.is_file():
+        yield
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = int(told.read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE") + bytes_more
+    if soft != resource.RLIM_INFINITY:
+        most = min(most, soft)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

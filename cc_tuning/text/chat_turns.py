@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from jinja2 import Environment
 from transformers import PreTrainedTokenizerBase
 
 from cc_tuning.errors import ConfigError, UnsupportedModel, in_one_line
-from cc_tuning.runtime.deadline import done_within
+from cc_tuning.runtime.deadline import at_most_more_memory, done_within
 from cc_tuning.text.chat_templates import CHAT_TEMPLATES
 
 PROBES = ("Habari, dünya 你好?", "2", "def f(x):\n\treturn {'a': [x, 2]}\n\nWhy?")
@@ -23,6 +24,7 @@ _FIXED_DATE = datetime(2024, 7, 26)
 _DATE_FORMS = [f"%{flag}{letter}" for flag in ("-", "") for letter in "aAbBcdHIjmMpSuUwWxXyYZeFTDR"]
 _TEXT_MARKER, _ANSWER_MARKER = "\ue100text\ue101", "\ue100answer\ue101"
 _RENDERING_SECONDS = 5.0  # a template that ends takes milliseconds
+_RENDERING_BYTES = 2 << 30
 _CONTROL_TOKEN_FORM = re.compile(r"<\|[^|<>]+\|>|<(?:start|end)_of_turn>")
 
 
@@ -126,14 +128,27 @@ def _rendered(tokenizer: PreTrainedTokenizerBase, name: str, text: str, answer: 
         )
 
     try:
-        rendered = done_within(_RENDERING_SECONDS, render)
+        _refuse_powers(tokenizer.get_chat_template())
+        with at_most_more_memory(_RENDERING_BYTES):
+            rendered = done_within(_RENDERING_SECONDS, render)
     except Exception as error:  # a template is a program, can fail in every way, and need not end
-        reason = in_one_line(str(error))
+        too_large = f"it takes more than {_RENDERING_BYTES >> 30} GiB of memory"
+        reason = too_large if isinstance(error, MemoryError) else in_one_line(str(error))
         raise UnsupportedModel(
             f"the chat template of {name} cannot be rendered for a question: {reason}; mend it, or choose another"
         ) from error
     assert isinstance(rendered, str)
     return rendered
+
+
+def _refuse_powers(template: str) -> None:
+    """Refuse the operator `**`: no prompt needs it, and one power of a power computes for hours without a pause."""
+    before = ""
+    for _, kind, text in Environment().lex(template):
+        if kind == "operator" and text == "**" and before not in ("(", ","):  # there it unpacks arguments
+            raise ValueError("it computes a power (**)")
+        if kind not in ("whitespace", "comment"):
+            before = text
 
 
 def _without_clock(template: str) -> str:

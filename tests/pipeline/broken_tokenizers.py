@@ -40,6 +40,9 @@ def of_templates() -> Iterator[Variant]:
         "of another family": loop.replace("<|eot_id|>", "<|im_end|>"),
         "of another prompt for given answers": loop + "{% if add_generation_prompt %}<|start_header_id|>x{% endif %}",
         "endless": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}" + loop,
+        "of ten gigabytes": "{{ 'a' * (100000 * 100000) }}" + loop,
+        "of ten gigabytes, by a filter": "{{ 'a' | center(10000000000) }}" + loop,
+        "a power of a power": "{{ 10 ** 10 ** 10 }}" + loop,
         "calling itself": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}" + loop,
     }.items():  # fmt: skip
         yield Variant(f"the template is {name}", "model.base", written(TEMPLATE, template))

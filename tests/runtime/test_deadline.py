@@ -1,10 +1,12 @@
 """Foreign programs that must end: what they return and raise travels, and one that loops is ended."""
 
+import resource
 import threading
+from pathlib import Path
 
 import pytest
 
-from cc_tuning.runtime.deadline import DeadlinePassed, done_within
+from cc_tuning.runtime.deadline import DeadlinePassed, at_most_more_memory, done_within
 
 
 def test_what_the_work_returns_and_raises_travels() -> None:
@@ -54,3 +56,12 @@ def test_a_loop_in_a_thread_other_than_the_main_one_is_ended_as_well() -> None:
     thread.start()
     thread.join(60)
     assert len(ended) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").is_file(), reason="the kernel does not tell what a process has mapped")
+def test_memory_is_bound_inside_and_as_before_behind() -> None:
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(MemoryError), at_most_more_memory(1 << 28):
+        assert len(bytes(1 << 20)) == 1 << 20
+        bytes(1 << 33)
+    assert resource.getrlimit(resource.RLIMIT_AS) == before

@@ -120,6 +120,6 @@ def _list_of(nights: Sequence[Night]) -> Section:
         ]
         for night in nights
     ]  # fmt: skip
-    changed = sum(len(list(group)) > 0 for _, group in groupby(night.fingerprint for night in nights)) - 1
+    changed = sum(1 for _ in groupby(night.fingerprint for night in nights)) - 1
     table = Table("nights", "All nights", ["night", "verdict", "commit", "recipe and code", "run"], rows)
     return Section("nights", "Nights", [f"Recipe or code changed {changed} times in these nights."], [table])
