@@ -1,6 +1,6 @@
 """Tokens a second of the engines: vLLM, transformers, and the authors' way, which answers prompts one by one.
 
-Greedy answers of a fixed length with the Transform Matrix, to the same prompts, of different lengths. The engines run
+Greedy answers with the Transform Matrix, to the same prompts, of different lengths. The engines run
 in turn in one process tree, so a slow moment hits all of them; loading is not timed. Before anything is timed the
 answers of the two engines are compared, token by token. vLLM answers in its own environment (`make vllm`).
 """
@@ -24,8 +24,8 @@ from cc_tuning.inference.vllm.requests import answer_of, generation, switches_of
 from cc_tuning.model import CrossLingualModel
 from serving import ROOT, export_model
 
-NO_TOKEN = 2**31 - 1
-"""A stop token that is in no vocabulary, so that each answer has its full length."""
+STOP_TOKEN = 1
+"""In no prompt, and next to never what a random model writes; vLLM takes tokens of the vocabulary alone."""
 Answers = list[list[int]]
 
 
@@ -81,7 +81,7 @@ def main() -> None:
     options.add_argument("--rows", type=int, default=16, help="prompts of a batch of transformers")
     arguments = options.parse_args()
     torch.set_num_threads(arguments.threads)
-    request = Generate(max_new_tokens=arguments.new_tokens, stop_token_ids=(NO_TOKEN,))
+    request = Generate(max_new_tokens=arguments.new_tokens, stop_token_ids=(STOP_TOKEN,))
 
     with tempfile.TemporaryDirectory() as name:
         served = export_model(Path(name), arguments.shape, arguments.device, arguments.dtype)
@@ -95,14 +95,13 @@ def main() -> None:
             "transformers": lambda: by_transformers(model, prompts, request, arguments.rows),
             "authors way": lambda: by_authors(model, prompts[: arguments.loop_prompts], arguments.new_tokens),
         }
-        pairs = zip(sides["vLLM"](), sides["transformers"](), strict=True)
-        equal = sum(one == other for one, other in pairs)
+        answers = {name: answer() for name, answer in sides.items()}
+        equal = sum(one == other for one, other in zip(answers["vLLM"], answers["transformers"], strict=True))
         timings = in_turn(sides, arguments.pairs, seconds=3600)
         vllm.close()
 
     print(f"{equal} of {len(prompts)} answers of vLLM and transformers are equal, token by token")
-    tokens = dict.fromkeys(sides, len(prompts) * arguments.new_tokens)
-    tokens["authors way"] = arguments.loop_prompts * arguments.new_tokens
+    tokens = {name: sum(map(len, of_engine)) for name, of_engine in answers.items()}
     speeds = show(timings, tokens)
     settings = {name: str(value) for name, value in vars(arguments).items()}
     content = {"settings": settings, "machine": machine(), "tokens_per_second": speeds, "equal_answers": equal}
