@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event, Thread
+from typing import NamedTuple
 
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,6 +20,14 @@ from prometheus_client.parser import text_string_to_metric_families
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 3600
 KEY = "key-of-the-load-test"
+
+
+class Memory(NamedTuple):
+    """MiB of a server."""
+
+    front_end: float
+    engine: float
+    """The engine's core with its workers."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,12 @@ class Server:
             samples[name] = samples.get(name, 0.0) + sample.value
         return samples
 
-    def mebibytes(self) -> float:
+    def mebibytes(self) -> Memory:
         """Memory of the server's processes, what they share counted once."""
-        family = [self.process, *self.process.children(recursive=True)]
-        return sum(one.memory_full_info().pss for one in family) / 2**20
+        front, *others = [
+            one.memory_full_info().pss / 2**20 for one in (self.process, *self.process.children(recursive=True))
+        ]
+        return Memory(front, sum(others))
 
     def wait_until_idle(self, seconds: float = 120) -> None:
         """Return when no request is being answered.
@@ -58,8 +69,11 @@ class Server:
 
 
 @contextmanager
-def serving(python: str, directory: Path, log: Path, options: Sequence[str]) -> Iterator[Server]:
-    """A server of the exported directory, on a free port of the loopback address, with a key.
+def serving(
+    python: str, directory: Path, log: Path, options: Sequence[str], *, with_plugin: bool = True
+) -> Iterator[Server]:
+    """A server of the exported directory, on a free port of the loopback address, with a key; without the plugin vLLM's
+    own, of an ordinary model.
 
     Raises:
         RuntimeError: it does not start, or does not end when it is told to.
@@ -73,7 +87,11 @@ def serving(python: str, directory: Path, log: Path, options: Sequence[str]) -> 
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
     }
-    command = [python, "-m", "cc_tuning_vllm", "serve", str(directory), "--port", str(port), *options]
+    start = ["-m", "cc_tuning_vllm", "serve", str(directory)]
+    if not with_plugin:
+        environment["VLLM_PLUGINS"] = ""
+        start = ["-m", "vllm.entrypoints.openai.api_server", "--model", str(directory), "--host", "127.0.0.1"]
+    command = [python, *start, "--port", str(port), *options]
     with log.open("wb") as output:
         process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -110,8 +128,8 @@ def _end_of(log: Path) -> str:
 
 
 @contextmanager
-def watched_memory(server: Server, every_seconds: float) -> Iterator[list[tuple[float, float]]]:
-    """The server's memory while the code inside runs: seconds since the beginning, and MiB."""
+def watched_memory(server: Server, every_seconds: float) -> Iterator[list[tuple[float, Memory]]]:
+    """The server's memory while the code inside runs, and at how many seconds since the beginning."""
     begin, samples, ended = time.monotonic(), [(0.0, server.mebibytes())], Event()
 
     def watch() -> None:

@@ -8,7 +8,7 @@ exist.
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
@@ -48,6 +48,7 @@ class Client:
     number: int
     model: str
     http: httpx.AsyncClient
+    shares: Mapping[Behaviour, float]
 
     async def ask_until(self, deadline: float, conversations: Sequence[Conversation]) -> list[Outcome]:
         """Hold conversations, turn by turn, in an order that is this client's own."""
@@ -56,7 +57,7 @@ class Client:
         while time.monotonic() < deadline:
             for question in draw.choice(conversations):
                 if question.is_decided:
-                    (behaviour,) = draw.choices(list(SHARES), list(SHARES.values()))
+                    (behaviour,) = draw.choices(list(self.shares), list(self.shares.values()))
                     outcomes.append(await self.ask(question, behaviour))
         return outcomes
 
@@ -139,8 +140,9 @@ def _difference(question: Question, prompt: list[int], answer: list[int]) -> str
 
 
 async def ask_together(
-    address: str, key: str, model: str, conversations: Sequence[Conversation], clients: int, seconds: float
-) -> list[Outcome]:
+    address: str, key: str, model: str, conversations: Sequence[Conversation], clients: int, seconds: float,
+    shares: Mapping[Behaviour, float] = SHARES,
+) -> list[Outcome]:  # fmt: skip
     """The outcomes of that many clients that ask at the same time for that long."""
     deadline = time.monotonic() + seconds
     limits = httpx.Limits(max_connections=1)
@@ -148,7 +150,7 @@ async def ask_together(
 
     async def one(number: int) -> list[Outcome]:
         async with httpx.AsyncClient(base_url=address, headers=headers, limits=limits, timeout=300) as http:
-            return await Client(number, model, http).ask_until(deadline, conversations)
+            return await Client(number, model, http, shares).ask_until(deadline, conversations)
 
     asked = await asyncio.gather(*map(one, range(clients)))
     return [outcome for outcomes in asked for outcome in outcomes]

@@ -17,9 +17,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from served_process import KEY, Server, serving, watched_memory
-from serving_clients import Outcome, ask_together
-from serving_questions import LONGEST, Conversation, export_tiny_model, prepare_conversations, share_changed
+from served_process import KEY, Memory, Server, serving, watched_memory
+from serving_clients import SHARES, Outcome, ask_together
+from serving_questions import (
+    LONGEST,
+    QUESTION_MODES,
+    Conversation,
+    export_tiny_model,
+    prepare_conversations,
+    share_changed,
+)
 from timing import RESULTS, machine, write_figures
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,15 +55,27 @@ def latencies(outcomes: Sequence[Outcome]) -> dict[str, dict[str, float]]:
     return {name: percentiles(seconds) for name, seconds in measured.items() if len(seconds) > 1}
 
 
-def memory_over_time(samples: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    """MiB at the beginning, at minute 1 and at the end, and how fast they grew in between, in MiB a minute."""
-    later = [sample for sample in samples if sample[0] >= 60] or list(samples[1:]) or list(samples)
-    growth = statistics.linear_regression(*zip(*later, strict=True)).slope * 60 if len(later) > 1 else 0.0
+def growth(samples: Sequence[tuple[float, float]]) -> float:
+    """The slope of the line through samples, in MiB a minute; 0 of fewer than two."""
+    return statistics.linear_regression(*zip(*samples, strict=True)).slope * 60 if len(samples) > 1 else 0.0
+
+
+def memory_over_time(samples: Sequence[tuple[float, Memory]]) -> dict[str, Any]:
+    """MiB at the beginning, at minute 1, in the middle and at the end, and how fast they grew in the second half, in
+    MiB a minute: at first every new shape of a batch and every new prefix takes memory once."""
+    totals = [(seconds, sum(memory)) for seconds, memory in samples]
+    middle = len(samples) // 2
+    at_minute_1 = next((total for seconds, total in totals if seconds >= 60), totals[middle][1])
+    parts = {
+        name: growth([(seconds, getattr(memory, name)) for seconds, memory in samples[middle:]])
+        for name in Memory._fields
+    }
     return {
-        "begin": samples[0][1],
-        "minute_1": later[0][1],
-        "end": samples[-1][1],
-        "growth_per_minute_after_minute_1": growth,
+        "begin": totals[0][1],
+        "minute_1": at_minute_1,
+        "middle": totals[middle][1],
+        "end": totals[-1][1],
+        "growth_per_minute_in_second_half": {**parts, "all": growth(totals[middle:])},
         "samples": samples,
     }
 
@@ -75,11 +94,14 @@ def counted_against_sent(before: dict[str, float], after: dict[str, float], outc
     return {"by_mode": counts, "right": right}
 
 
-def load(server: Server, model: str, conversations: Sequence[Conversation], clients: int, seconds: float) -> Any:
+def load(
+    server: Server, model: str, conversations: Sequence[Conversation], clients: int, seconds: float, *, connected: bool
+) -> Any:
     """The figures of one load."""
+    shares = SHARES if connected else {how: share for how, share in SHARES.items() if how != "wrong switch"}
     before = server.metrics()
     with watched_memory(server, every_seconds=min(5.0, seconds / 8)) as samples:
-        outcomes = asyncio.run(ask_together(server.address, KEY, model, conversations, clients, seconds))
+        outcomes = asyncio.run(ask_together(server.address, KEY, model, conversations, clients, seconds, shares))
     server.wait_until_idle()
     after = server.metrics()
     problems = [one.problem for one in outcomes if one.problem]
@@ -94,8 +116,8 @@ def load(server: Server, model: str, conversations: Sequence[Conversation], clie
         "tokens_per_second": sum(one.tokens for one in outcomes) / seconds,
         "latency_seconds": latencies(outcomes),
         "memory_mebibytes": memory_over_time(samples),
-        "metrics": counted_against_sent(before, after, outcomes),
-        "connection_seconds": after["cc_tuning:connection_seconds_total"],
+        "metrics": counted_against_sent(before, after, outcomes) if connected else {"by_mode": {}, "right": True},
+        "connection_seconds": after.get("cc_tuning:connection_seconds_total", 0.0),
         "preemptions": after["vllm:num_preemptions_total"],
         "prefix_cache_hits": after["vllm:prefix_cache_hits_total"],
         "cache_in_use_afterwards": after["vllm:kv_cache_usage_perc"],
@@ -109,8 +131,9 @@ def print_table(figures: dict[str, Any]) -> None:
     for name, values in figures["latency_seconds"].items():
         print(f"{name:<22}" + "".join(f"{key:>6} {value:>7.3f} s" for key, value in values.items()))
     memory = figures["memory_mebibytes"]
-    print(f"memory {memory['begin']:.0f} MiB, minute 1 {memory['minute_1']:.0f}, end {memory['end']:.0f}", end="")
-    print(f", {memory['growth_per_minute_after_minute_1']:+.1f} MiB a minute after minute 1")
+    print(f"memory {memory['begin']:.0f} MiB, minute 1 {memory['minute_1']:.0f}, ", end="")
+    print(f"middle {memory['middle']:.0f}, end {memory['end']:.0f}; MiB a minute in the second half:", end="")
+    print("".join(f" {name} {slope:+.1f}" for name, slope in memory["growth_per_minute_in_second_half"].items()))
     for mode, counts in figures["metrics"]["by_mode"].items():
         print(f"{mode:<22}" + "".join(f"{name:>14} {value:>6}" for name, value in counts.items()))
     print(f"{figures['connection_seconds']:.1f} s in the connection, {figures['preemptions']:.0f} preemptions")
@@ -121,6 +144,7 @@ def main() -> int:
     options.add_argument("--minutes", type=float, default=5)
     options.add_argument("--clients", type=int, default=64)
     options.add_argument("--conversations", type=int, default=120, help="different ones, of one to three turns")
+    options.add_argument("--control", action="store_true", help="vLLM's own server without the plugin, for its memory")
     options.add_argument("--python", default=os.environ.get("CC_TUNING_VLLM_PYTHON", str(ROOT / ".vllm/bin/python")))
     options.add_argument("--output", type=Path, default=RESULTS / "serving_load.json", help="JSON file")
     arguments = options.parse_args()
@@ -128,10 +152,15 @@ def main() -> int:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         checkpoint, directory = export_tiny_model(Path(name))
-        conversations = prepare_conversations(checkpoint, arguments.conversations)
-        changed = share_changed(checkpoint, conversations)
-        with serving(arguments.python, directory, Path(name) / "server.log", ENGINE) as server:
-            figures = load(server, str(directory), conversations, arguments.clients, arguments.minutes * 60)
+        modes = ("off",) if arguments.control else QUESTION_MODES
+        conversations = prepare_conversations(checkpoint, arguments.conversations, modes)
+        changed = 0.0 if arguments.control else share_changed(checkpoint, conversations)
+        connected, log = not arguments.control, Path(name) / "server.log"
+        model = directory if connected else checkpoint
+        with serving(arguments.python, model, log, ENGINE, with_plugin=connected) as server:
+            figures = load(
+                server, str(model), conversations, arguments.clients, arguments.minutes * 60, connected=connected
+            )
     questions = [question for conversation in conversations for question in conversation]
     figures |= {
         "questions": len(questions),

@@ -20,7 +20,7 @@ from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from serving import write_tokenizer
 
 Mode = Literal["transform", "off", "identity", "parallel"]
-MODES: tuple[Mode, ...] = ("transform", "off", "transform", "identity", "transform", "parallel")
+QUESTION_MODES: tuple[Mode, ...] = ("transform", "off", "transform", "identity", "transform", "parallel")
 WORDS = (
     *("mji", "mkuu", "wa", "Kenya", "ni", "upi", "What", "is", "the", "capital", "of"),
     *("केन्या", "की", "राजधानी", "क्या", "है", "肯尼亚的首都", "是哪里"),
@@ -84,13 +84,13 @@ def export_tiny_model(folder: Path) -> tuple[Path, Path]:
     return checkpoint, folder / "served"
 
 
-def prepare_conversations(checkpoint: Path, count: int) -> list[Conversation]:
-    """That many conversations with the reference's answers; the same ones every time."""
+def prepare_conversations(checkpoint: Path, count: int, modes: Sequence[Mode] = QUESTION_MODES) -> list[Conversation]:
+    """That many conversations with the reference's answers, in the modes in turn; the same ones every time."""
     tokenizer = load_tokenizer(checkpoint)
     model = CrossLingualModel.from_pretrained(checkpoint, dtype=torch.float32)
     draws = [Random(number) for number in range(count)]
     return [
-        _converse(model, tokenizer, draw, MODES[number % len(MODES)], turns=1 + number % 3)
+        _converse(model, tokenizer, draw, modes[number % len(modes)], turns=1 + number % 3)
         for number, draw in enumerate(draws)
     ]
 
