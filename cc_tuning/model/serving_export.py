@@ -23,6 +23,7 @@ from cc_tuning.model.checkpoint import CONNECTION_FILE, SavedConnection, load_se
 from cc_tuning.model.config import ConnectionConfig
 from cc_tuning.model.decision_maker import build_selector
 from cc_tuning.model.normalisation import ActivationNormalisation
+from cc_tuning.model.padded_heads import pad_heads
 from cc_tuning.model.transform_file import check_fitted_on, read_transform_matrix
 from cc_tuning.model.transform_matrix import FORM_KEY, INTERCEPT_KEY, OUTPUT_KEY, TRANSFORM_KEY, TransformMatrix
 from cc_tuning.text.prompts import load_tokenizer, stop_token_ids
@@ -108,8 +109,8 @@ def export_for_serving(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
-        _write_weights(checkpoint, partial, tensors, link_weights)
         _write_settings(checkpoint, partial, _section(saved, transform), stops)
+        _write_weights(checkpoint, partial, tensors, link_weights)
     except OSError as error:
         raise ConfigError(f"{directory} cannot be written: {error}; name a folder with enough space") from error
     if directory.exists():
@@ -206,7 +207,8 @@ def _scale(saved: SavedConnection) -> float | None:
 
 
 def _write_weights(checkpoint: Path, directory: Path, tensors: Mapping[str, Tensor], link: bool) -> None:
-    """Copy or link the base weights, write the connection's beside them, and an index of both."""
+    """Copy or link the base weights, written anew where heads are padded; write the connection's beside them, and an
+    index of both."""
     files = sorted(checkpoint.glob("model*.safetensors"))
     if not files:
         raise ArtifactMismatch(f"{checkpoint} holds no model*.safetensors; run the stage that writes it again")
@@ -221,6 +223,7 @@ def _write_weights(checkpoint: Path, directory: Path, tensors: Mapping[str, Tens
             (directory / file.name).symlink_to(file.resolve())
         else:
             shutil.copyfile(file, directory / file.name)
+    pad_heads(directory)
     with written_atomically(directory / SERVED_CONNECTION_FILE) as temporary:
         save_file(dict(tensors), temporary)
     weight_map |= dict.fromkeys(tensors, SERVED_CONNECTION_FILE)

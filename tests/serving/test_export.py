@@ -69,9 +69,13 @@ def test_answers_end_where_the_template_ends_a_turn(checkpoint: Path, tmp_path: 
 def test_other_tools_load_the_base_model_of_the_directory(checkpoint: Path, tmp_path: Path) -> None:
     file = save_matrix(tmp_path / "w.safetensors", torch.eye(HIDDEN))
     export_for_serving(checkpoint, tmp_path / "served", file)
-    served = AutoModelForCausalLM.from_pretrained(tmp_path / "served").state_dict()
-    for name, weight in AutoModelForCausalLM.from_pretrained(checkpoint).state_dict().items():
-        assert torch.equal(weight, served[name])
+    served, base = (AutoModelForCausalLM.from_pretrained(folder) for folder in (tmp_path / "served", checkpoint))
+    ids = torch.arange(3, 100)[None]
+    with torch.no_grad():
+        # Its heads of 8 dimensions are padded, so weights are compared by what they compute.
+        torch.testing.assert_close(served(input_ids=ids).logits, base(input_ids=ids).logits)
+    others = {name: weight for name, weight in base.state_dict().items() if "self_attn" not in name}
+    assert all(torch.equal(weight, served.state_dict()[name]) for name, weight in others.items())
 
 
 def test_statistics_are_exported_with_what_is_divided_by(

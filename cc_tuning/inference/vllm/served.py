@@ -1,8 +1,8 @@
 """The directory that vLLM loads for a checkpoint, and how it is told from others.
 
 A checkpoint with a connection is exported into the work folder of its stage, its weights as links; one without is
-loaded as it lies. The name by which a server has to know a model is made from its files, so an address that serves
-something else is not taken for it.
+loaded as it lies, unless its heads have to be padded. The name by which a server has to know a model is made from its
+files, so an address that serves something else is not taken for it.
 """
 
 import json
@@ -21,6 +21,7 @@ from cc_tuning.inference.prompts import check_can_connect
 from cc_tuning.inference.vllm.requests import VllmRequest
 from cc_tuning.model import has_connection
 from cc_tuning.model.checkpoint import downloaded_model
+from cc_tuning.model.padded_heads import pad_heads, padded_size
 from cc_tuning.model.serving_export import SECTION, export_for_serving
 from cc_tuning.runtime.jobs import WANTED
 from cc_tuning.runtime.pretrained import load_config
@@ -41,10 +42,14 @@ def with_served_model(job: InferenceJob) -> InferenceJob:
     directory = downloaded_model(job.checkpoint.name, job.checkpoint.revision)
     for shard in job.shards:
         check_can_connect(has_connection(directory), shard.connection)
+    served = job.folder / WANTED / SERVED
+    shutil.rmtree(served, ignore_errors=True)
     if has_connection(directory):
-        served = job.folder / WANTED / SERVED
-        shutil.rmtree(served, ignore_errors=True)
         export_for_serving(directory, served, job.transform_matrix, link_weights=True)
+        directory = served
+    elif padded_size(read_json(directory / "config.json")):
+        shutil.copytree(directory, served)
+        pad_heads(served)
         directory = served
     return job.model_copy(update={"checkpoint": Location(str(directory)), "transform_matrix": None})
 
