@@ -21,7 +21,7 @@ from cc_tuning.inference.jobs import Generate
 from cc_tuning.inference.prompts import Prompt, longest_first
 from cc_tuning.inference.vllm.process import VllmProcess
 from cc_tuning.inference.vllm.requests import answer_of, generation, switches_of
-from cc_tuning.model import CrossLingualModel
+from cc_tuning.model import ConnectionMode, CrossLingualModel
 from serving import ROOT, export_model
 
 STOP_TOKEN = 1
@@ -39,17 +39,25 @@ def draw_prompts(number: int, longest: int, vocabulary: int) -> list[Prompt]:
     ]
 
 
-def by_vllm(vllm: VllmProcess, prompts: list[Prompt], request: Generate) -> Answers:
+def by_vllm(
+    vllm: VllmProcess, prompts: list[Prompt], request: Generate, connection: ConnectionMode = "transform"
+) -> Answers:
     """As the engine vllm answers a shard."""
-    asked = [generation(prompt, request, switches_of(prompt, "transform", "transform")) for prompt in prompts]
+    asked = [generation(prompt, request, switches_of(prompt, connection, "transform")) for prompt in prompts]
     return [answer_of(*pair).token_ids for pair in zip(asked, vllm.ask(asked), strict=True)]
 
 
-def by_transformers(model: CrossLingualModel, prompts: list[Prompt], request: Generate, rows: int) -> Answers:
+def by_transformers(
+    model: CrossLingualModel,
+    prompts: list[Prompt],
+    request: Generate,
+    rows: int,
+    connection: ConnectionMode = "transform",
+) -> Answers:
     """As the engine transformers answers a shard."""
     answers: dict[int, list[int]] = {}
     for batch in longest_first([len(prompt.input_ids) for prompt in prompts], rows):
-        made = generate_answers(model, [prompts[place] for place in batch], "transform", request)
+        made = generate_answers(model, [prompts[place] for place in batch], connection, request)
         answers |= {place: answer.token_ids for place, answer in zip(batch, made, strict=True)}
     return [answers[place] for place in range(len(prompts))]
 
