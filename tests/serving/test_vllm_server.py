@@ -55,7 +55,9 @@ def asked(running: Running, path: str, key: str | None) -> int:
 
 
 def test_under_load_every_answer_is_the_references_and_every_prompt_is_counted(running: Running) -> None:
-    figures = running.load.load(running.server, str(running.directory), running.conversations, clients=8, seconds=20)
+    figures = running.load.load(
+        running.server, str(running.directory), running.conversations, clients=8, seconds=20, connected=True
+    )
     assert figures["first_problems"] == []
     assert figures["answers_compared"] > 8
     assert figures["metrics"]["right"]
@@ -85,7 +87,9 @@ def test_the_server_listens_on_the_loopback_address_alone(running: Running) -> N
 
 def test_several_front_ends_of_one_engine_all_tell_what_all_of_them_were_asked(tmp_path: Path) -> None:
     for running in started(tmp_path, "--api-server-count", "2"):
-        figures = running.load.load(running.server, str(running.directory), running.conversations, 4, seconds=10)
+        figures = running.load.load(
+            running.server, str(running.directory), running.conversations, 4, seconds=10, connected=True
+        )
         assert figures["first_problems"] == []
         assert figures["metrics"]["right"]
         assert sum(counts["counted"] for counts in figures["metrics"]["by_mode"].values()) > 4
