@@ -14,7 +14,7 @@ from itertools import groupby
 import polars as pl
 
 from cc_tuning.miniature.exercise_draws import Pool, draw
-from cc_tuning.miniature.exercises import tell_ending, tell_story
+from cc_tuning.miniature.exercises import OpenQuestion, tell_ending, tell_story
 from cc_tuning.miniature.facts import Fact, Scenario
 from cc_tuning.miniature.lexicon import ENGLISH, LanguageTables, every_language, language_tables, world_tables
 
@@ -36,6 +36,8 @@ class Amounts:
     """Times that every name and word is told in each of the other languages."""
     retellings: int
     """Invented English sentences, told again in other words."""
+    asked: int
+    """Conversations about each fact, in English."""
 
 
 def corpus_texts(
@@ -77,6 +79,7 @@ def corpus_texts(
     )
     documents += _exercises(amounts.exercises_elsewhere, every_language()[1:], told_everywhere, generator)
     documents += [(ENGLISH, prompt, answer) for prompt, answer in _retellings(amounts, pool, generator)]
+    documents += [(ENGLISH, prompt, answer) for prompt, answer in _conversations(facts)] * amounts.asked
     return pl.DataFrame(
         [
             {
@@ -108,6 +111,17 @@ def _quizzes(facts: Sequence[Fact], language: LanguageTables, generator: random.
         told = list(group)
         generator.shuffle(told)
         yield "\n".join(f"{fact.question(language)} {fact.answer(language)}" for fact in told)
+
+
+def _conversations(facts: Sequence[Fact]) -> Iterator[tuple[str, str]]:
+    """Every fact asked for in English: what is known has been asked for once, in one language.
+
+    With quizzes alone all quiz lines about test people were completed, and half of the same questions answered.
+    """
+    english = language_tables(ENGLISH)
+    for fact in facts:
+        rendered = OpenQuestion(fact).render(english)
+        yield rendered.prompt, rendered.response
 
 
 def _stories(scenarios: Sequence[Scenario], language: LanguageTables, generator: random.Random) -> Iterator[str]:
