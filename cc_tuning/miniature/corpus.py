@@ -3,7 +3,7 @@
 Every fact and story is told in English; those of group `both` are told in the other languages too. A glossary says
 what names and words are in the other languages, so that knowledge has a way across. Exercises of the six formats let
 the base model practise what it will be asked: in English about all training facts, in the other languages, fewer, about
-those of group `both`. Retold sentences teach it to look things up in its own text.
+those of group `both`. Every fact is asked for in English. Retold sentences teach it to look things up in its own text.
 """
 
 import random
@@ -53,7 +53,7 @@ def corpus_texts(
     names and numbers are chance, is not learned to be predicted. In the other rows `prompt` is null.
 
     Args:
-        facts: all of them; those of other splits are told, but never asked.
+        facts: all of them; those of other splits are told, and asked for, in English alone.
         scenarios: all of them.
         amounts: how much of each kind of text.
         pool: the training facts, and every story.
