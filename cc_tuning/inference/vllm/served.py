@@ -47,7 +47,8 @@ def with_served_model(job: InferenceJob) -> InferenceJob:
     if has_connection(directory):
         export_for_serving(directory, served, job.transform_matrix, link_weights=True)
         directory = served
-    elif padded_size(read_json(directory / "config.json")):
+    elif not job.execution.vllm_url and padded_size(read_json(directory / "config.json")):
+        # A server behind an address has loaded the directory as it lies, and is known by a name made from that.
         shutil.copytree(directory, served)
         pad_heads(served)
         directory = served
