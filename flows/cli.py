@@ -126,9 +126,11 @@ def _run_steps(steps: "tuple[Step, ...]", plan: "Plan", store: "ArtifactStore", 
 
     check_before(steps, store, plan.recipe.execution, again)
     for step in steps:
+        execution = plan.recipe.execution
         if step.stage.name == again:
             store.discard(step.ref)
-        outcome = run_step(step, store, plan.recipe.execution, logged_progress(step.label))
+            execution = execution.model_copy(update={"mirror": ""})  # which has the one that is not wanted
+        outcome = run_step(step, store, execution, logged_progress(step.label))
         how = "cached" if outcome.was_cached else f"{outcome.manifest.seconds:,.1f} s"
         say(f"{step.label}: {how}; {outcome.manifest.rows}\n  {store.folder(step.ref)}")
 
