@@ -4,8 +4,9 @@
     URL/<stage>/<fingerprint>/manifest.json    byte for byte the artifact's own; written last, and with it the artifact
                                                counts
 
-Since an object's name is the hash of its contents, two who push different makings of one artifact never mix their files,
-a push that was killed goes on where it stopped, and what it left does no harm. To remove an artifact, remove its folder.
+Since an object's name is the hash of its contents, two who push different makings of one artifact never mix their
+files, a push that was killed goes on where it stopped, and what it left does no harm. To remove an artifact, remove its
+folder.
 
 As in a store, an artifact counts while its inputs are the very ones it was made from: those of the mirror for whoever
 pushes, those of the local store for whoever fetches. The first whole making stays, and makings of other inputs are not
@@ -21,14 +22,15 @@ from hashlib import sha256
 from pathlib import Path
 
 from data_contracts.artifact_files import check_inside, remove_object, surplus_objects
-from data_contracts.errors import ArtifactMismatch, DataContractError, MadeByLaterVersion, OtherMaking
+from data_contracts.errors import ArtifactMismatch, MadeByLaterVersion, OtherMaking
 from data_contracts.files import kind_of_object, sha256_of_file
-from data_contracts.inventory import Entry
+from data_contracts.inventory import Entry, State
 from data_contracts.manifest import FileRecord, Manifest
 from data_contracts.manifest_file import LARGEST_BYTES, MANIFEST, check_identity, manifest_of
 from data_contracts.object_store import ObjectStore
 from data_contracts.store import ArtifactRef, ArtifactStore
 
+_UNREADABLE: State = "unreadable"
 _UNKNOWN_TIME = "1970-01-01T00:00:00+00:00"
 
 
@@ -76,8 +78,8 @@ class Mirror:
     def fetch(self, ref: ArtifactRef, store: ArtifactStore) -> Manifest | None:
         """Copy an artifact into `store`, whose lock of it is held; None where it is not here.
 
-        It is verified as one that was always there, and takes its name when it is whole. A fetch that was killed goes on
-        with the files it had.
+        It is verified as one that was always there, and takes its name when it is whole. A fetch that was killed goes
+        on with the files it had.
 
         Raises:
             ArtifactMismatch: it is damaged here.
@@ -131,13 +133,12 @@ class Mirror:
         return tuple(self._entry(ref, sizes[ref]) for ref in sorted(sizes, key=lambda ref: ref.identity))
 
     def _entry(self, ref: ArtifactRef, sizes: Mapping[str, int]) -> Entry:
-        manifest = None
+        manifest, state = None, _UNREADABLE
         try:
             manifest = self.manifest(ref)
-        except (ArtifactMismatch, MadeByLaterVersion):
-            state = "unreadable"
-        else:
             state = "finished" if manifest else "left unfinished"
+        except (ArtifactMismatch, MadeByLaterVersion):
+            pass  # it is listed as what it is
         return Entry(
             ref=ref,
             state=state,

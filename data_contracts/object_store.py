@@ -35,8 +35,8 @@ def check_mirror_url(url: str) -> None:
         raise MirrorUnavailable("a mirror is a URL, such as s3://bucket/prefix or file:///folder; write one")
     if re.match(r"[^/@]*:[^/@]*@", rest) or set("?#") & set(rest):
         raise MirrorUnavailable(
-            f"a mirror's URL holds no password and no token, this one ({scheme}://…) does; leave them to the provider's "
-            "environment (such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
+            f"a mirror's URL holds no password and no query, this one ({scheme}://…) does; leave secrets to the "
+            "provider's environment (such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY)"
         )
     if "::" in rest:
         raise MirrorUnavailable(f"a mirror is one URL, got several joined by '::' ({scheme}://…)")
@@ -91,7 +91,9 @@ class ObjectStore:
                 if about["type"] != "file":
                     raise ArtifactMismatch(f"{self.url}/{name} is a {about['type']}, expected a file; remove it")
                 if about["size"] > most_bytes:
-                    raise ArtifactMismatch(f"{self.url}/{name} has {about['size']} bytes, expected at most {most_bytes}")
+                    raise ArtifactMismatch(
+                        f"{self.url}/{name} has {about['size']} bytes, expected at most {most_bytes}"
+                    )
                 content: bytes = self._files.cat_file(self._path(name))
             except FileNotFoundError:
                 return None
@@ -149,8 +151,8 @@ class ObjectStore:
                 raise ArtifactMismatch(f"{self.url}/{missing} is missing") from error
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
             raise MirrorUnavailable(
-                f"cannot {what} {self.url} ({reason}); check the address, the network and the provider's credentials, or "
-                "go on without: --set execution.mirror="
+                f"cannot {what} {self.url} ({reason}); check the address, the network and the provider's credentials, "
+                "or go on without: --set execution.mirror="
             ) from error
 
 

@@ -1,8 +1,8 @@
 """The part of a mirror in finding or making an artifact: asked where the store lacks it, filled with what was made.
 
-A mirror never decides what a result is: what comes from it is verified as what was always there, and a damaged artifact of
-it is made again and pushed again. To fetch, it has to be reached, since hours of computing hang on the answer; a push that
-fails costs a line of the log, and the next run that finds the artifact makes up for it.
+A mirror never decides what a result is: what comes from it is verified as what was always there, and a damaged artifact
+of it is made again and pushed again. To fetch, it has to be reached, since hours of computing hang on the answer; a
+push that fails costs a line of the log, and the next run that finds the artifact makes up for it.
 """
 
 import logging

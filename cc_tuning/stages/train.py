@@ -12,8 +12,8 @@ import shutil
 from pathlib import Path
 
 from cc_tuning.runtime.execution import Execution
-from cc_tuning.runtime.progress import no_progress
 from cc_tuning.runtime.mirroring import Mirrored
+from cc_tuning.runtime.progress import no_progress
 from cc_tuning.runtime.step import Build, Step, find_cached, open_step
 from cc_tuning.training.config import TrainConfig
 from cc_tuning.training.job import TRAINER, TrainingJob, device_type
