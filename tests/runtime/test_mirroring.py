@@ -53,14 +53,15 @@ def made(execution: Execution) -> int:
 
 
 def test_a_lost_store_is_fetched_and_nothing_is_computed_again(execution: Execution) -> None:
-    outcomes = [run(step, execution) for step in (FIRST, SECOND)]
+    store = ArtifactStore(execution.store)
+    assert [run(step, execution).was_cached for step in (FIRST, SECOND)] == [False, False]
+    manifests = [store.verify(step.ref) for step in (FIRST, SECOND)]
     remove_object(execution.store)
     again = [run(step, execution) for step in (FIRST, SECOND)]
-    assert [outcome.was_cached for outcome in (*outcomes, *again)] == [False, False, True, True]
-    assert [outcome.manifest for outcome in again] == [outcome.manifest for outcome in outcomes]
+    assert [outcome.was_cached for outcome in again] == [True, True]
+    assert [outcome.manifest for outcome in again] == manifests
+    assert [store.verify(step.ref) for step in (FIRST, SECOND)] == manifests
     assert made(execution) == 2
-    store = ArtifactStore(execution.store)
-    assert [store.verify(step.ref) for step in (FIRST, SECOND)] == [outcome.manifest for outcome in outcomes]
 
 
 def test_damage_in_the_mirror_costs_one_line_a_making_and_a_push(
