@@ -1,8 +1,8 @@
 """A single flipped bit anywhere in a finished store is found, and exactly its stage and what rests on it is made again.
 
 `CC_TUNING_FLIPS` names another number of flips, `CC_TUNING_FLIP_STORE` a folder with a finished store of smallest.yaml.
-Each flip is followed by a run of all steps. A step that is made again copies its files as they were made the first time,
-so that a thousand runs take minutes; a few of the last stages are computed.
+Each flip is followed by a run of all steps. A step that is made again copies its files as they were made the first
+time, so that a thousand runs take minutes; a few of the last stages are computed.
 """
 
 import os
