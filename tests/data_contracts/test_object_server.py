@@ -137,7 +137,7 @@ def test_a_push_killed_at_many_moments_leaves_nothing_half(url: str, store: Arti
 
 
 def test_a_part_of_a_file_whose_push_was_killed_is_no_object(url: str, store: ArtifactStore, tmp_path: Path) -> None:
-    ref = finish(store, "train", {"weights": "w" * (151 * MEGABYTE)})
+    ref = finish(store, "train", {"weights": "w" * (101 * MEGABYTE)})
     process = pushing(url, store, ref)
     bucket = url.split("/")[2]
 
