@@ -106,11 +106,14 @@ def push(
     artifacts: ArtifactArguments = [],
     recipes: RecipesOption = [],
     store: StoreOption = _DEFAULT,
+    again: Annotated[
+        bool, typer.Option("--again", help="Replace what is there, such as damage that was found.")
+    ] = False,
 ) -> None:
     """Upload artifacts with what they were made from to a mirror; what stands there whole is left as it is."""
     from flows.store_mirror import push_artifacts
 
-    raise typer.Exit(FAULTY if push_artifacts(store, mirror, artifacts, recipes) else 0)
+    raise typer.Exit(FAULTY if push_artifacts(store, mirror, artifacts, recipes, again) else 0)
 
 
 @app.command()

@@ -13,8 +13,10 @@ from flows.store_contents import chosen, inputs_first, opened
 from flows.terminal import say
 
 
-def push_artifacts(root: Path, url: str, names: Sequence[str], recipes: Sequence[Path]) -> bool:
+def push_artifacts(root: Path, url: str, names: Sequence[str], recipes: Sequence[Path], again: bool) -> bool:
     """Upload what is named, with what it was made from; whether something could not be uploaded.
+
+    With `again` all of it, whole there or not.
 
     Raises:
         MirrorUnavailable: the mirror cannot be written.
@@ -22,7 +24,7 @@ def push_artifacts(root: Path, url: str, names: Sequence[str], recipes: Sequence
     store, mirror = opened(root), Mirror(url)
     entries = list_store(store)
     wanted = with_inputs(entries, chosen(entries, names, recipes))
-    return _each(inputs_first(entries, wanted), lambda ref: mirror.push(ref, store), "pushed", mirror.url)
+    return _each(inputs_first(entries, wanted), lambda ref: mirror.push(ref, store, again=again), "pushed", mirror.url)
 
 
 def fetch_artifacts(root: Path, url: str, names: Sequence[str], recipes: Sequence[Path]) -> bool:
@@ -61,7 +63,11 @@ def show_mirror_faults(url: str, names: Sequence[str]) -> bool:
     if unfinished := [entry for entry in entries if entry.state == "left unfinished"]:
         size = readable_bytes(sum(entry.bytes for entry in unfinished))
         say(f"{len(unfinished)} artifacts have no manifest ({size}): pushes that did not end, or go on")
-    say("Every artifact of the mirror is whole." if not faults else f"Not whole: {faults}; a push mends them.")
+    say(
+        "Every artifact of the mirror is whole."
+        if not faults
+        else f"Not whole: {faults}; `store push --again` mends them."
+    )
     return bool(faults)
 
 

@@ -58,10 +58,12 @@ def test_damage_in_a_mirror_is_named_and_not_fetched(store: ArtifactStore, url: 
     assert result.exit_code == 1
     assert f"select {select.fingerprint[:12]}" in said(result) and "rows is damaged" in said(result)
     assert call("verify", "translate", "--mirror", url).exit_code == 0
-    remove_object(store.root)
+    sound = ArtifactStore(store.root.rename(store.root.with_name("sound")))
     result = call("fetch", "--mirror", url, "--store", store.root)
     assert result.exit_code == 1 and "0 artifacts fetched, 0 were there, 2 not fetched" in said(result)
     assert not store.is_there(select) and not store.is_there(translate)
+    assert "2 artifacts pushed" in said(call("push", "--again", "--mirror", url, "--store", sound.root))
+    assert call("verify", "--mirror", url).exit_code == 0
 
 
 def test_a_push_without_an_end_is_told_and_is_no_fault(store: ArtifactStore, url: str) -> None:
