@@ -48,6 +48,17 @@ def verify_files(folder: Path, records: list[FileRecord]) -> None:
             raise ArtifactMismatch(f"{path} is a {kind} that its manifest does not list; it was put there afterwards")
 
 
+def check_inside(folder: Path | str, record: FileRecord) -> None:
+    """Refuse a record whose path leads out of the artifact's folder.
+
+    Raises:
+        ArtifactMismatch: the path is absolute or goes upwards.
+    """
+    parts = PurePosixPath(record.path)
+    if parts.is_absolute() or ".." in parts.parts:
+        raise ArtifactMismatch(f"{folder}/{MANIFEST} lists {record.path[:200]!r}, which lies outside the artifact")
+
+
 def surplus_objects(folder: Path, records: list[FileRecord]) -> Iterator[Path]:
     """Whatever is below `folder` and is neither a folder, the manifest, nor one of the recorded names."""
     known = {MANIFEST, *(record.path for record in records)}
@@ -76,9 +87,7 @@ def remove_object(path: Path) -> None:
 
 
 def _verify_file(folder: Path, record: FileRecord) -> None:
-    parts = PurePosixPath(record.path)
-    if parts.is_absolute() or ".." in parts.parts:
-        raise ArtifactMismatch(f"{folder / MANIFEST} lists {record.path!r}, which lies outside the artifact")
+    check_inside(folder, record)
     path = folder / record.path
     if (kind := kind_of_object(path, follow=False)) != "file":
         shown = path if len(record.path) <= 255 else f"{folder}/{record.path[:40]}… ({len(record.path)} characters)"

@@ -13,6 +13,10 @@ class ArtifactMismatch(DataContractError):
     """An artifact whose files are missing, damaged, or not the ones its manifest lists."""
 
 
+class OtherMaking(ArtifactMismatch):
+    """An artifact that is made from another making of an input than the one that is there."""
+
+
 class NotAFile(DataContractError):
     """A FIFO, a device, a socket or a folder that contains itself, where a file or a folder is expected."""
 
@@ -27,3 +31,7 @@ class StoreUnavailable(DataContractError):
 
 class MadeByLaterVersion(DataContractError):
     """An artifact whose manifest says more than this version knows; it is left as it is."""
+
+
+class MirrorUnavailable(DataContractError):
+    """The mirror of a store cannot be reached, read or written; or its address names none."""

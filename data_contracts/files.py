@@ -137,7 +137,7 @@ def read_json(path: Path) -> Any:
         raise ArtifactMismatch(f"{path} is not UTF-8 ({error}); delete it and run its stage again") from error
 
 
-def parsed_json(text: str, path: Path) -> Any:
+def parsed_json(text: str, path: Path | str) -> Any:
     """The value of `text`, which was read from `path`.
 
     Raises:

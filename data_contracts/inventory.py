@@ -40,7 +40,7 @@ def list_store(store: ArtifactStore) -> tuple[Entry, ...]:
     refs = set()
     for stage in sorted(store.root.iterdir()) if store.root.is_dir() else []:
         if stage.is_dir() and not stage.name.startswith("."):
-            names = (path.name.removesuffix(".partial") for path in stage.iterdir())
+            names = (path.name.removesuffix(".partial").removesuffix(".received") for path in stage.iterdir())
             refs |= {ArtifactRef(stage.name, name) for name in names if "." not in name}
     return tuple(_entry(store, ref) for ref in sorted(refs, key=lambda ref: ref.identity))
 
@@ -115,14 +115,15 @@ def pin(store: ArtifactStore, ref: ArtifactRef, *, pinned: bool) -> None:
 
 def _entry(store: ArtifactStore, ref: ArtifactRef) -> Entry:
     finished, lock = store.folder(ref), store.lock_path(ref)
-    folder = finished if store.is_there(ref) else finished.with_name(f"{ref.fingerprint}.partial")
+    unfinished = [finished.with_name(f"{ref.fingerprint}{ending}") for ending in (".partial", ".received")]
+    folders = [finished] if store.is_there(ref) else unfinished
     label, state, recorded = _described(store, ref)
-    used = [path.lstat().st_mtime for path in (folder, lock) if os.path.lexists(path)]
+    used = [path.lstat().st_mtime for path in (*folders, lock) if os.path.lexists(path)]
     return Entry(
         ref=ref,
         state="being made" if is_held(lock) else state,
         label=label,
-        bytes=_bytes_of(folder),
+        bytes=sum(map(_bytes_of, folders)),
         used_at=datetime.fromtimestamp(max(used, default=0.0), UTC),
         is_pinned=os.path.lexists(_pin_path(store, ref)),
         inputs=tuple(

@@ -19,7 +19,7 @@ from data_contracts.manifest import Manifest
 MANIFEST = "manifest.json"
 DIGEST = "digest"
 
-_LARGEST_BYTES = 64 << 20  # a record takes 200 bytes, so 300,000 files
+LARGEST_BYTES = 64 << 20  # a record takes 200 bytes, so 300,000 files
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -35,7 +35,15 @@ def read_manifest(path: Path) -> Manifest:
         ArtifactMismatch: there is none, it is no file, or not what was written.
         MadeByLaterVersion: it has every key that this version knows, and others.
     """
-    text = _text(path)
+    return manifest_of(_text(path), path)
+
+
+def manifest_of(text: str, path: Path | str) -> Manifest:
+    """The manifest with this text, which was read from `path`.
+
+    Raises:
+        ArtifactMismatch, MadeByLaterVersion: as of `read_manifest`.
+    """
     content = parsed_json(text, path)
     known = Manifest.model_fields.keys()
     if isinstance(content, dict) and content.keys() > known:
@@ -55,7 +63,7 @@ def read_manifest(path: Path) -> Manifest:
         ) from error
 
 
-def check_identity(manifest: Manifest, stage: str, fingerprint_: str, folder: Path) -> None:
+def check_identity(manifest: Manifest, stage: str, fingerprint_: str, folder: Path | str) -> None:
     """Refuse a manifest that is not that of the step whose artifact stands in `folder`.
 
     The fingerprint follows from stage, version, config and inputs, so it is computed again from what the manifest says
@@ -73,12 +81,12 @@ def check_identity(manifest: Manifest, stage: str, fingerprint_: str, folder: Pa
     computed = fingerprint(manifest.stage, manifest.version, manifest.config, inputs)
     if computed != fingerprint_:
         raise ArtifactMismatch(
-            f"{folder / MANIFEST} says a version, config or inputs whose fingerprint is {computed[:12]}…, expected "
+            f"{folder}/{MANIFEST} says a version, config or inputs whose fingerprint is {computed[:12]}…, expected "
             f"{fingerprint_[:12]}…: it was changed"
         )
 
 
-def _identity_of_input(name: str, recorded: dict[str, str], folder: Path) -> str:
+def _identity_of_input(name: str, recorded: dict[str, str], folder: Path | str) -> str:
     match recorded:
         case {"stage": stage, "fingerprint": made_from}:
             return "/".join(part for part in (stage, made_from, recorded.get("subpath", "")) if part)
@@ -86,22 +94,22 @@ def _identity_of_input(name: str, recorded: dict[str, str], folder: Path) -> str
             return f"sha256:{digest}"
         case {"hub": repository, "revision": revision}:
             return f"hub:{repository}@{revision}"
-    raise ArtifactMismatch(f"{folder / MANIFEST} does not say what its input '{name}' was: got {sorted(recorded)}")
+    raise ArtifactMismatch(f"{folder}/{MANIFEST} does not say what its input '{name}' was: got {sorted(recorded)}")
 
 
 def _text(path: Path) -> str:
     if (kind := kind_of_object(path, follow=False)) != "file":
         found = "is missing" if kind == "nothing" else f"is a {kind}, expected a file"
         raise ArtifactMismatch(f"{path} {found}; run the stage that writes it again")
-    if (size := path.stat().st_size) > _LARGEST_BYTES:
-        raise ArtifactMismatch(f"{path} has {size} bytes, expected at most {_LARGEST_BYTES}: it is no manifest")
+    if (size := path.stat().st_size) > LARGEST_BYTES:
+        raise ArtifactMismatch(f"{path} has {size} bytes, expected at most {LARGEST_BYTES}: it is no manifest")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ArtifactMismatch(f"{path} is not UTF-8 ({error}); run its stage again") from error
 
 
-def _check_digest(content: dict[str, Any], text: str, path: Path) -> None:
+def _check_digest(content: dict[str, Any], text: str, path: Path | str) -> None:
     found = _digest_of({name: value for name, value in content.items() if name != DIGEST})
     if found != content[DIGEST] or json_text(content) != text:
         raise ArtifactMismatch(

@@ -2,12 +2,13 @@
 
     STORE/<stage>/<fingerprint>/            finished: manifest.json was written last, then the folder took this name
     STORE/<stage>/<fingerprint>.partial/    being made, or left by a killed run; .partial.json says from which inputs
+    STORE/<stage>/<fingerprint>.received/   a copy of a finished one, on its way here from another store or the mirror
     STORE/<stage>/<fingerprint>.lock        held with flock(2) while it is made; the kernel frees it
 
 A finished artifact is trusted only after its manifest was found to be that of the step it is named after and unchanged
 since it was written, every file in it was found and re-hashed, and no other is there; and only while its inputs are
-still the very artifacts it was made from. Stages never build a store path themselves, so that a remote store can
-take this one's place.
+still the very artifacts it was made from. Stages never build a store path themselves, so that a mirror can
+fill this one (`mirror`).
 """
 
 import errno
@@ -18,7 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from data_contracts.artifact_files import remove_object, surplus_objects, verify_files
-from data_contracts.errors import ArtifactMismatch, StoreUnavailable
+from data_contracts.errors import ArtifactMismatch, OtherMaking, StoreUnavailable
 from data_contracts.files import kind_of_object, read_json, sha256_of_file, sync_directory, write_json
 from data_contracts.locks import held_lock
 from data_contracts.manifest import Manifest
@@ -91,10 +92,15 @@ class ArtifactStore:
         check_identity(manifest, ref.stage, ref.fingerprint, folder)
         with _permitted():
             verify_files(folder, manifest.files)
-        self._verify_inputs(ref, manifest)
+        self.verify_inputs(ref, manifest)
         return manifest
 
-    def _verify_inputs(self, ref: ArtifactRef, manifest: Manifest) -> None:
+    def verify_inputs(self, ref: ArtifactRef, manifest: Manifest) -> None:
+        """Refuse an artifact whose inputs are not the very ones here.
+
+        Raises:
+            OtherMaking: an input is missing here, or was made again since.
+        """
         for name, recorded in manifest.inputs.items():
             if "stage" in recorded:
                 self._verify_input(ref, name, recorded)
@@ -104,7 +110,7 @@ class ArtifactStore:
         path = self.folder(source) / MANIFEST
         is_file = kind_of_object(path, follow=False) == "file"
         if not is_file or sha256_of_file(path) != recorded.get("manifest_sha256"):
-            raise ArtifactMismatch(
+            raise OtherMaking(
                 f"{self.folder(ref)} was made from another making of its input '{name}' ({source.identity[:24]}…)"
             )
 
@@ -175,6 +181,7 @@ class ArtifactStore:
         """Remove an artifact, finished or partial, so that it is made from nothing."""
         with self.locked(ref):
             self.forget_partial(ref)
+            remove_object(self._received(ref))
             remove_object(self.folder(ref))
 
     def has_partial(self, ref: ArtifactRef) -> bool:
@@ -184,25 +191,45 @@ class ArtifactStore:
     def finish(self, ref: ArtifactRef, manifest: Manifest) -> None:
         """Write the manifest last and give the partial folder its final name."""
         write_manifest(self._partial(ref), manifest)
-        self._take_name(ref)
+        self._take_name(ref, self._partial(ref))
 
-    def adopt(self, ref: ArtifactRef) -> None:
-        """Verify a partial folder that came with its manifest, and give it its final name.
+    def open_received(self, ref: ArtifactRef) -> Path:
+        """The folder to copy a finished artifact into, under the lock; an earlier copy may have left files there.
+
+        What a killed run of the stage left in its partial folder stays until the copy is whole.
+        """
+        folder = self._received(ref)
+        if kind_of_object(folder, follow=False) != "folder":
+            remove_object(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def adopt(self, ref: ArtifactRef) -> Manifest:
+        """Verify the copy in the folder of `open_received`, and give it its final name; returns its manifest.
 
         Raises:
-            ArtifactMismatch: it is damaged, another step's, or made from other inputs than are here; it stays partial.
+            ArtifactMismatch: it is damaged, another step's, or made from other inputs than are here; it is removed.
         """
-        partial = self._partial(ref)
-        manifest = read_manifest(partial / MANIFEST)
-        check_identity(manifest, ref.stage, ref.fingerprint, partial)
-        verify_files(partial, manifest.files)
-        self._verify_inputs(ref, manifest)
-        self._take_name(ref)
+        folder = self._received(ref)
+        try:
+            manifest = read_manifest(folder / MANIFEST)
+            check_identity(manifest, ref.stage, ref.fingerprint, folder)
+            verify_files(folder, manifest.files)
+            self.verify_inputs(ref, manifest)
+        except ArtifactMismatch:
+            remove_object(folder)
+            raise
+        self._take_name(ref, folder)
+        self.forget_partial(ref)
+        return manifest
 
-    def _take_name(self, ref: ArtifactRef) -> None:
-        self._partial(ref).replace(self.folder(ref))
+    def _take_name(self, ref: ArtifactRef, folder: Path) -> None:
+        folder.replace(self.folder(ref))
         remove_object(self._partial_inputs(ref))
         sync_directory(self.root / ref.stage)
+
+    def _received(self, ref: ArtifactRef) -> Path:
+        return self.root / ref.stage / f"{ref.fingerprint}.received"
 
     def _partial(self, ref: ArtifactRef) -> Path:
         return self.root / ref.stage / f"{ref.fingerprint}.partial"

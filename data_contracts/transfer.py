@@ -2,8 +2,10 @@
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+from data_contracts.artifact_files import remove_object
 from data_contracts.errors import ArtifactMismatch
 from data_contracts.manifest_file import MANIFEST
 from data_contracts.store import ArtifactRef, ArtifactStore
@@ -13,10 +15,28 @@ def transfer(ref: ArtifactRef, source: ArtifactStore, target: ArtifactStore) -> 
     """Copy an artifact from `source` to `target`, whose inputs must be there; whether it had to be copied.
 
     A sound artifact of `target` stays, also where it is another making than that of `source`. A killed copy leaves a
-    partial folder that no run takes for its own.
+    folder that no run takes for its own.
 
     Raises:
         ArtifactMismatch: it is damaged in `source`, or an input is missing or another making in `target`.
+        StoreUnavailable: `target` cannot be written.
+    """
+
+    def copy() -> None:
+        manifest = source.verify(ref)
+        remove_object(target.open_received(ref))
+        received = target.open_received(ref)
+        for name in (*(record.path for record in manifest.files), MANIFEST):
+            _copy(source.folder(ref) / name, received / name)
+        target.adopt(ref)
+
+    return received_unless_sound(ref, target, copy)
+
+
+def received_unless_sound(ref: ArtifactRef, target: ArtifactStore, receive: Callable[[], object]) -> bool:
+    """Call `receive`, which adopts the artifact into `target`, unless a sound one is there; whether it was called.
+
+    Raises:
         StoreUnavailable: `target` cannot be written.
     """
     with target.locked(ref):
@@ -26,11 +46,7 @@ def transfer(ref: ArtifactRef, source: ArtifactStore, target: ArtifactStore) -> 
                 return False
             except ArtifactMismatch:
                 target.withdraw(ref)
-        manifest = source.verify(ref)
-        partial = target.open_partial(ref, {"copied from another store": {}}, keep=False)
-        for name in (*(record.path for record in manifest.files), MANIFEST):
-            _copy(source.folder(ref) / name, partial / name)
-        target.adopt(ref)
+        receive()
         return True
 
 

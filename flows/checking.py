@@ -7,6 +7,7 @@ from cc_tuning.pipeline.loading import load_recipe
 from cc_tuning.pipeline.plan import plan_recipe
 from cc_tuning.pipeline.unused import unused_keys
 from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.mirroring import in_mirror
 from cc_tuning.runtime.step import Step
 from data_contracts.store import ArtifactStore
 from flows.terminal import MISTAKE, say
@@ -34,12 +35,16 @@ def show_findings(recipe: Path, overrides: Sequence[str]) -> int:
 def check_before(steps: Iterable[Step], store: ArtifactStore, execution: Execution, again: str = "") -> None:
     """Refuse to start where something is known that would stop one of the steps that are to be made.
 
-    Where the store has them all nothing is looked at, and nothing heavy is loaded.
+    Where the store or its mirror has them all nothing is looked at, and nothing heavy is loaded.
 
     Raises:
         ConfigError: with all findings.
+        MirrorUnavailable: the mirror cannot be reached, and the store lacks something.
     """
-    to_make = [step for step in steps if step.stage.name == again or not store.is_there(step.ref)]
+    steps = list(steps)
+    mirrored = in_mirror([step.ref for step in steps if not store.is_there(step.ref)], execution)
+    there = {step.ref for step in steps if store.is_there(step.ref)} | mirrored
+    to_make = [step for step in steps if step.stage.name == again or step.ref not in there]
     if to_make:
         from cc_tuning.pipeline.preflight import require_sound
 

@@ -26,7 +26,7 @@ from flows.terminal import (
 if TYPE_CHECKING:
     from cc_tuning.pipeline.plan import Plan
     from cc_tuning.runtime.step import Step
-    from data_contracts.store import ArtifactStore
+    from data_contracts.store import ArtifactRef, ArtifactStore
 
 # A command imports its work when it is called, here and nowhere else: help and completion answer at once, and `plan`
 # and `status` load none of torch, transformers and Prefect.
@@ -41,6 +41,9 @@ SetOption = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, as in training.epochs=1.")
 ]
 RunOption = Annotated[str | None, typer.Option("--run", help="Only this run of the recipe, as in cc-tuning+en.")]
+MirrorOption = Annotated[
+    bool, typer.Option("--mirror", help="Ask `execution.mirror` for what the store lacks; a small request each.")
+]
 AgainOption = Annotated[bool, typer.Option("--again", help="Make the stage again even when the store has it.")]
 
 
@@ -93,13 +96,13 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 
 
 @app.command()
-def plan(recipe: RecipeArgument, overrides: SetOption = []) -> None:
+def plan(recipe: RecipeArgument, overrides: SetOption = [], mirror: MirrorOption = False) -> None:
     """Show each stage with its fingerprint, hit or miss, and an estimate; downloads and computes nothing."""
     from cc_tuning.pipeline.estimates import estimate_steps
     from flows.tables import show_plan
 
     planned, store = _plan(recipe, overrides, sources_may_be_missing=True)
-    show_plan(planned, store, estimate_steps(planned))
+    show_plan(planned, store, estimate_steps(planned), _in_mirror(planned, store) if mirror else frozenset())
 
 
 @app.command()
@@ -111,11 +114,25 @@ def check(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 
 
 @app.command()
-def status(recipe: RecipeArgument, overrides: SetOption = []) -> None:
+def status(recipe: RecipeArgument, overrides: SetOption = [], mirror: MirrorOption = False) -> None:
     """Show what the store holds for the recipe: whole, damaged, started or missing."""
     from flows.tables import show_status
 
-    show_status(*_plan(recipe, overrides, sources_may_be_missing=True))
+    planned, store = _plan(recipe, overrides, sources_may_be_missing=True)
+    show_status(planned, store, _in_mirror(planned, store) if mirror else frozenset())
+
+
+def _in_mirror(plan: "Plan", store: "ArtifactStore") -> "frozenset[ArtifactRef]":
+    """What of the plan the store lacks and the mirror has.
+
+    Raises:
+        ConfigError: the recipe has no mirror.
+    """
+    from cc_tuning.runtime.mirroring import in_mirror
+
+    if not plan.recipe.execution.mirror:
+        raise ConfigError("the recipe has no mirror to ask; set `execution.mirror`, or leave --mirror out")
+    return in_mirror([step.ref for step in plan if not store.is_there(step.ref)], plan.recipe.execution)
 
 
 def _run_steps(steps: "tuple[Step, ...]", plan: "Plan", store: "ArtifactStore", again: str = "") -> None:
@@ -126,9 +143,11 @@ def _run_steps(steps: "tuple[Step, ...]", plan: "Plan", store: "ArtifactStore", 
 
     check_before(steps, store, plan.recipe.execution, again)
     for step in steps:
+        execution = plan.recipe.execution
         if step.stage.name == again:
             store.discard(step.ref)
-        outcome = run_step(step, store, plan.recipe.execution, logged_progress(step.label))
+            execution = execution.model_copy(update={"mirror": ""})  # which has the one that is not wanted
+        outcome = run_step(step, store, execution, logged_progress(step.label))
         how = "cached" if outcome.was_cached else f"{outcome.manifest.seconds:,.1f} s"
         say(f"{step.label}: {how}; {outcome.manifest.rows}\n  {store.folder(step.ref)}")
 

@@ -27,6 +27,7 @@ _EXTRAS = {
     "lora": ("peft", "low-rank adapters by `training.lora.rank`"),
     "deepspeed": ("deepspeed", "training by `execution.sharding: zero3`"),
     "lmeval": ("lm_eval", "the command `lm-eval`"),
+    "mirror": ("s3fs", "a mirror of the store by `execution.mirror`, on S3"),
     "gguf": ("gguf", "the command `import-gguf`"),
 }
 """By the name of an extra: its module, and what needs it."""

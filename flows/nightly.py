@@ -62,7 +62,8 @@ def store_of_the_night(plan: Plan, retention: Retention) -> Iterator[Execution]:
     with in_use(_lock_of(store), f"the store of {date}"):
         good = _good_nights(execution.store, plan.recipe.name, date)
         remove_old_stores(execution.store, retention, keep=[date, *(night.date for night in good[:1])])
-        yield execution.model_copy(update={"store": store})
+        # A mirror has what other nights made, and tonight is computed from nothing.
+        yield execution.model_copy(update={"store": store, "mirror": ""})
         commit = ArtifactStore(store).manifest(plan.report.ref).commit
         night = Night(plan.recipe.name, date, _flow_run(), commit, plan.report.fingerprint, "good")
         drop = close_night(execution.store, night, execution.output / plan.recipe.name / TREND_PAGE)

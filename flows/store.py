@@ -19,6 +19,7 @@ ArtifactArguments = Annotated[
     list[str], typer.Argument(metavar="[ARTIFACT]...", help="STAGE, or STAGE/FINGERPRINT or its beginning; none: all.")
 ]
 RecipesOption = Annotated[list[Path], typer.Option("--recipe", help="All artifacts of a recipe; may stand repeatedly.")]
+MirrorOption = Annotated[str, typer.Option("--mirror", help="The mirror's URL, as s3://bucket/prefix.")]
 _DEFAULT = Execution().store
 
 
@@ -34,10 +35,16 @@ def ls(
 
 
 @app.command()
-def verify(artifacts: ArtifactArguments = [], store: StoreOption = _DEFAULT) -> None:
-    """Hash every file again and hold it, the manifests and the inputs against what was recorded; exit 1 on a fault."""
-    from flows.store_contents import show_faults
+def verify(artifacts: ArtifactArguments = [], store: StoreOption = _DEFAULT, mirror: MirrorOption = "") -> None:
+    """Hash every file again and hold it, the manifests and the inputs against what was recorded; exit 1 on a fault.
 
+    With --mirror it is the mirror that is looked at, which reads all of it, and not the store.
+    """
+    from flows.store_contents import show_faults
+    from flows.store_mirror import show_mirror_faults
+
+    if mirror:
+        raise typer.Exit(FAULTY if show_mirror_faults(mirror, artifacts) else 0)
     raise typer.Exit(FAULTY if show_faults(store, artifacts) else 0)
 
 
@@ -91,3 +98,32 @@ def import_(
     from flows.store_contents import copy_artifacts
 
     raise typer.Exit(FAULTY if copy_artifacts(source, store, artifacts, recipes) else 0)
+
+
+@app.command()
+def push(
+    mirror: MirrorOption,
+    artifacts: ArtifactArguments = [],
+    recipes: RecipesOption = [],
+    store: StoreOption = _DEFAULT,
+    again: Annotated[
+        bool, typer.Option("--again", help="Replace what is there, such as damage that was found.")
+    ] = False,
+) -> None:
+    """Upload artifacts with what they were made from to a mirror; what stands there whole is left as it is."""
+    from flows.store_mirror import push_artifacts
+
+    raise typer.Exit(FAULTY if push_artifacts(store, mirror, artifacts, recipes, again) else 0)
+
+
+@app.command()
+def fetch(
+    mirror: MirrorOption,
+    artifacts: ArtifactArguments = [],
+    recipes: RecipesOption = [],
+    store: StoreOption = _DEFAULT,
+) -> None:
+    """Download artifacts with what they were made from out of a mirror, verified as those of the store are."""
+    from flows.store_mirror import fetch_artifacts
+
+    raise typer.Exit(FAULTY if fetch_artifacts(store, mirror, artifacts, recipes) else 0)

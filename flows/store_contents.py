@@ -29,7 +29,7 @@ from flows.terminal import console, escaped, say
 
 def show_store(root: Path, as_json: bool) -> None:
     """A line per artifact: size, age, state, and what was made from it."""
-    entries = list_store(_opened(root))
+    entries = list_store(opened(root))
     needs = needed_by(entries)
     if as_json:
         for entry in entries:
@@ -49,9 +49,9 @@ def show_store(root: Path, as_json: bool) -> None:
 
 def show_faults(root: Path, names: Sequence[str]) -> bool:
     """A line for each artifact that is not whole; whether there is one."""
-    store = _opened(root)
+    store = opened(root)
     faults = 0
-    for ref in _chosen(store, names, []):
+    for ref in chosen(list_store(store), names, []):
         try:
             store.verify(ref)
         except DataContractError as error:
@@ -63,10 +63,10 @@ def show_faults(root: Path, names: Sequence[str]) -> bool:
 
 def collect_garbage(root: Path, older_than_days: float, recipes: Sequence[Path], really: bool) -> None:
     """Remove, or only list, what nobody needs."""
-    store = _opened(root)
+    store = opened(root)
     before = datetime.now(UTC) - timedelta(days=older_than_days)
     freed = 0
-    for entry in removable(list_store(store), _of_recipes(recipes), before):
+    for entry in removable(list_store(store), of_recipes(recipes), before):
         if really and not remove(store, entry.ref):
             say(f"{entry.ref.stage} {entry.ref.fingerprint[:12]}: in use, left alone")
             continue
@@ -83,8 +83,8 @@ def pin_artifacts(root: Path, names: Sequence[str], recipes: Sequence[Path], pin
     """
     if not names and not recipes:
         raise ConfigError("name the artifacts to pin, or a --recipe; `cc-tuning store ls` lists them")
-    store = _opened(root)
-    refs = _chosen(store, names, recipes)
+    store = opened(root)
+    refs = chosen(list_store(store), names, recipes)
     for ref in refs:
         pin(store, ref, pinned=pinned)
     say(f"{len(refs)} artifacts {'are pinned' if pinned else 'are no longer pinned'}")
@@ -92,11 +92,11 @@ def pin_artifacts(root: Path, names: Sequence[str], recipes: Sequence[Path], pin
 
 def copy_artifacts(source_root: Path, target_root: Path, names: Sequence[str], recipes: Sequence[Path]) -> bool:
     """Copy what is named, with what it was made from; whether something could not be copied."""
-    source, target = _opened(source_root), ArtifactStore(target_root)
+    source, target = opened(source_root), ArtifactStore(target_root)
     entries = list_store(source)
-    wanted = with_inputs(entries, _chosen(source, names, recipes))
+    wanted = with_inputs(entries, chosen(entries, names, recipes))
     copied = faults = 0
-    for ref in _inputs_first(entries, wanted):
+    for ref in inputs_first(entries, wanted):
         try:
             copied += transfer(ref, source, target)
         except ArtifactMismatch as error:
@@ -107,26 +107,32 @@ def copy_artifacts(source_root: Path, target_root: Path, names: Sequence[str], r
     return bool(faults)
 
 
-def _inputs_first(entries: tuple[Entry, ...], wanted: frozenset[ArtifactRef]) -> list[ArtifactRef]:
+def inputs_first(entries: Sequence[Entry], wanted: frozenset[ArtifactRef]) -> list[ArtifactRef]:
     """`wanted`, each after everything that it was made from."""
     return sorted(wanted, key=lambda ref: (len(with_inputs(entries, [ref])), ref.identity))
 
 
-def _chosen(store: ArtifactStore, names: Sequence[str], recipes: Sequence[Path]) -> list[ArtifactRef]:
+def chosen(entries: Sequence[Entry], names: Sequence[str], recipes: Sequence[Path]) -> list[ArtifactRef]:
     """The finished artifacts that are named or of a recipe; without either all of them."""
-    entries = [entry for entry in list_store(store) if entry.state in ("finished", "unreadable")]
+    finished = [entry for entry in entries if entry.state in ("finished", "unreadable")]
     if not names and not recipes:
-        return [entry.ref for entry in entries]
-    there = {entry.ref for entry in entries}
-    named = [ref for name in names for ref in find_artifacts(entries, name)]
-    return list(dict.fromkeys([*named, *(ref for ref in _of_recipes(recipes) if ref in there)]))
+        return [entry.ref for entry in finished]
+    there = {entry.ref for entry in finished}
+    named = [ref for name in names for ref in find_artifacts(finished, name)]
+    return list(dict.fromkeys([*named, *(ref for ref in of_recipes(recipes) if ref in there)]))
 
 
-def _of_recipes(recipes: Sequence[Path]) -> list[ArtifactRef]:
+def of_recipes(recipes: Sequence[Path]) -> list[ArtifactRef]:
+    """Every artifact of the recipes, there or not."""
     return [step.ref for recipe in recipes for step in plan_recipe(load_recipe(recipe))]
 
 
-def _opened(root: Path) -> ArtifactStore:
+def opened(root: Path) -> ArtifactStore:
+    """The store in a folder that is there.
+
+    Raises:
+        ConfigError: it is not.
+    """
     if not root.is_dir():
         raise ConfigError(f"{root.absolute()} is no store; check --store")
     return ArtifactStore(root)

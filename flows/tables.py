@@ -17,16 +17,20 @@ from data_contracts.errors import ArtifactMismatch, MadeByLaterVersion, StoreUna
 from data_contracts.layout import SCORES
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import Score
-from data_contracts.store import ArtifactStore
+from data_contracts.store import ArtifactRef, ArtifactStore
 from flows.terminal import console, escaped
 
+_IN_MIRROR = "in the mirror"
 
-def show_plan(plan: Plan, store: ArtifactStore, estimates: dict[str, Estimate]) -> None:
-    """One line per step: fingerprint, hit or miss, and what it will take."""
+
+def show_plan(
+    plan: Plan, store: ArtifactStore, estimates: dict[str, Estimate], in_mirror: frozenset[ArtifactRef] = frozenset()
+) -> None:
+    """One line per step: fingerprint, hit or miss, and what it will take; of a miss whether it is `in_mirror`."""
     table = Table("stage", "fingerprint", "store", "rows", "tokens", "disk", box=None, pad_edge=False)
     for step in plan:
         estimate = estimates[step.fingerprint]
-        hit = "hit" if find_cached(step, store) else "miss"
+        hit = "hit" if find_cached(step, store) else _IN_MIRROR if step.ref in in_mirror else "miss"
         table.add_row(
             escaped(step.label),
             step.fingerprint[:12],
@@ -49,14 +53,15 @@ def show_plan(plan: Plan, store: ArtifactStore, estimates: dict[str, Estimate]) 
     console.print("Rows, tokens and disk are estimates (cc_tuning/pipeline/estimates.py says how); ~ marks them.")
 
 
-def show_status(plan: Plan, store: ArtifactStore) -> None:
-    """One line per step: what is there, when it was made, and its row counts."""
+def show_status(plan: Plan, store: ArtifactStore, in_mirror: frozenset[ArtifactRef] = frozenset()) -> None:
+    """One line per step: what is there or `in_mirror`, when it was made, and its row counts."""
     table = Table("stage", "fingerprint", "state", "finished", "seconds", "rows", box=None, pad_edge=False)
     damages = []
     for step in plan:
         if not store.is_there(step.ref):
-            started = store.has_partial(step.ref)
-            table.add_row(escaped(step.label), step.fingerprint[:12], "started" if started else "missing", "", "", "")
+            missing = "started" if store.has_partial(step.ref) else "missing"
+            state = _IN_MIRROR if step.ref in in_mirror else missing
+            table.add_row(escaped(step.label), step.fingerprint[:12], state, "", "", "")
             continue
         try:
             manifest = store.verify(step.ref)

@@ -18,7 +18,7 @@ from cc_tuning.errors import CcTuningError, EvaluationFailed, TrainingFailed, Tr
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.stage_table import STAGES
 from cc_tuning.runtime.step import Stage, Step
-from data_contracts.errors import DataContractError
+from data_contracts.errors import DataContractError, MirrorUnavailable
 from data_contracts.store import ArtifactRef
 from tasks.perform import perform
 
@@ -72,8 +72,8 @@ def stage_task(stage: Stage) -> Task[[Step, Execution], State[ArtifactRef]]:
 def worth_retrying(_task: Any, _run: Any, state: State[Any]) -> bool:
     """Whether trying again can help: a dead worker or a failing network yes, a mistake in recipe or data no."""
     error = state.result(raise_on_failure=False)
-    if isinstance(error, TrainingFailed | EvaluationFailed | TranslationFailed):
-        return True  # a process died; the stage goes on from its last checkpoint or shard
+    if isinstance(error, TrainingFailed | EvaluationFailed | TranslationFailed | MirrorUnavailable):
+        return True  # a process died, and the stage goes on from its last checkpoint or shard; or the network failed
     return not isinstance(error, CcTuningError | DataContractError)
 
 

@@ -14,8 +14,8 @@ PINS = {
     for name, _, version in (line.partition("==") for line in (ROOT / "constraints.txt").read_text().splitlines())
     if version
 }
-UNPINNED = {"nvidia-ml-py", "deepspeed"}
-"""Extras for machines with GPUs; the pins are those of the CPU environment that the tests run in."""
+UNPINNED = {"nvidia-ml-py", "deepspeed", "gcsfs", "adlfs"}
+"""Extras for machines with GPUs and for clouds; the pins are those of the CPU environment that the tests run in."""
 
 
 def declared() -> list[Requirement]:

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from data_contracts.errors import MirrorUnavailable
+from data_contracts.object_store import check_mirror_url
+
 WorkerCount = Annotated[int, Field(ge=1)] | Literal["one_per_gpu"]
 """`one_per_gpu` is a worker for each GPU that is there, and one where there is none."""
 Attention = Literal["sdpa", "eager", "flash_attention_2", "flash_attention_3", "flex_attention"]
@@ -17,6 +20,12 @@ class Execution(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     store: Path = Field(default=Path(".cc-tuning/store"), description="Folder of the verified artifacts.")
+    mirror: str = Field(
+        default="",
+        description="URL of an object store that keeps copies of artifacts, such as s3://bucket/prefix, gs://… or "
+        "file:///folder (extra `mirror`): asked for what `store` lacks, and filled with what is made; without one "
+        "nothing is. Credentials come from the provider's own environment.",
+    )
     output: Path = Field(
         default=Path("runs"), description="Folder of finished reports and checkpoints, by recipe name."
     )
@@ -173,3 +182,13 @@ class Execution(BaseModel):
         if place == "":
             raise ValueError("is empty, which would be the folder that the command runs in; name a folder")
         return place
+
+    @field_validator("mirror")
+    @classmethod
+    def _is_a_mirror(cls, url: str) -> str:
+        if url:
+            try:
+                check_mirror_url(url)
+            except MirrorUnavailable as error:
+                raise ValueError(str(error)) from error
+        return url

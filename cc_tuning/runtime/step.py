@@ -21,6 +21,7 @@ from pydantic import BaseModel
 from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.full_disk import full_disk
+from cc_tuning.runtime.mirroring import Mirrored
 from cc_tuning.runtime.progress import Progress
 from cc_tuning.runtime.provenance import library_versions, peak_memory_bytes, source_commit
 from cc_tuning.runtime.sources import Location, Source, identity_of_source, require_untouched, resolve
@@ -126,9 +127,10 @@ def find_cached(step: Step, store: ArtifactStore) -> Manifest | None:
 def run_step(
     step: Step, store: ArtifactStore, execution: Execution, progress: Progress, run_all: RunAll = in_threads
 ) -> Outcome:
-    """The step's artifact: found and verified, or made now. Two processes that ask at once make it once.
+    """The step's artifact: found and verified, fetched from the mirror, or made now. Two that ask at once make it once.
 
     Raises:
+        MirrorUnavailable: the mirror of `execution` cannot be reached, and the store does not have it.
         StoreUnavailable: the store cannot be written (read-only, full).
         ArtifactMismatch: an input is missing or damaged; run the step that makes it first.
     """
@@ -140,11 +142,14 @@ def run_step(
             if (found := find_cached(step, store)) is None:
                 raise
             return Outcome(step.ref, found, was_cached=True)
+        mirrored = Mirrored(step.ref, step.label, store, execution)
         manifest = find_cached(step, store)
-        if manifest is not None:
-            return Outcome(step.ref, manifest, was_cached=True)
+        was_here = manifest is not None
         try:
-            return Outcome(step.ref, _make(step, store, execution, progress, run_all), was_cached=False)
+            manifest = manifest or mirrored.fetch()
+            outcome = Outcome(
+                step.ref, manifest or _make(step, store, execution, progress, run_all), was_cached=manifest is not None
+            )
         except Exception as error:
             blamed = full_disk(error, store.root)
             if blamed is None and isinstance(error, OSError) and store.is_to_blame(error):
@@ -152,6 +157,9 @@ def run_step(
             if blamed is None:
                 raise
             raise unavailable(blamed, Path(blamed.filename or store.root)) from error
+        if was_here or not outcome.was_cached:  # what was fetched is there
+            mirrored.push(was_made=not was_here)
+        return outcome
 
 
 def open_step(

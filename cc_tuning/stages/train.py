@@ -12,6 +12,7 @@ import shutil
 from pathlib import Path
 
 from cc_tuning.runtime.execution import Execution
+from cc_tuning.runtime.mirroring import Mirrored
 from cc_tuning.runtime.progress import no_progress
 from cc_tuning.runtime.step import Build, Step, find_cached, open_step
 from cc_tuning.training.config import TrainConfig
@@ -78,7 +79,7 @@ def write_training_job(step: Step, store: ArtifactStore, execution: Execution) -
     the meantime.
     """
     with store.locked(step.ref):
-        if find_cached(step, store) is not None:
+        if find_cached(step, store) or Mirrored(step.ref, step.label, store, execution).fetch():
             return None
         build = open_step(step, store, execution, no_progress)[0]
         return None if is_finished(build.folder) else write_job(training_job(build))
