@@ -46,11 +46,9 @@ def test_two_deployments_at_once_on_one_gpu_take_turns(tmp_path: Path, restartin
         serving = running.enter_context(ExitStack())
         server = serving.enter_context(running_server(home, port))
         server.command("cc-tuning", "deploy", "report", "--gpu-limit", "gpu=1")
-        for file in files:
-            server.command(
-                "prefect", "--no-prompt", "deploy", "tests/flows/taking_turns.py:take_turn",
-                "--name", file.name, "--pool", "cc-tuning",
-            )  # fmt: skip
+        server.command(
+            "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "tests/flows/taking_turns.yaml"
+        )  # fmt: skip
         runs = [server.start_run(f"take-turn/{file.name}", file=str(file)) for file in files]
         running.enter_context(running_worker(server, tmp_path / "worker.log", "--limit", "2"))
         wait_until(lambda: any(file.with_suffix(".began").exists() for file in files), 900)
