@@ -14,9 +14,13 @@ COPY constraints.txt ./
 RUN python -m pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch==2.13.0
 
 COPY . .
-RUN python -m pip install --no-cache-dir --constraint constraints.txt --editable . asyncpg \
-    && mkdir --parents .cc-tuning runs .prefect && chown trainer:trainer . .cc-tuning runs .prefect
-USER trainer
-ENV DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false
+# `[ray]` for the profile of that name.
+ARG EXTRAS=""
+RUN python -m pip install --no-cache-dir --constraint constraints.txt --editable ".$EXTRAS" asyncpg \
+    && mkdir --parents .cc-tuning runs .prefect /models \
+    && chown trainer:trainer . .cc-tuning runs .prefect /models
+USER 1000
+# Models that are downloaded: a volume of their own, or each new container would download them again.
+ENV DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false HF_HOME=/models
 ENTRYPOINT ["cc-tuning"]
 CMD ["doctor"]

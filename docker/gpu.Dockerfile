@@ -12,8 +12,10 @@ ENV VIRTUAL_ENV=/opt/venv PATH=/opt/venv/bin:$PATH
 RUN python3.12 -m venv "$VIRTUAL_ENV"
 COPY . .
 RUN python -m pip install --no-cache-dir --constraint constraints.txt --editable '.[gpu]' asyncpg \
-    && mkdir --parents .cc-tuning runs .prefect && chown trainer:trainer . .cc-tuning runs .prefect
-USER trainer
-ENV DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false
+    && mkdir --parents .cc-tuning runs .prefect /models \
+    && chown trainer:trainer . .cc-tuning runs .prefect /models
+USER 1001
+# Models that are downloaded: a volume of their own, or each new container would download them again.
+ENV DO_NOT_TRACK=1 TOKENIZERS_PARALLELISM=false HF_HOME=/models
 ENTRYPOINT ["cc-tuning"]
 CMD ["doctor"]

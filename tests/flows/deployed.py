@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAMS = Path(sys.executable).parent
@@ -63,11 +65,14 @@ class Server:
     def state(self, run: str) -> str:
         return str(self.get(f"flow_runs/{run}")["state"]["name"])
 
+    def has_ended(self, run: str) -> bool:
+        return self.state(run) in ("Completed", "Failed", "Crashed", "Cancelled")
+
 
 @contextmanager
-def running_server(home: Path, **settings: str) -> Iterator[Server]:
-    """A server with its database in `home`."""
-    port = free_port()
+def running_server(home: Path, port: int = 0, **settings: str) -> Iterator[Server]:
+    """A server with its log and, unless `settings` say otherwise, its database in `home`; `port` 0 is any free one."""
+    port = port or free_port()
     server = Server(
         {
             **os.environ, **settings, "PREFECT_HOME": str(home), "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
@@ -98,6 +103,16 @@ def running_worker(server: Server, log: Path, *arguments: str) -> Iterator[subpr
         yield process
     finally:
         end(process)
+
+
+def kill_all(process_id: int) -> None:
+    """SIGKILL a worker and every process below it at once, as a machine that goes away does."""
+    leader = psutil.Process(process_id)
+    family = [leader, *leader.children(recursive=True)]
+    for each in family:
+        each.suspend()
+    for each in family:
+        os.kill(each.pid, signal.SIGKILL)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

@@ -1,6 +1,6 @@
 """Two deployments never compute on one GPU at the same time, unless told to."""
 
-import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -13,27 +13,7 @@ from cc_tuning.runtime.step import Build, Stage, run_step
 from data_contracts.manifest import RowCounts
 from data_contracts.store import ArtifactStore
 from tasks.gpus import in_turn
-from tests.flows.deployed import PROGRAMS, ROOT, Server
-
-TURN = """
-import sys, time
-from pathlib import Path
-from prefect import flow, task
-from tasks.gpus import gpu_slot
-
-@task
-def compute(file):
-    with gpu_slot():
-        began = time.time()
-        time.sleep(5)
-        Path(file).write_text(f"{began} {time.time()}")
-
-@flow(persist_result=False)
-def take_turn(file):
-    compute(file)
-
-take_turn(sys.argv[1])
-"""
+from tests.flows.deployed import free_port, running_server, running_worker, wait_until
 
 
 class Settings(BaseModel):
@@ -58,17 +38,25 @@ def test_a_stage_that_computes_on_no_gpu_asks_nobody_and_is_the_same_step(tmp_pa
 
 
 @pytest.mark.slow
-def test_two_runs_on_one_gpu_take_turns(server: Server, tmp_path: Path) -> None:
-    server.command("cc-tuning", "deploy", "report", "--gpu-limit", "gpu=1")
-    files = [tmp_path / name for name in ("first", "second")]
-    runs = [
-        subprocess.Popen(
-            [PROGRAMS / "python", "-c", TURN, str(file)], env=server.variables, cwd=ROOT, stderr=subprocess.PIPE
-        )
-        for file in files
-    ]
-    for run in runs:
-        _, said = run.communicate(timeout=900)
-        assert run.returncode == 0, said
+@pytest.mark.parametrize("restarting", [False, True], ids=["a server that stays", "a server that restarts meanwhile"])
+def test_two_deployments_at_once_on_one_gpu_take_turns(tmp_path: Path, restarting: bool) -> None:
+    port, home, files = free_port(), tmp_path / "prefect", [tmp_path / "first", tmp_path / "second"]
+    home.mkdir()
+    with ExitStack() as running:
+        serving = running.enter_context(ExitStack())
+        server = serving.enter_context(running_server(home, port))
+        server.command("cc-tuning", "deploy", "report", "--gpu-limit", "gpu=1")
+        server.command(
+            "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", "tests/flows/taking_turns.yaml"
+        )  # fmt: skip
+        runs = [server.start_run(f"take-turn/{file.name}", file=str(file)) for file in files]
+        running.enter_context(running_worker(server, tmp_path / "worker.log", "--limit", "2"))
+        wait_until(lambda: any(file.with_suffix(".began").exists() for file in files), 900)
+        if restarting:  # while one holds the slot: the server has to know of it afterwards
+            serving.close()
+            serving.enter_context(running_server(home, port))
+        wait_until(lambda: all(server.has_ended(run) for run in runs), 900)
+        assert [server.state(run) for run in runs] == ["Completed"] * 2
     spans = sorted([float(each) for each in file.read_text().split()] for file in files)
+    print(f"the second began {spans[1][0] - spans[0][1]:.1f} s after the first had ended")
     assert spans[0][1] <= spans[1][0], f"both computed at once: {spans}"

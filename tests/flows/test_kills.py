@@ -1,130 +1,105 @@
 """SIGKILL at random moments of a whole run, and what is left in the end is what an undisturbed run leaves.
 
-`CC_TUNING_KILL_RECIPE` names another recipe than the smallest one, `CC_TUNING_KILLS` another number of kills.
+`CC_TUNING_KILLS` names another number of kills of a chain, `CC_TUNING_KILL_CHAINS` another number of chains, and
+`CC_TUNING_KILL_RECIPE` another recipe than the smallest one. A hundred kills of the smallest recipe:
+
+    CC_TUNING_KILLS=10 CC_TUNING_KILL_CHAINS=10 python -m pytest --slow -s tests/flows/test_kills.py -k server
 """
 
 import os
 import random
-import re
 import signal
-import subprocess
-import sys
 import time
-from datetime import datetime
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
-import polars as pl
 import psutil
 import pytest
-from polars.testing import assert_frame_equal
 
-from cc_tuning.pipeline.loading import load_recipe
-from cc_tuning.pipeline.plan import plan_recipe
-from data_contracts.store import ArtifactStore
+from tests.flows.deployed import Server, wait_until
+from tests.flows.killing import (
+    FINISHED,
+    STARTED,
+    VICTIMS,
+    Kill,
+    Undisturbed,
+    check_equal,
+    finished_work,
+    held_locks,
+    kill_at,
+    left_running,
+    log_of,
+    start,
+    undisturbed_run,
+)
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-RECIPE = os.environ.get("CC_TUNING_KILL_RECIPE", "tests/flows/smallest.yaml")
-KILLS = int(os.environ.get("CC_TUNING_KILLS", "10"))
-RESULTS = ("scores.parquet", "predictions.parquet", "pairs.parquet", "training_rows.parquet")
-STARTED_AT = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) \| (.+): started, fingerprint")
-STARTED, FINISHED = re.compile(r"\| (.+): started, fingerprint"), re.compile(r"\| (.+): finished in")
+KILLS = int(os.environ.get("CC_TUNING_KILLS", "5"))
+CHAINS = int(os.environ.get("CC_TUNING_KILL_CHAINS", "1"))
+MINUTES_UNTIL_CRASHED = 5
 
 pytestmark = pytest.mark.slow
 
 
-def start(folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    places = ["--set", f"execution.store={folder / 'store'}", "--set", f"execution.output={folder / 'runs'}"]
-    command = [str(Path(sys.executable).with_name("cc-tuning")), "run", RECIPE, *places]
-    environment = {**os.environ, "PREFECT_HOME": str(folder / "prefect"), "DO_NOT_TRACK": "1"}
-    with log.open("ab") as output:
-        return subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=output, stderr=output, start_new_session=True
-        )
+def test_runs_with_a_temporary_server_killed_at_random_moments_end_as_an_undisturbed_one(tmp_path: Path) -> None:
+    undisturbed = undisturbed_run(_made(tmp_path / "undisturbed"), {})
+    for chain in range(CHAINS):
+        check_chain(undisturbed, _made(tmp_path / f"chain-{chain}"), {}, seed=20_261_121 + chain)
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL the flow itself, as the out-of-memory killer does; its workers must follow it by themselves."""
-    family = psutil.Process(process.pid).children(recursive=True)
-    flow = psutil.Process(process.pid).children()  # the command waits for the process that runs the flow
-    servers = [child for child in family if "uvicorn" in " ".join(command_of(child))]
-    for victim in flow or [process]:
-        os.kill(victim.pid, signal.SIGKILL)
-    process.wait()
-    for server in servers:  # Prefect's temporary server outlives a killed flow; it holds none of our files
-        server.kill()
-    _, alive = psutil.wait_procs([child for child in family if child not in servers], timeout=120)
-    assert not alive, f"workers outlive their parent: {alive}"
+def test_runs_through_a_server_killed_at_random_moments_end_as_an_undisturbed_one_and_none_seems_to_run(
+    server: Server, tmp_path: Path
+) -> None:
+    server.command("cc-tuning", "deploy", "report", "--crashed-after", "60")
+    undisturbed = undisturbed_run(_made(tmp_path / "undisturbed"), server.variables)
+    for chain in range(CHAINS):
+        check_chain(undisturbed, _made(tmp_path / f"chain-{chain}"), server.variables, seed=20_261_127 + chain)
+    took = wait_until(lambda: not states(server).keys() & {"RUNNING", "PENDING"}, 60 * MINUTES_UNTIL_CRASHED)
+    print(f"{took:.0f} s after the last run, the server has runs in the states {dict(states(server))}")
+    assert states(server)["COMPLETED"] == 1 + CHAINS
+    assert states(server).keys() == {"COMPLETED", "CRASHED"}
 
 
-def command_of(process: psutil.Process) -> list[str]:
-    try:
-        return process.cmdline()
-    except psutil.Error:  # it has just ended
-        return []
+def check_chain(undisturbed: Undisturbed, folder: Path, variables: Mapping[str, str], seed: int) -> None:
+    """Kill the same command `KILLS` times, then let it end: nothing is redone or left, and the results are equal."""
+    generator = random.Random(seed)
+    moments = sorted(generator.uniform(0, undisturbed.seconds) for _ in range(KILLS))
+    finished: dict[str, tuple[int, int]] = {}
+    for moment in moments:
+        kill = Kill(moment, generator.choice(VICTIMS))
+        stage = kill_at(kill, undisturbed, folder, variables)
+        print(f"{folder.name}: killed {kill.victim} {moment:.1f} s into {undisturbed.seconds:.1f} s, in {stage}")
+        assert not left_running(folder)
+        assert not held_locks(folder / "store")
+        now = finished_work(folder / "store")
+        redone = [name for name, written in finished.items() if now.get(name, written) != written]
+        assert not redone, f"finished work was done twice: {redone}"
+        finished |= now
+    last = start(folder, variables)
+    assert last.wait() == 0, log_of(folder)[-4000:]
+
+    log = log_of(folder)
+    ended = FINISHED.findall(log)
+    assert len(ended) == len(set(ended)), f"a finished stage ran twice: {Counter(ended).most_common(3)}"
+    assert len(STARTED.findall(log)) >= len(ended)
+    manifests = {name: written for name, written in finished.items() if name.endswith("manifest.json")}
+    now = finished_work(folder / "store")
+    assert not [name for name, written in manifests.items() if now.get(name) != written]
+    assert not left_running(folder)
+    assert not held_locks(folder / "store")
+    check_equal(undisturbed.folder / "store", folder / "store")
 
 
-def shard_times(store: Path) -> dict[tuple[str, str], int]:
-    """When each finished shard was marked, by its fingerprint and name."""
-    markers = store.glob("*/*.partial/**/*.done.json")
-    return {(path.relative_to(store).parts[1], path.name): path.stat().st_mtime_ns for path in markers}
+def states(server: Server) -> Counter[str]:
+    """How many runs of the whole pipeline by a command the server has in each type of state."""
+    by_a_command = {"deployment_id": {"is_null_": True}}
+    query = {"flows": {"name": {"any_": ["reproduce"]}}, "flow_runs": by_a_command, "limit": 200}
+    return Counter(str(run["state_type"]) for run in server.post("flow_runs/filter", query))
 
 
-def stage_starts(log: Path, began: datetime) -> list[tuple[float, str]]:
-    """When each stage started, in seconds after the run began, and its label; a log has milliseconds."""
-    lines = STARTED_AT.findall(log.read_text(errors="replace"))
-    return [((datetime.fromisoformat(at.replace(",", ".")) - began).total_seconds(), label) for at, label in lines]
-
-
-def kill_at(moment: float, starts: list[tuple[float, str]], folder: Path) -> None:
-    """Start the run and kill it where an undisturbed one is after `moment` seconds: so long into the same stage."""
-    seen = log_of(folder)
-    process = start(folder, folder / "log")
-    began = time.monotonic()
-    start_of_stage, label = max((entry for entry in starts if entry[0] <= moment), default=(0.0, ""))
-    while label and not re.search(rf"\| {re.escape(label)}: (started|cached|finished)", log_of(folder)[len(seen) :]):
-        assert process.poll() is None, f"the run ended before {label}"
-        time.sleep(0.02)
-        began = time.monotonic()
-    until = began + moment - start_of_stage
-    # A stage that goes faster this time, or that an earlier attempt finished, is killed at its end.
-    while time.monotonic() < until and not re.search(
-        rf"\| {re.escape(label)}: (cached|finished)", log_of(folder)[len(seen) :]
-    ):
-        time.sleep(0.02)
-    assert process.poll() is None, "the run ended before it was killed"
-    kill(process)
-
-
-def log_of(folder: Path) -> str:
-    log = folder / "log"
-    return log.read_text(errors="replace") if log.is_file() else ""
-
-
-def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
-    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    for folder in (undisturbed, killed):
-        folder.mkdir()
-    began = datetime.now()
-    assert start(undisturbed, undisturbed / "log").wait() == 0
-    whole_run = (datetime.now() - began).total_seconds()
-    starts = stage_starts(undisturbed / "log", began)
-
-    generator = random.Random(20_261_121)
-    marked: dict[tuple[str, str], int] = {}
-    for moment in sorted(generator.uniform(0, starts[-1][0]) for _ in range(KILLS)):
-        kill_at(moment, starts, killed)
-        print(f"killed {moment:.0f} s into {whole_run:.0f} s")
-        now = shard_times(killed / "store")
-        redone = [name for name, made in marked.items() if name in now and now[name] != made]
-        assert not redone, f"finished shards ran twice: {redone}"
-        marked |= now
-    assert start(killed, killed / "log").wait() == 0
-
-    log = log_of(killed)
-    finished = FINISHED.findall(log)
-    assert len(finished) == len(set(finished)), f"a finished stage ran twice: {finished}"
-    assert len(STARTED.findall(log)) > len(finished), "no kill fell into a stage"
-    check_equal(undisturbed / "store", killed / "store")
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -135,8 +110,8 @@ def test_a_run_killed_at_random_moments_ends_as_an_undisturbed_one(tmp_path: Pat
 def test_a_signal_stops_a_run_with_one_line_and_leaves_no_process(
     tmp_path: Path, number: signal.Signals, to_group: bool
 ) -> None:
-    process = start(tmp_path, tmp_path / "log")
-    while "train ml-sft: started" not in (tmp_path / "log").read_text(errors="replace"):
+    process = start(tmp_path, {})
+    while "train ml-sft: started" not in log_of(tmp_path):
         assert process.poll() is None
         time.sleep(0.1)
     family = psutil.Process(process.pid).children(recursive=True)
@@ -147,20 +122,6 @@ def test_a_signal_stops_a_run_with_one_line_and_leaves_no_process(
     assert process.wait(300) == 128 + number
     _, alive = psutil.wait_procs(family, timeout=120)
     assert not alive
-    said = " ".join((tmp_path / "log").read_text(errors="replace").split())
+    said = " ".join(log_of(tmp_path).split())
     assert "stopped; finished stages and shards are kept" in said
     assert "Traceback" not in said
-
-
-def check_equal(one: Path, other: Path) -> None:
-    """The same fingerprints, the same results, the same weights."""
-    stores = ArtifactStore(one), ArtifactStore(other)
-    for step in plan_recipe(load_recipe(ROOT / RECIPE)):
-        manifests = [store.verify(step.ref) for store in stores]
-        hashes = [{record.path: record.sha256 for record in manifest.files} for manifest in manifests]
-        for name, sha256 in hashes[0].items():
-            if name.endswith(".safetensors"):
-                assert hashes[1][name] == sha256, f"{step.label}: other weights in {name}"
-            elif name in RESULTS:
-                frames = [pl.read_parquet(store.folder(step.ref) / name) for store in stores]
-                assert_frame_equal(*frames)

@@ -1,4 +1,7 @@
-"""Who is told of what: nights whose scores dropped, and no others."""
+"""Who is told of what: late and failed runs, nights whose scores dropped, and no others.
+
+That a crashed run is told stands in `test_recovery`.
+"""
 
 from pathlib import Path
 
@@ -6,7 +9,7 @@ import pytest
 
 from cc_tuning.report.nights.history import nights_of, read_history
 from flows.nightly import history_of
-from tests.flows.deployed import Server, wait_until, webhook_receiver
+from tests.flows.deployed import Server, running_worker, wait_until, webhook_receiver
 from tests.flows.planted_nights import FIRST, GOOD_NIGHTS
 
 pytestmark = pytest.mark.slow
@@ -30,3 +33,31 @@ def test_a_night_that_dropped_ten_points_is_told_with_its_comparison_and_twenty_
     assert change["difference"] == pytest.approx(-10)
     assert change["low"] < -10 < change["high"] < 0
     assert (tmp_path / "nights.html").is_file()
+
+
+STORE_A_BLOCK = """
+from prefect.blocks.notifications import CustomWebhookNotificationBlock as Block
+Block(name="ops", url={address!r}, json_data={{"text": "{{{{subject}}}} | {{{{body}}}}"}}).save("ops", overwrite=True)
+"""
+
+
+def test_a_late_and_a_failed_run_are_told_to_a_webhook_and_to_a_block_of_prefect(
+    server: Server, tmp_path: Path
+) -> None:
+    with webhook_receiver() as webhook, webhook_receiver() as block:
+        server.python(STORE_A_BLOCK.format(address=block.address))
+        server.command(
+            "cc-tuning", "deploy", "report", "--webhook", webhook.address, "--notify", "custom-webhook/ops"
+        )  # fmt: skip
+        run = server.start_run("report/report", recipe="no-such-recipe.yaml")
+        name = server.get(f"flow_runs/{run}")["name"]
+        late, failed = f"run {name}: Late", f"run {name}: Failed"
+        wait_until(lambda: bool(webhook.about(late) and block.about(late)), 600)  # there is no worker
+        with running_worker(server, tmp_path / "worker.log"):
+            wait_until(lambda: bool(webhook.about(failed) and block.about(failed)), 600)
+        for receiver in (webhook, block):
+            for what in (late, failed):
+                (message,) = receiver.about(what)
+                assert f"flow-run/{run}" in message["text"]
+        assert "no-such-recipe.yaml" in webhook.about("Failed")[0]["text"]
+        assert block.about("report: Failed | ")

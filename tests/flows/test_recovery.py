@@ -1,30 +1,17 @@
 """A worker and its run are killed: the server says so within minutes, somebody is told, and the next run goes on."""
 
-import os
 import re
-import signal
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.flows.deployed import Server, running_worker, wait_until, webhook_receiver
+from tests.flows.deployed import Server, kill_all, running_worker, wait_until, webhook_receiver
 
 MINUTES_UNTIL_CRASHED = 5
 STARTED, FINISHED = re.compile(r"(\S.*\S): started, fingerprint"), re.compile(r"(\S.*\S): finished in")
 
 pytestmark = pytest.mark.slow
-
-
-def kill_all(process_id: int) -> None:
-    """SIGKILL a worker and every process below it at once, as a machine that goes away does."""
-    leader = psutil.Process(process_id)
-    family = [leader, *leader.children(recursive=True)]
-    for each in family:
-        each.suspend()
-    for each in family:
-        os.kill(each.pid, signal.SIGKILL)
 
 
 def lines(server: Server, run: str) -> list[str]:
