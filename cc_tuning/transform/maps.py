@@ -5,7 +5,7 @@ from typing import Any
 
 from cc_tuning.transform.agreement import measure_agreement
 from cc_tuning.transform.choices import Choices
-from cc_tuning.transform.config import FitConfig
+from cc_tuning.transform.config import FitConfig, TransformConfig
 from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure, papers
 from cc_tuning.transform.sampling import Sample
 from cc_tuning.transform.spool import ActivationSpool
@@ -14,7 +14,7 @@ from cc_tuning.transform.within import measure_within
 
 
 def fit_and_measure(
-    spool: ActivationSpool, config: FitConfig, sample: Sample, choices: Choices | None
+    spool: ActivationSpool, config: TransformConfig, sample: Sample, choices: Choices | None
 ) -> tuple[FittedTransform, dict[str, Any]]:
     """The map, and the figures of it and of the maps beside it: `paper`, the paper's, and the curve `sweep`.
 
