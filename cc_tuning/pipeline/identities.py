@@ -24,7 +24,7 @@ from cc_tuning.training.config import TrainConfig, TrainingConfig
 from cc_tuning.training.objectives.config import PreferenceConfig, ReferenceConfig
 from cc_tuning.training.objectives.table import OBJECTIVES
 from cc_tuning.training.rows.config import MaterializationConfig
-from cc_tuning.transform.config import TransformConfig
+from cc_tuning.transform.config import ChoiceConfig, ChoosingConfig, TransformConfig
 from cc_tuning.translation.config import TargetTranslationConfig, TranslationConfig
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
@@ -114,10 +114,16 @@ def reference() -> ReferenceConfig:
 
 
 def transform(recipe: Recipe) -> TransformConfig:
-    """How the matrix is fitted; its pairs are as good as the training rows unless the recipe says otherwise."""
+    """How the matrix is fitted; its pairs are as good as the training rows unless the recipe says otherwise.
+
+    Without a choice the identity says nothing of one, so that it is what it was before there were choices.
+    """
     asked = recipe.transform.min_quality
     min_quality = recipe.data.min_quality if asked is None else asked
-    return TransformConfig(**dict(recipe.transform) | {"min_quality": min_quality})
+    values = dict(recipe.transform) | {"min_quality": min_quality}
+    if recipe.transform.choose_among:
+        return ChoosingConfig(**values)
+    return TransformConfig(**{name: value for name, value in values.items() if name not in ChoiceConfig.model_fields})
 
 
 def pivot(recipe: Recipe) -> PivotConfig:

@@ -23,7 +23,7 @@ from cc_tuning.selection.config import SelectionConfig
 from cc_tuning.training.config import TrainingConfig
 from cc_tuning.training.objectives.config import PreferenceConfig
 from cc_tuning.training.rows.config import MaterializationConfig, RenderingConfig
-from cc_tuning.transform.config import FitConfig
+from cc_tuning.transform.config import ChoiceConfig, FitConfig
 from cc_tuning.translation.config import TranslationConfig, target_code
 
 MINIATURE = "miniature"
@@ -85,7 +85,7 @@ class ModelSection(Section):
     revision: str = Field(default="", description="Commit of the hub model; needed for a hub id.")
 
 
-class TransformSection(FitConfig):
+class TransformSection(ChoiceConfig, FitConfig):
     """How the Transform Matrix is fitted (Ye et al. 2025, section 3.2.2)."""
 
     min_quality: float | None = Field(
@@ -175,7 +175,8 @@ class Recipe(Section):
                 f"training.decision_maker_learning_rate is {rate}, but connection.selector is {selector!r}, which has "
                 "no weight to train, and there is no gate; leave the rate out"
             )
-        if self.transform.targets == "chosen" and selector != "decision_maker":
+        forms = (self.transform, *self.transform.choose_among)
+        if any(form.targets == "chosen" for form in forms) and selector != "decision_maker":
             raise ValueError(
                 f"transform.targets is 'chosen', but connection.selector is {selector!r}, which chooses no layer by "
                 "the prompt; leave it at 'all' where that selector is used"

@@ -85,7 +85,7 @@ lowest validation loss, so they need held-out rows (`training.validation_fractio
 """
 _PLAIN_TYPES = {
     "str": "text", "int": "whole number", "float": "number", "bool": "true or false", "Path": "path",
-    "NoneType": "null", "RunSpec": "runs",
+    "NoneType": "null", "RunSpec": "runs", "MapConfig": "maps",
 }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """What the diagnostics of a Transform Matrix say beside its errors: direction, size, and the paper's map beside it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,3 +65,45 @@ def read_paper_map(figures: Mapping[str, Any]) -> PaperMap | None:
         of["held_out_within_r2"], of["held_out_within_identity_r2"], of["within_r2"], of["within_identity_r2"],
         read_agreement(of),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MapCandidate:
+    """One of the maps that one was chosen among (`cc_tuning/transform/choosing.py`); gains in nats a token."""
+
+    name: str
+    parameters: int
+    r2: float | None
+    """On held-out pairs, within language and layer."""
+    gain: float
+    gain_error: float
+    behind: float
+    behind_error: float
+    is_chosen: bool
+
+
+@dataclass(frozen=True)
+class MapChoice:
+    """The choice of a map."""
+
+    by: str
+    """`likelihood` or `r2`."""
+    maps: Sequence[MapCandidate]
+    pairs: int
+    """Held-out pairs whose responses were scored."""
+    unscored: int
+    english_gain: tuple[float, float]
+    """Of the real English prompt, with its standard error."""
+
+
+def read_choice(figures: Mapping[str, Any]) -> MapChoice | None:
+    """That in the figures of the chosen map; None where there was no choice."""
+    if "candidates" not in figures:
+        return None
+    names = ("name", "parameters", "gain", "gain_error", "behind", "behind_error")
+    maps = [
+        MapCandidate(**{name: at[name] for name in names}, r2=at["held_out_within_r2"], is_chosen=at["chosen"])
+        for at in figures["candidates"]
+    ]
+    english = figures["english_gain"], figures["english_gain_error"]
+    return MapChoice(figures["choose_by"], maps, figures["scored_pairs"], figures["unscored_pairs"], english)

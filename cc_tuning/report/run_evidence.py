@@ -11,9 +11,11 @@ import polars as pl
 from cc_tuning.report.config import ReportedRun
 from cc_tuning.report.map_quality import (
     Agreement,
+    MapChoice,
     PaperMap,
     Strength,
     read_agreement,
+    read_choice,
     read_paper_map,
     read_strength,
 )
@@ -132,6 +134,8 @@ class TransformDiagnostics:
     """A prompt."""
     paper: PaperMap | None
     """None where the map is the paper's."""
+    choice: MapChoice | None = None
+    """None where there was no map to choose."""
     sweep: Sequence[SweepPoint] = ()
     """By rising number of pairs; empty where none was asked for."""
 
@@ -220,6 +224,7 @@ def _read_diagnostics(path: Path) -> TransformDiagnostics:
             parameters=figures["parameters"],
             multiplications=figures["multiplications"],
             paper=read_paper_map(figures),
+            choice=read_choice(figures),
             language_r2={name: of["held_out_within_r2"] for name, of in figures["within_languages"].items()},
             sweep=[
                 SweepPoint(point["pairs"], point["mse"], point["held_out_mse"]) for point in figures.get("sweep", ())

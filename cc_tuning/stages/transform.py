@@ -9,12 +9,13 @@ Files: `transform_matrix.safetensors` (float32: the tensors of `TransformMatrix`
 figures of `PredictionErrors.report`, `measure_within`, `measure_agreement` and `connection_strength`, those of held-out
 pairs prefixed `held_out_`; the list `sweep` if one was asked for; and for any map but the paper's, `paper` with the
 figures of that one, fitted on the same pairs; with `targets: chosen`, `layer_chosen`, for how many fitted pairs each
-layer is chosen, and the figures of `Choices.measure`), `embedding.json` (`cc_tuning.transform.embedding` of the tuned
-model, and of the base model where that is an input), `pairs.parquet`, `quarantine.parquet`.
+layer is chosen, and the figures of `Choices.measure`; with `choose_among`, those of `choose_map`, all others being of
+the chosen map), `embedding.json` (`cc_tuning.transform.embedding` of the tuned model, and of the base model where that
+is an input), `pairs.parquet`, `quarantine.parquet`.
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,17 @@ from cc_tuning.runtime.devices import limited_threads, resolve_device
 from cc_tuning.runtime.step import Build
 from cc_tuning.text.prompts import ChatPrompts, load_tokenizer
 from cc_tuning.transform.activations import sampled_activations
-from cc_tuning.transform.agreement import CANDIDATES, measure_agreement
+from cc_tuning.transform.agreement import CANDIDATES
 from cc_tuning.transform.choices import Choices
-from cc_tuning.transform.config import TransformConfig
+from cc_tuning.transform.choosing import choose_map
+from cc_tuning.transform.config import ChoosingConfig, FitConfig, MapConfig, TransformConfig
 from cc_tuning.transform.embedding import embedded_pairs, embedding
-from cc_tuning.transform.fitting import FittedTransform, fit_spooled, measure, papers
+from cc_tuning.transform.fitting import FittedTransform
+from cc_tuning.transform.likelihoods import ResponseLikelihoods
+from cc_tuning.transform.maps import fit_and_measure
 from cc_tuning.transform.sampling import Sample, draw_pairs
 from cc_tuning.transform.spool import FIT, HELD_OUT, ActivationSpool
 from cc_tuning.transform.strength import connection_strength
-from cc_tuning.transform.sweep import sweep
-from cc_tuning.transform.within import measure_within
 from data_contracts.files import write_json
 from data_contracts.layout import DIAGNOSTICS, EMBEDDING, TRANSFORM_MATRIX, TRANSFORM_PAIRS
 from data_contracts.manifest import RowCounts
@@ -65,7 +67,8 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
     """Fit and measure the matrix. The input `base`, the model before tuning, is for the picture of both.
 
     Raises:
-        TransformFailed: no pair could be sampled, or the activations are not finite or all zero.
+        TransformFailed: no pair could be sampled, the activations are not finite or all zero, or a map that was asked
+            for cannot be fitted or chosen.
         ConfigError: the checkpoint has no connection, or one that chooses no layer where `targets: chosen` asks which,
             or this machine cannot run `execution.attention`.
     """
@@ -81,32 +84,41 @@ def build_transform(build: Build[TransformConfig]) -> RowCounts:
         held_out_fraction=config.held_out_fraction,
         seed=config.seed,
         context_tokens=model.config.max_position_embeddings,
+        with_responses=isinstance(config, ChoosingConfig),
     )
     _require_pairs(sample, pairs, config.min_quality)
     padding_id = tokenizer.pad_token_id
     assert isinstance(padding_id, int)
     with limited_threads(build.execution.threads):
-        choices = Choices(model, sample.sides) if config.targets == "chosen" else None
+        choices = Choices(model, sample.sides) if any(form.targets == "chosen" for form in _forms(config)) else None
         spool = _sampled(build, model, sample, padding_id)
         some = (sample.held_out or sample.fit)[:CANDIDATES]
         strength = connection_strength(model, some, build.execution.transform_batch_size, padding_id)
         embeddings = {"tuned": _embedding(build, model.base, sample, padding_id)}
-        dtype = model.base.dtype
-        del model
-        fitted, figures = _fitted(spool, config, sample, choices)
+        dtype, likelihoods = model.base.dtype, None
+        if isinstance(config, ChoosingConfig):
+            likelihoods = ResponseLikelihoods(model, sample.held_out, build.execution.transform_batch_size)
+        del model  # a fit needs its memory; only likelihoods go on using it
+        form, fitted, figures = _fitted(build, spool, sample, choices, likelihoods)
+        del likelihoods
         figures |= strength
         if "base" in build.inputs:
             embeddings["base"] = _embedding(build, _base_model(build, dtype), sample, padding_id)
     spool.remove()
     torch.cuda.empty_cache()  # the next stage trains in another process on the same device
     write_transform_matrix(build.folder / TRANSFORM_MATRIX, fitted.transform, Origin.of(checkpoint))
-    _write_diagnostics(build.folder, config, fitted, figures)
+    _write_diagnostics(build.folder, form, fitted, figures)
     _write_pairs(build.folder, sample)
     write_json(build.folder / EMBEDDING, embeddings)
     counts = write_quarantine(build.folder, [sample.quarantined])
     kept = len(sample.fit) + len(sample.held_out)
     not_selected = pairs.height - kept - sample.quarantined.height
     return RowCounts(read=pairs.height, kept=kept, quarantined=counts, not_selected=not_selected)
+
+
+def _forms(config: TransformConfig) -> Sequence[MapConfig]:
+    """The forms of the maps that are fitted."""
+    return (config, *config.choose_among) if isinstance(config, ChoosingConfig) else (config,)
 
 
 def _sampled(
@@ -116,48 +128,26 @@ def _sampled(
     layers, hidden_size = model.read_activations, model.config.hidden_size
     spool = ActivationSpool(build.folder / _ACTIVATIONS, layers, hidden_size, model.device)
     total = len(sample.fit) + len(sample.held_out)
+    with_pooled = any(form.features == "pooled" for form in _forms(build.config))
     for split, pairs in sample.sides.items():
-        with_pooled = build.config.features == "pooled"
         batches = sampled_activations(model, pairs, build.execution.transform_batch_size, padding_id, with_pooled)
         spool.fill(split, batches, total, build.progress)
     return spool
 
 
 def _fitted(
-    spool: ActivationSpool, config: TransformConfig, sample: Sample, choices: Choices | None
-) -> tuple[FittedTransform, dict[str, Any]]:
-    """The map, and the figures of it and of the maps beside it."""
-    chosen: dict[str, Any] = {}
-    if choices:
-        chosen["layer_chosen"] = choices.counts(spool)
-        spool.chosen_layers = tuple(layer for layer, count in enumerate(chosen["layer_chosen"]) if count)
-    fitted = fit_spooled(spool, config, sample.fit)
-    figures = {**_measured(spool, fitted, sample), **chosen}
-    if choices:
-        figures |= choices.measure(spool, fitted.transform, _codes(sample))
-    if not config.is_papers:
-        papers_map = fit_spooled(spool, papers(config), sample.fit)
-        figures["paper"] = {**papers_map.summary(), **_measured(spool, papers_map, sample)}
-    if config.sweep_pairs:
-        figures["sweep"] = sweep(spool, config, fitted, figures)
-    return fitted, figures
-
-
-def _measured(spool: ActivationSpool, fitted: FittedTransform, sample: Sample) -> dict[str, Any]:
-    """The figures of a map: errors over all rows, within language and layer, and whether it points the right way."""
-    languages = {side: [pair.language_code for pair in of] for side, of in sample.sides.items()}
-    codes = _codes(sample)
-    figures = {**measure(spool, fitted, codes), **measure_within(spool, fitted.transform, languages, codes)}
-    for prefix in ("", "held_out_"):
-        error, variance = figures[f"{prefix}constant_mse"], figures.get(f"{prefix}variance")
-        figures[f"{prefix}constant_r2"] = 1 - error / variance if error is not None and variance else None
-    texts = [tuple(pair.english_input_ids) for pair in sample.held_out]
-    return {**figures, **measure_agreement(spool, fitted.transform, languages, texts, codes)}
-
-
-def _codes(sample: Sample) -> Mapping[str, list[str]]:
-    """The FLORES codes of the pairs by split."""
-    return {side: [pair.flores_code for pair in of] for side, of in sample.sides.items()}
+    build: Build[TransformConfig],
+    spool: ActivationSpool,
+    sample: Sample,
+    choices: Choices | None,
+    likelihoods: ResponseLikelihoods | None,
+) -> tuple[FitConfig, FittedTransform, dict[str, Any]]:
+    """The form of the map, the map, and the figures of it and of the maps beside it."""
+    config = build.config
+    if isinstance(config, ChoosingConfig):
+        assert likelihoods is not None
+        return choose_map(spool, config, sample, choices, likelihoods)
+    return config, *fit_and_measure(spool, config, sample, choices)
 
 
 def _base_model(build: Build[TransformConfig], dtype: torch.dtype) -> PreTrainedModel:
@@ -175,9 +165,7 @@ def _embedding(
     return embedding(model, pairs, build.execution.transform_batch_size, padding_id)
 
 
-def _write_diagnostics(
-    folder: Path, config: TransformConfig, fitted: FittedTransform, figures: Mapping[str, Any]
-) -> None:
+def _write_diagnostics(folder: Path, config: FitConfig, fitted: FittedTransform, figures: Mapping[str, Any]) -> None:
     hidden_size = len(fitted.english_mean)
     form: dict[str, Any] = {"features": config.features, "matrix": config.matrix, "intercept": config.intercept}
     form |= {"hidden_size": hidden_size, "ridge_choice": config.ridge if isinstance(config.ridge, str) else "fixed"}

@@ -26,6 +26,9 @@ class SampledPair:
     """Of the side that is not English."""
     flores_code: str = ""
     """The same language, as maps with an intercept for each know it."""
+    response_ids: Sequence[int] = ()
+    """Of the pair's own response without the end of the turn, where likelihoods are asked for; none where it is blank
+    or does not fit the model's context behind the prompt."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ sides are equal, and fitting them would teach the identity and flatter the error
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -18,6 +18,7 @@ from cc_tuning.transform.spool import FIT, HELD_OUT
 from data_contracts.quarantine import quarantine_rows
 
 LONGER_THAN_CONTEXT = "prompt_longer_than_context"
+_ROW = ("pair_id", "inputs", "targets")
 
 
 @dataclass(frozen=True)
@@ -36,14 +37,21 @@ class Sample:
 
 
 def draw_pairs(
-    pairs: pl.DataFrame, prompts: ChatPrompts, *, count: int, held_out_fraction: float, seed: int, context_tokens: int
+    pairs: pl.DataFrame,
+    prompts: ChatPrompts,
+    *,
+    count: int,
+    held_out_fraction: float,
+    seed: int,
+    context_tokens: int,
+    with_responses: bool = False,
 ) -> Sample:
     """Up to `count` non-English pairs in the order of their hashes, about the last `held_out_fraction` held out.
 
     No English prompt is on both sides: all pairs that have it go the same way, or the held-out error would count
     prompts whose English activations were fitted. A pair with a prompt longer than `context_tokens` is set aside and
     the next one takes its place. Pairs of two English prompts or more always leave some on either side (unless the
-    fraction is 0).
+    fraction is 0). `with_responses` gives the held-out pairs the ids of their responses.
     """
     foreign = pairs.filter(pl.col("origin") != "english")
     by_hash = sorted(foreign.iter_rows(named=True), key=lambda row: draw_order(seed, row["pair_id"]))
@@ -62,7 +70,22 @@ def draw_pairs(
         foreign.filter(pl.col("pair_id").is_in(too_long)), "pair_id", LONGER_THAN_CONTEXT,
         f"a rendered prompt has more than the model's {context_tokens} tokens",
     )  # fmt: skip
+    if with_responses:
+        held_out = _with_responses(held_out, foreign, prompts, context_tokens)
     return Sample(fit, held_out, quarantined)
+
+
+def _with_responses(
+    held_out: Sequence[SampledPair], rows: pl.DataFrame, prompts: ChatPrompts, context_tokens: int
+) -> list[SampledPair]:
+    texts = {pair_id: (text, answer.strip()) for pair_id, text, answer in rows.select(*_ROW).iter_rows()}
+    examples = prompts.encode_examples(*zip(*(texts[pair.pair_id] for pair in held_out), strict=True))
+    return [
+        replace(pair, response_ids=tuple(example.input_ids[example.prompt_length : -1]))
+        if len(example.input_ids) <= context_tokens
+        else pair
+        for pair, example in zip(held_out, examples, strict=True)
+    ]
 
 
 def _split_by_english(drawn: Sequence[SampledPair], wanted: int) -> tuple[list[SampledPair], list[SampledPair]]:

@@ -54,6 +54,24 @@ def test_the_papers_map_has_a_row_beside_another_one(build_report: BuildReport) 
     assert dict(zip(columns, fit, strict=True))["ridge"] == "1e−06\nby cross-validation"
 
 
+def test_maps_that_one_was_chosen_among_stand_with_what_they_were_chosen_by(build_report: BuildReport) -> None:
+    shared = {"gain_error": 0.02, "behind": 0.0, "behind_error": 0.0}
+    likely = {"name": "features all_layers", "parameters": 4000, "held_out_within_r2": 0.12, "gain": 0.31}
+    plain = {"name": "the paper's", "parameters": 900, "held_out_within_r2": -0.4, "gain": -0.1}
+    likely |= {**shared, "chosen": True}
+    plain |= {**shared, "behind": 0.41, "behind_error": 0.03, "chosen": False}
+    figures = {"candidates": [plain, likely], "choose_by": "likelihood", "scored_pairs": 72, "unscored_pairs": 3}
+    page = page_of(build_report, **figures, english_gain=0.5, english_gain_error=0.04)
+    columns, *rows = page.tables["transform-choice"]
+    assert columns[1:] == ["map", "numbers", "R², held-out pairs", "gain, nats a token", "behind", "kept"]
+    assert rows[0][1:] == ["the paper's", "900", "−0.400", "−0.100 ± 0.020", "0.410 ± 0.030", ""]
+    assert rows[1][1:] == ["features all_layers", "4e+03", "0.120", "+0.310 ± 0.020", "0.000 ± 0.000", "yes"]
+    assert rows[2][1:] == ["English prompt", "–", "–", "+0.500 ± 0.040", "–", ""]
+    said = "of 2 maps features all_layers was kept, by the likelihood of held-out responses on 72 pairs; 3 more had no"
+    assert said in page.text
+    assert "transform-choice" not in page_of(build_report).tables
+
+
 def test_a_matrix_worse_than_a_constant_is_called_that(build_report: BuildReport) -> None:
     worse = {"held_out_within_r2": -0.88, "held_out_layer_within_r2": [-0.5, -0.7, -1.0, -1.32]}
     page = page_of(build_report, **worse)

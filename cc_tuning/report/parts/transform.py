@@ -12,6 +12,7 @@ from cc_tuning.report.config import Family
 from cc_tuning.report.evidence import Evidence
 from cc_tuning.report.map_quality import Agreement
 from cc_tuning.report.names import html_key
+from cc_tuning.report.parts.map_choice import choice_sentence, choice_table
 from cc_tuning.report.run_evidence import PairErrors, TransformDiagnostics, WithinLanguages
 from cc_tuning.report.transform_figures import error_figure, sweep_figure, within_figure
 
@@ -55,7 +56,13 @@ def transform_part(evidence: Evidence) -> Section | None:
     fits = {family: of for family in evidence.families if (of := _fits(evidence, family))}
     figures = [figure for family, of in fits.items() for figure in _figures(family, of)]
     sentences = [sentence for family, of in fits.items() for sentence in _sentences(family, of)]
-    tables = [_within_table(titled), *_language_table(titled), _fit_table(titled), _error_table(titled)]
+    tables = [
+        _within_table(titled),
+        *choice_table(titled),
+        *_language_table(titled),
+        _fit_table(titled),
+        _error_table(titled),
+    ]
     return Section("transform", "Transform Matrix", [_TEXT, *sentences], [*tables, *figures])
 
 
@@ -85,6 +92,8 @@ def _sentences(family: Family, fits: Sequence[TransformDiagnostics]) -> Iterator
             f"{family.label}: of the English activations of new prompts the matrix {knows} (R² {number(mean)} within "
             f"language and layer{seeds}){varying}."
         )
+    if choices := [fit.choice for fit in fits if fit.choice]:
+        yield choice_sentence(family.label, choices)
     yield from _strength_sentence(family, fits, seeds)
     if all(len(fit.sweep) > 1 and fit.sweep[-1].held_out_mse for fit in fits):
         before, last = ([fit.sweep[at] for fit in fits] for at in (-2, -1))
