@@ -1,4 +1,4 @@
-"""What the command line shows of a recipe: its plan, its state, its scores."""
+"""What the command line shows of a recipe: its state, its scores. (Its plan: `plan_table.py`.)"""
 
 from typing import Any
 
@@ -7,46 +7,13 @@ from rich.table import Table
 
 from cc_tuning.evaluation.benchmark import ACCURACY
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
-from cc_tuning.pipeline.estimates import Estimate
-from cc_tuning.pipeline.places import MISSING
 from cc_tuning.pipeline.plan import Plan
-from cc_tuning.runtime.provenance import readable_bytes
-from cc_tuning.runtime.sources import LocalSource, Source
-from cc_tuning.runtime.step import find_cached
 from data_contracts.errors import ArtifactMismatch, MadeByLaterVersion, StoreUnavailable
 from data_contracts.layout import SCORES
 from data_contracts.parquet import read_parquet
 from data_contracts.schemas import Score
 from data_contracts.store import ArtifactStore
 from flows.terminal import console, escaped
-
-
-def show_plan(plan: Plan, store: ArtifactStore, estimates: dict[str, Estimate]) -> None:
-    """One line per step: fingerprint, hit or miss, and what it will take."""
-    table = Table("stage", "fingerprint", "store", "rows", "tokens", "disk", box=None, pad_edge=False)
-    for step in plan:
-        estimate = estimates[step.fingerprint]
-        hit = "hit" if find_cached(step, store) else "miss"
-        table.add_row(
-            escaped(step.label),
-            step.fingerprint[:12],
-            hit,
-            estimate.rows_text,
-            estimate.tokens_text,
-            estimate.disk_text,
-        )
-    console.print(table)
-    disk = [estimate.disk_bytes for estimate in estimates.values()]
-    known = readable_bytes(sum(size for size in disk if size is not None))
-    unknown = sum(size is None for size in disk)
-    ending = f", and {unknown} stages unknown." if unknown else "."
-    console.print(f"\nAbout {known} of disk in {escaped(str(store.root))}{ending}", soft_wrap=True)
-    for source in sorted({_missing_path(source) for step in plan for source in step.inputs.values()} - {""}):
-        console.print(
-            f"[yellow]{escaped(source)} is not there yet;[/] fingerprints that depend on it will change.",
-            soft_wrap=True,
-        )
-    console.print("Rows, tokens and disk are estimates (cc_tuning/pipeline/estimates.py says how); ~ marks them.")
 
 
 def show_status(plan: Plan, store: ArtifactStore) -> None:
@@ -103,10 +70,6 @@ def show_scores(plan: Plan, store: ArtifactStore) -> None:
     other = [f"{name} is {metric.label}" for name in shown if (metric := BENCHMARKS[name].headline_metric) != ACCURACY]
     ending = f"; {', '.join(other)}." if other else "."
     console.print(f"Averages over languages, 0 to 100, with {confidence:.0%} bootstrap intervals{ending}")
-
-
-def _missing_path(source: Source) -> str:
-    return str(source.path) if isinstance(source, LocalSource) and source.sha256 == MISSING else ""
 
 
 def _cell(row: dict[str, Any]) -> str:
