@@ -1,8 +1,8 @@
 """What a stage takes of this machine: CPU seconds, and what NVIDIA's library tells of its GPUs where it is installed.
 
-GPU seconds are those in which some kernel ran, joules those that the card took, whoever asked for them: NVML knows cards
-and no stages. Energy is there from Volta on. A GPU that cannot be asked is as none: nothing here fails a stage. Workers
-of Ray on other machines are not counted.
+GPU seconds are those in which some kernel ran, joules those that the card took, whoever asked for them: NVML knows
+cards, no stages. Energy is there from Volta on. A GPU that cannot be asked is as none: nothing here fails a stage.
+Workers of Ray on other machines are not counted.
 """
 
 import os
