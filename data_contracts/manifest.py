@@ -43,6 +43,17 @@ class FileRecord(BaseModel):
     sha256: str
 
 
+class DeviceUse(BaseModel):
+    """What a stage's GPUs did while it ran, as NVML tells it of whole cards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    names: list[str] = Field(description="Of the cards, in their order.")
+    held_seconds: float = Field(ge=0, description="Seconds of the stage, times cards.")
+    busy_seconds: float = Field(ge=0, description="Of these, seconds in which a kernel ran, read once a second.")
+    joules: float | None = Field(description="Energy that the cards took; null where a card does not say it.")
+
+
 class Manifest(BaseModel):
     """Everything known about one finished artifact."""
 
@@ -64,6 +75,10 @@ class Manifest(BaseModel):
         ge=0, description="Wall-clock of the run that finished it; a resumed run counts its own part."
     )
     peak_memory_bytes: int = Field(ge=0, description="High-water mark of the process that ran the stage.")
+    cpu_seconds: float | None = Field(
+        default=None, description="User and system time of the process and its children; null in earlier versions."
+    )
+    gpu: DeviceUse | None = Field(default=None, description="Null without a GPU or without NVML.")
     finished_at: str = Field(description="UTC, ISO 8601.")
     digest: str = Field(
         default="", description="sha256 of the manifest's text without this line; empty in those of earlier versions."

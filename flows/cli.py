@@ -100,13 +100,22 @@ def run(recipe: RecipeArgument, overrides: SetOption = []) -> None:
 
 
 @app.command()
-def plan(recipe: RecipeArgument, overrides: SetOption = [], mirror: MirrorOption = False) -> None:
-    """Show each stage with its fingerprint, hit or miss, and an estimate; downloads and computes nothing."""
-    from cc_tuning.pipeline.estimates import estimate_steps
-    from flows.tables import show_plan
+def plan(
+    recipe: RecipeArgument,
+    overrides: SetOption = [],
+    device: Annotated[
+        str | None, typer.Option("--device", metavar="KIND", help="Reckon with this device, such as h100 or cpu.")
+    ] = None,
+    mirror: MirrorOption = False,
+) -> None:
+    """Show each stage with its fingerprint, hit or miss, and what it will take; downloads and computes nothing."""
+    from cc_tuning.runtime.device_table import find_device
+    from flows.plan_table import show_plan
 
     planned, store = _plan(recipe, overrides, sources_may_be_missing=True)
-    show_plan(planned, store, estimate_steps(planned), _in_mirror(planned, store) if mirror else frozenset())
+    execution = planned.recipe.execution
+    kind = find_device(device or execution.device_kind, execution.device, execution.threads)
+    show_plan(planned, store, kind, _in_mirror(planned, store) if mirror else frozenset())
 
 
 @app.command()

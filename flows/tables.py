@@ -1,4 +1,4 @@
-"""What the command line shows of a recipe: its plan, its state, its scores."""
+"""What the command line shows of a recipe: its state, its scores. (Its plan: `plan_table.py`.)"""
 
 from typing import Any
 
@@ -7,12 +7,7 @@ from rich.table import Table
 
 from cc_tuning.evaluation.benchmark import ACCURACY
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
-from cc_tuning.pipeline.estimates import Estimate
-from cc_tuning.pipeline.places import MISSING
 from cc_tuning.pipeline.plan import Plan
-from cc_tuning.runtime.provenance import readable_bytes
-from cc_tuning.runtime.sources import LocalSource, Source
-from cc_tuning.runtime.step import find_cached
 from data_contracts.errors import ArtifactMismatch, MadeByLaterVersion, StoreUnavailable
 from data_contracts.layout import SCORES
 from data_contracts.parquet import read_parquet
@@ -20,37 +15,7 @@ from data_contracts.schemas import Score
 from data_contracts.store import ArtifactRef, ArtifactStore
 from flows.terminal import console, escaped
 
-_IN_MIRROR = "in the mirror"
-
-
-def show_plan(
-    plan: Plan, store: ArtifactStore, estimates: dict[str, Estimate], in_mirror: frozenset[ArtifactRef] = frozenset()
-) -> None:
-    """One line per step: fingerprint, hit or miss, and what it will take; of a miss whether it is `in_mirror`."""
-    table = Table("stage", "fingerprint", "store", "rows", "tokens", "disk", box=None, pad_edge=False)
-    for step in plan:
-        estimate = estimates[step.fingerprint]
-        hit = "hit" if find_cached(step, store) else _IN_MIRROR if step.ref in in_mirror else "miss"
-        table.add_row(
-            escaped(step.label),
-            step.fingerprint[:12],
-            hit,
-            estimate.rows_text,
-            estimate.tokens_text,
-            estimate.disk_text,
-        )
-    console.print(table)
-    disk = [estimate.disk_bytes for estimate in estimates.values()]
-    known = readable_bytes(sum(size for size in disk if size is not None))
-    unknown = sum(size is None for size in disk)
-    ending = f", and {unknown} stages unknown." if unknown else "."
-    console.print(f"\nAbout {known} of disk in {escaped(str(store.root))}{ending}", soft_wrap=True)
-    for source in sorted({_missing_path(source) for step in plan for source in step.inputs.values()} - {""}):
-        console.print(
-            f"[yellow]{escaped(source)} is not there yet;[/] fingerprints that depend on it will change.",
-            soft_wrap=True,
-        )
-    console.print("Rows, tokens and disk are estimates (cc_tuning/pipeline/estimates.py says how); ~ marks them.")
+IN_MIRROR = "in the mirror"
 
 
 def show_status(plan: Plan, store: ArtifactStore, in_mirror: frozenset[ArtifactRef] = frozenset()) -> None:
@@ -60,7 +25,7 @@ def show_status(plan: Plan, store: ArtifactStore, in_mirror: frozenset[ArtifactR
     for step in plan:
         if not store.is_there(step.ref):
             missing = "started" if store.has_partial(step.ref) else "missing"
-            state = _IN_MIRROR if step.ref in in_mirror else missing
+            state = IN_MIRROR if step.ref in in_mirror else missing
             table.add_row(escaped(step.label), step.fingerprint[:12], state, "", "", "")
             continue
         try:
@@ -108,10 +73,6 @@ def show_scores(plan: Plan, store: ArtifactStore) -> None:
     other = [f"{name} is {metric.label}" for name in shown if (metric := BENCHMARKS[name].headline_metric) != ACCURACY]
     ending = f"; {', '.join(other)}." if other else "."
     console.print(f"Averages over languages, 0 to 100, with {confidence:.0%} bootstrap intervals{ending}")
-
-
-def _missing_path(source: Source) -> str:
-    return str(source.path) if isinstance(source, LocalSource) and source.sha256 == MISSING else ""
 
 
 def _cell(row: dict[str, Any]) -> str:

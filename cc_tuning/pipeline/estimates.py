@@ -6,8 +6,6 @@ tokens from `TOKENS_PER_TEXT`; the size of a model from the number in its name (
 the weights in its folder.
 """
 
-import math
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,10 +19,11 @@ from cc_tuning.distillation.config import ANSWERED
 from cc_tuning.evaluation.benchmarks import BENCHMARKS
 from cc_tuning.evaluation.sources import SOURCES
 from cc_tuning.evaluation.sources.config import languages_asked
+from cc_tuning.pipeline.model_shapes import parameters_of
 from cc_tuning.pipeline.plan import Plan, RunPlan
 from cc_tuning.pipeline.recipe import DEVELOPMENT, HUB, MINIATURE, Recipe
 from cc_tuning.runtime.provenance import readable_bytes
-from cc_tuning.runtime.weight_files import WeightFiles, json_value
+from cc_tuning.runtime.weight_files import json_value
 from cc_tuning.text.languages import UnknownLanguage, find_language
 
 TOKENS_PER_TEXT = 100  # an assumption: a prompt or a response of a few sentences
@@ -35,7 +34,6 @@ _BYTES_PER_ANSWER = 400  # of predictions and item scores, compressed
 _BYTES_PER_LIKELIHOOD = 100  # of the candidates of an item, compressed
 _WIDEST_HIDDEN_SIZE = 8192  # of the matrix, when the model is not there to ask
 _MOST_LAYERS = 80  # of a model of that width
-_PARAMETERS_IN_NAME = re.compile(r"(\d+(?:\.\d+)?)\s*([bm])(?![a-z0-9])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -63,27 +61,17 @@ def estimate_steps(plan: Plan) -> dict[str, Estimate]:
     """An estimate for each step, by fingerprint."""
     estimates = {step.fingerprint: Estimate(None, None, None) for step in plan}
     for run in plan.runs:
-        rows = _chosen_rows(run.recipe)
+        rows = chosen_rows(run.recipe)
         estimates |= _estimate_data(run, rows) | _estimate_run(run, rows)
         if run.items:
-            items = _evaluation_items(run.recipe)
+            items = evaluation_items(run.recipe)
             estimates[run.items.fingerprint] = Estimate(items, None, items * _BYTES_PER_ITEM)
     estimates[plan.report.fingerprint] = Estimate(None, None, 2 << 20)
     return estimates
 
 
-def parameters_of(place: str) -> int | None:
-    """The number of parameters of a model, from its name or its folder's weights; None when neither tells."""
-    folder = Path(place)
-    if folder.is_dir():
-        return sum(map(math.prod, WeightFiles(folder).shapes.values())) or None
-    found = _PARAMETERS_IN_NAME.search(place.rsplit("/", 1)[-1])
-    if not found:
-        return None
-    return int(float(found[1]) * (1e9 if found[2].lower() == "b" else 1e6))
-
-
-def _chosen_rows(recipe: Recipe) -> int:
+def chosen_rows(recipe: Recipe) -> int:
+    """The rows that the recipe learns from."""
     rows = _source_rows(recipe)
     return recipe.data.rows if rows is None else min(recipe.data.rows, rows)
 
@@ -104,7 +92,7 @@ def _estimate_data(run: RunPlan, rows: int) -> dict[str, Estimate]:
 
 def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
     recipe = run.recipe
-    examples = rows + _added_rows(run, recipe, rows)
+    examples = rows + added_rows(run, recipe, rows)
     sequence = min(2 * TOKENS_PER_TEXT, recipe.materialization.cutoff_tokens)
     english = TOKENS_PER_TEXT if run.transform else 0  # the English pass reads prompts only
     tokens = int(examples * (sequence + english) * recipe.training.epochs)
@@ -115,7 +103,7 @@ def _estimate_run(run: RunPlan, rows: int) -> dict[str, Estimate]:
     if run.spec.data == "preference":  # four sequences a row
         tokens, sequence, materialized = 4 * tokens, 4 * sequence, 4 * materialized
     if run.pivot:
-        items = _evaluation_items(recipe)
+        items = evaluation_items(recipe)
         estimates[run.pivot.fingerprint] = Estimate(items, items * TOKENS_PER_TEXT, items * _BYTES_PER_ITEM)
     if run.reference:
         estimates[run.reference.fingerprint] = Estimate(examples, examples * sequence, examples * _BYTES_PER_ANSWER)
@@ -141,17 +129,22 @@ def _bytes_of_map(recipe: Recipe) -> int:
 
 def _estimate_evaluation(run: RunPlan) -> Estimate:
     """Answers, and the likelihoods beside them: a prompt is read for its answer, and once for all of its candidates."""
-    evaluation = run.recipe.evaluation
-    items = _evaluation_items(run.recipe)
-    connections = 3 if run.transform else 1
-    connections += len(evaluation.competitors)
-    answers = items * connections
-    asked = items * (connections + (len(evaluation.controls) if run.transform else 0)) if evaluation.likelihoods else 0
+    evaluation, (answers, asked) = run.recipe.evaluation, questions(run)
     tokens = answers * (TOKENS_PER_TEXT + evaluation.max_new_tokens) + asked * TOKENS_PER_TEXT
     return Estimate(answers, tokens, answers * _BYTES_PER_ANSWER + asked * _BYTES_PER_LIKELIHOOD)
 
 
-def _added_rows(run: RunPlan, recipe: Recipe, rows: int) -> int:
+def questions(run: RunPlan) -> tuple[int, int]:
+    """How many answers a run is asked for, through all its connections, and how many prompts' likelihoods."""
+    evaluation = run.recipe.evaluation
+    items = evaluation_items(run.recipe)
+    connections = (3 if run.transform else 1) + len(evaluation.competitors)
+    controls = len(evaluation.controls) if run.transform else 0
+    return items * connections, items * (connections + controls) if evaluation.likelihoods else 0
+
+
+def added_rows(run: RunPlan, recipe: Recipe, rows: int) -> int:
+    """The rows that a run learns from beside the pairs."""
     if run.spec.data == "sdrrl":
         return sum(round(share * rows) for share in recipe.distillation.shares.values())
     return 0 if run.spec.data in ("plain", "preference") else rows  # +EN and +MT add up to one row for each
@@ -202,7 +195,8 @@ def _language(code: str) -> str:
         return code
 
 
-def _evaluation_items(recipe: Recipe) -> int:
+def evaluation_items(recipe: Recipe) -> int:
+    """The items that are asked, instructions included."""
     given = recipe.evaluation.instructions
     return _items(recipe) + (_rows_in(Path(given)) if given else 0)
 

@@ -37,6 +37,11 @@ class Execution(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = Field(
         default="auto", description="Where models run; `auto` takes a GPU when there is one."
     )
+    device_kind: str = Field(
+        default="auto",
+        description="The device that `plan` reckons with: a kind of cc_tuning/runtime/devices.csv such as `h100`, or "
+        "`cpu`, or `auto`, this machine's first GPU or its processor. `plan --device` says it for once.",
+    )
     processes: int = Field(default=1, ge=1, description="Training processes (torchrun ranks) on this machine.")
     quarantine_limit: float = Field(
         default=0.05, ge=0, le=1, description="Share of its rows that a stage may set aside before it stops."

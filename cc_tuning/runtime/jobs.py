@@ -159,3 +159,12 @@ class WorkerFailure(BaseModel):
             if isinstance(found, type) and issubclass(found, CcTuningError | DataContractError):
                 return found(self.message)
         return otherwise(self.message)
+
+
+def make_shards(job: Job[Any], job_file: Path, make: MakeShard[Any], say: Callable[[BaseModel], None]) -> None:
+    """Make the shards of `job` in their order while `job_file` is there; `say` is told of each before it is begun."""
+    for shard in job.shards:
+        if not job_file.exists():
+            return
+        say(ShardBegun(begun=shard.name))
+        make(shard, say)

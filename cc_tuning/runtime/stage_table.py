@@ -64,7 +64,7 @@ JUDGE = Stage(
     tags=("evaluation",), retries=2, resumable=True,
 )  # fmt: skip
 REPORT = Stage(
-    "report", 7, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
+    "report", 8, "Write the report.", "cc_tuning.stages.report:build_report", tags=("report",), retries=1,
 )  # fmt: skip
 
 EMBEDDED = (WORLD, BASE_MODEL, TRANSLATOR)

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import BaseModel
 
 from cc_tuning.errors import ConfigError
+from cc_tuning.runtime.device_meter import metered
 from cc_tuning.runtime.execution import Execution
 from cc_tuning.runtime.full_disk import full_disk
 from cc_tuning.runtime.mirroring import Mirrored
@@ -178,7 +179,8 @@ def _make(step: Step, store: ArtifactStore, execution: Execution, progress: Prog
     build, recorded = open_step(step, store, execution, progress, run_all)
     started = time.monotonic()
     logger.info("%s: started, fingerprint %s", step.label, step.fingerprint[:12])
-    with _untouched_inputs(step, store, recorded):
+    uses_gpu = "gpu" in step.stage.tags and execution.device != "cpu"
+    with _untouched_inputs(step, store, recorded), metered(uses_gpu) as meter:
         rows = step.stage.build(build)
     seconds = time.monotonic() - started
     manifest = Manifest(
@@ -194,6 +196,8 @@ def _make(step: Step, store: ArtifactStore, execution: Execution, progress: Prog
         versions=library_versions(),
         seconds=round(seconds, 3),
         peak_memory_bytes=peak_memory_bytes(),
+        cpu_seconds=meter.cpu_seconds,
+        gpu=meter.gpu,
         finished_at=datetime.now(UTC).isoformat(timespec="microseconds"),
     )
     store.finish(step.ref, manifest)

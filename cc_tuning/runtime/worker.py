@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from transformers.utils.logging import disable_progress_bar
 
 from cc_tuning.errors import CcTuningError
-from cc_tuning.runtime.jobs import Job, MakeShard, ShardBegun, Work, WorkerFailure
+from cc_tuning.runtime.jobs import Job, MakeShard, Work, WorkerFailure, make_shards
 from data_contracts.errors import DataContractError
 
 
@@ -41,11 +41,7 @@ def main(place: str, job_file: Path) -> None:
     job = work.job.model_validate_json(job_file.read_text(encoding="utf-8"))
     try:
         make = begin_work(work, job)
-        for shard in job.shards:
-            if not job_file.exists():
-                return
-            _say(ShardBegun(begun=shard.name))
-            make(shard, _say)
+        make_shards(job, job_file, make, _say)
     except (CcTuningError, DataContractError, OSError) as error:
         _say(WorkerFailure.of(error))
         raise

@@ -18,19 +18,8 @@ from dataclasses import dataclass
 import torch
 from transformers import PretrainedConfig
 
+from cc_tuning.runtime.device_table import device_named
 from cc_tuning.training.collators import TokenCounts
-
-PEAK_FLOPS = {
-    "B200": 2250e12,
-    "H200": 989e12,
-    "H100 PCIe": 756e12,
-    "H100 NVL": 835e12,
-    "H100": 989e12,
-    "A100": 312e12,
-    "L40S": 362e12,
-    "L4": 121e12,
-}
-"""Dense bfloat16 FLOPs a second by NVIDIA's data sheets, by a part of the device's name; the first that fits counts."""
 
 SECONDS_OF_A_PASS = 0.05
 """What a forward and a backward pass take on a GPU however few rows they have: their kernels are started one by one.
@@ -84,8 +73,8 @@ def peak_flops(device: torch.device, dtype: str) -> float | None:
     """Most FLOPs a second of a device in bfloat16, or None where no data sheet is known (CPUs, other types)."""
     if device.type != "cuda" or dtype != "bfloat16":
         return None
-    name = torch.cuda.get_device_name(device)
-    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), None)
+    found = device_named(torch.cuda.get_device_name(device))
+    return found.flops["bfloat16"] if found else None
 
 
 def tokens_of_a_pass(flops: ModelFlops, device: torch.device) -> float:

@@ -111,7 +111,7 @@ def test_damage_in_the_mirror_is_found_named_and_mended_by_the_next_push(  # typ
     assert fetch(mirror, select, other)
 
 
-def test_an_artifact_under_anothers_name_is_refused(
+def test_an_artifact_under_the_name_of_another_is_refused(
     url: str, mirror: Mirror, store: ArtifactStore, other: ArtifactStore
 ) -> None:
     select, _ = chain(store)

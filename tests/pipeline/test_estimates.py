@@ -7,8 +7,9 @@ import polars as pl
 import pytest
 from safetensors.numpy import save_file
 
-from cc_tuning.pipeline.estimates import TOKENS_PER_TEXT, Estimate, estimate_steps, parameters_of
+from cc_tuning.pipeline.estimates import TOKENS_PER_TEXT, Estimate, estimate_steps
 from cc_tuning.pipeline.loading import load_recipe
+from cc_tuning.pipeline.model_shapes import parameters_of
 from cc_tuning.pipeline.plan import Plan, plan_recipe
 
 SMALLEST = Path(__file__).resolve().parents[1] / "flows" / "smallest.yaml"

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from cc_tuning.errors import ConfigError
-from cc_tuning.pipeline.estimates import estimate_steps, parameters_of
+from cc_tuning.pipeline.estimates import estimate_steps
 from cc_tuning.pipeline.loading import load_recipe
+from cc_tuning.pipeline.model_shapes import parameters_of
 from cc_tuning.pipeline.plan import Plan, plan_recipe
 from data_contracts.layout import WORLD_DEVELOPMENT_ITEMS
 from data_contracts.store import ArtifactRef

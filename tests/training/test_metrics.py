@@ -9,8 +9,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.flop_counter import FlopCounterMode
 
+from cc_tuning.runtime.device_table import device_named
 from cc_tuning.training.collators import MicroBatch, RowNoise, StepBatches, TokenCounts
-from cc_tuning.training.flops import PEAK_FLOPS, flops_of_model, peak_flops
+from cc_tuning.training.flops import flops_of_model, peak_flops
 from cc_tuning.training.job import TrainingJob, batch_shape
 from cc_tuning.training.metrics import dense_line, read_metrics
 from cc_tuning.training.objectives.sft import SupervisedFineTuning
@@ -101,8 +102,10 @@ def test_english_prompts_count_a_forward_pass_and_frozen_weights_no_gradient_of_
 def test_peak_is_never_invented() -> None:
     assert peak_flops(torch.device("cpu"), "bfloat16") is None
     assert peak_flops(torch.device("cuda"), "float32") is None
-    assert next(peak for part, peak in PEAK_FLOPS.items() if part in "NVIDIA H100 PCIe") == 756e12
-    assert next(peak for part, peak in PEAK_FLOPS.items() if part in "NVIDIA H100 80GB HBM3") == 989e12
+    for name, peak in {"NVIDIA H100 PCIe": 756e12, "NVIDIA H100 80GB HBM3": 989e12}.items():
+        found = device_named(name)
+        assert found is not None and found.flops["bfloat16"] == peak
+    assert device_named("NVIDIA GeForce GT 710") is None
 
 
 def test_mfu_is_the_needed_arithmetic_over_the_time_and_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from cc_tuning.report.config import Family
 from cc_tuning.report.data_card.card import EXAMPLES_TEXT, blocks_of, examples_of, kinds_set_aside
 from cc_tuning.report.data_card.tables import language_table, length_table, task_table
 from cc_tuning.report.evidence import Evidence, StageRecord, titles_of
+from data_contracts.manifest import Manifest
 
 _MEBIBYTE = 1 << 20
 _FINGERPRINT_DIGITS = 12
@@ -73,7 +74,9 @@ def making_part(evidence: Evidence) -> Section:
     """Time, memory and versions as far as manifests tell, and the recipe as YAML."""
     recipe = yaml.safe_dump(dict(evidence.config.recipe), sort_keys=False, allow_unicode=True, width=100)
     stages = evidence.stages
-    tables = [_cost_table(stages, evidence.families), _versions_table(stages)] if stages else []
+    tables = []
+    if stages:
+        tables = [_sums_table(stages), _cost_table(stages, evidence.families), _versions_table(stages)]
     return Section("making", "How it was made", [], [*tables, Listing("Recipe", recipe, "yaml")])
 
 
@@ -92,6 +95,34 @@ def _cost_table(stages: Sequence[StageRecord], families: Sequence[Family]) -> Ta
     rows.append([Cell("together"), numeric(f"{total:,.1f}"), numeric(MISSING), Cell("")])
     note = "Wall-clock of the process that finished the stage; a resumed stage counts its last part."
     return Table("cost", "Time and memory", ["stage", "seconds", "peak memory, MiB", "fingerprint"], rows, note)
+
+
+def _sums_table(stages: Sequence[StageRecord]) -> Table:
+    """What each kind of stage took in all: time, and CPU, GPU and energy as far as manifests have them."""
+    by_stage: dict[str, list[Manifest]] = {}
+    for stage in stages:
+        by_stage.setdefault(stage.manifest.stage, []).append(stage.manifest)
+    rows = [[Cell(name), *_sums(manifests)] for name, manifests in by_stage.items()]
+    rows.append([Cell("together"), *_sums([stage.manifest for stage in stages])])
+    note = (
+        "GPU seconds are those in which a kernel ran, energy that of whole cards, as NVML tells them of the machine "
+        f"that ran the stage; {MISSING}: not recorded."
+    )
+    columns = ["stage", "made", "seconds", "CPU seconds", "GPU seconds", "energy, Wh"]
+    return Table("sums", "What the stages took", columns, rows, note)
+
+
+def _sums(manifests: Sequence[Manifest]) -> list[Cell]:
+    cpu = [made.cpu_seconds for made in manifests if made.cpu_seconds is not None]
+    gpus = [made.gpu for made in manifests if made.gpu]
+    joules = [gpu.joules for gpu in gpus if gpu.joules is not None]
+    return [
+        numeric(count(len(manifests))),
+        numeric(f"{sum(made.seconds for made in manifests):,.1f}"),
+        numeric(f"{sum(cpu):,.1f}" if cpu else MISSING),
+        numeric(f"{sum(gpu.busy_seconds for gpu in gpus):,.1f}" if gpus else MISSING),
+        numeric(f"{sum(joules) / 3600:,.1f}" if joules else MISSING),
+    ]
 
 
 def _versions_table(stages: Sequence[StageRecord]) -> Table:
