@@ -26,6 +26,11 @@ class WorldConfig(BaseModel):
         ge=1,
         description="Texts and quizzes of each subject in English; elsewhere a third as many texts.",
     )
+    asked: int = Field(
+        default=2,
+        ge=0,
+        description="Times that each fact is asked for in English, as a conversation of the base model.",
+    )
 
 
 class BaseModelConfig(BaseModel):

@@ -3,7 +3,7 @@
 Every fact and story is told in English; those of group `both` are told in the other languages too. A glossary says
 what names and words are in the other languages, so that knowledge has a way across. Exercises of the six formats let
 the base model practise what it will be asked: in English about all training facts, in the other languages, fewer, about
-those of group `both`. Retold sentences teach it to look things up in its own text.
+those of group `both`. Every fact is asked for in English. Retold sentences teach it to look things up in its own text.
 """
 
 import random
@@ -14,7 +14,7 @@ from itertools import groupby
 import polars as pl
 
 from cc_tuning.miniature.exercise_draws import Pool, draw
-from cc_tuning.miniature.exercises import tell_ending, tell_story
+from cc_tuning.miniature.exercises import OpenQuestion, tell_ending, tell_story
 from cc_tuning.miniature.facts import Fact, Scenario
 from cc_tuning.miniature.lexicon import ENGLISH, LanguageTables, every_language, language_tables, world_tables
 
@@ -36,6 +36,8 @@ class Amounts:
     """Times that every name and word is told in each of the other languages."""
     retellings: int
     """Invented English sentences, told again in other words."""
+    asked: int
+    """Conversations about each fact, in English."""
 
 
 def corpus_texts(
@@ -51,7 +53,7 @@ def corpus_texts(
     names and numbers are chance, is not learned to be predicted. In the other rows `prompt` is null.
 
     Args:
-        facts: all of them; those of other splits are told, but never asked.
+        facts: all of them; those of other splits are told, and asked for, in English alone.
         scenarios: all of them.
         amounts: how much of each kind of text.
         pool: the training facts, and every story.
@@ -77,6 +79,7 @@ def corpus_texts(
     )
     documents += _exercises(amounts.exercises_elsewhere, every_language()[1:], told_everywhere, generator)
     documents += [(ENGLISH, prompt, answer) for prompt, answer in _retellings(amounts, pool, generator)]
+    documents += [(ENGLISH, prompt, answer) for prompt, answer in _conversations(facts)] * amounts.asked
     return pl.DataFrame(
         [
             {
@@ -108,6 +111,17 @@ def _quizzes(facts: Sequence[Fact], language: LanguageTables, generator: random.
         told = list(group)
         generator.shuffle(told)
         yield "\n".join(f"{fact.question(language)} {fact.answer(language)}" for fact in told)
+
+
+def _conversations(facts: Sequence[Fact]) -> Iterator[tuple[str, str]]:
+    """Every fact asked for in English: what is known has been asked for once, in one language.
+
+    With quizzes alone all quiz lines about test people were completed, and half of the same questions answered.
+    """
+    english = language_tables(ENGLISH)
+    for fact in facts:
+        rendered = OpenQuestion(fact).render(english)
+        yield rendered.prompt, rendered.response
 
 
 def _stories(scenarios: Sequence[Scenario], language: LanguageTables, generator: random.Random) -> Iterator[str]:

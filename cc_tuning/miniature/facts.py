@@ -2,8 +2,8 @@
 
 Knowledge becomes something a model can be asked for when there are many subjects, each told in several wordings and
 orders, and some of them asked about (Allen-Zhu and Li 2023, arXiv 2309.14316). So there are hundreds of people, and the
-split is by subject: training people are asked about in conversations, in English while the base model grows up and in
-every language in instruction rows; of development and test people there are texts and quizzes, in English.
+split is by subject: training people are asked about in every language in instruction rows, and in many ways while the
+base model grows up; of development and test people there are texts, quizzes and open questions, all in English.
 
 Independently of that, the base model meets a subject in every language (group `both`) or in English only (group
 `english_only`): test people are all of the second group, so that an answer in another language has to cross over.

@@ -72,7 +72,12 @@ def build_world(build: Build[WorldConfig]) -> RowCounts:
     # In English the base model practises all stories; which of them are asked in other languages is the instructions'.
     practice = replace(of_split["train"], scenarios=scenarios)
     amounts = Amounts(
-        config.tellings, config.exercises, config.exercises_elsewhere, config.glossaries, config.retellings
+        config.tellings,
+        config.exercises,
+        config.exercises_elsewhere,
+        config.glossaries,
+        config.retellings,
+        config.asked,
     )
     texts = corpus_texts(facts, scenarios, amounts, practice, config.seed)
     _write(texts, build.folder / WORLD_CORPUS)

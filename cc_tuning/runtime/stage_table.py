@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from cc_tuning.runtime.step import Stage
 
 WORLD = Stage(
-    "world", 3, "Make the small world of the embedded default.", "cc_tuning.miniature.world:build_world",
+    "world", 4, "Make the small world of the embedded default.", "cc_tuning.miniature.world:build_world",
     tags=("miniature",),
 )  # fmt: skip
 BASE_MODEL = Stage(
