@@ -168,10 +168,12 @@ def cost_rows(plan: Plan, found: Found, prompts: int, rounds: int, seconds: floa
 def _answering(
     model: CrossLingualModel, mode: ConnectionMode, prompts: Tensor, tokens: int, languages: list[str] | None
 ) -> Callable[[], object]:
-    """Greedy answers of so many tokens; a map with an intercept for each language has to be told them."""
+    """Greedy answers of so many tokens; maps that ask for it are told the languages, and that no prompt is English."""
     settings: dict[str, object] = {"max_new_tokens": tokens, "min_new_tokens": tokens, "do_sample": False}
     if languages and mode == "transform":
         settings["languages"] = languages
+    if mode == "transform" and model.connection.english == "identity":
+        settings["english_rows"] = torch.zeros(len(prompts), dtype=torch.bool)
     return partial(model.generate, prompts, torch.ones_like(prompts), connection=mode, **settings)
 
 

@@ -77,13 +77,19 @@ def translating(tmp_path: Path) -> "subprocess.Popen[bytes]":
     """A command that has begun its first stage; its standard error is a pipe."""
     arguments = ["translate", str(SMALLEST), "--set", f"execution.store={tmp_path / 'store'}"]
     running = subprocess.Popen(
-        [*COMMAND, *arguments], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*COMMAND, *arguments], cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=listen_to_hang_ups,
     )  # fmt: skip
     assert running.stderr is not None
     for line in running.stderr:
         if b"started" in line:
             break
     return running
+
+
+def listen_to_hang_ups() -> None:
+    """In a child: SIGHUP ends it, also where these tests run under `nohup`."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_damage_in_the_mirror_costs_one_line_a_making_and_a_push(
     remove_object(execution.store)
     with caplog.at_level(logging.WARNING):
         assert not run(FIRST, execution).was_cached
-    (said,) = (record.getMessage() for record in caplog.records)
+    (said,) = (record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING)
     assert "made and pushed again, because in the mirror" in said and "is damaged" in said
     assert made(execution) == 2
     remove_object(execution.store)
