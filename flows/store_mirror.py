@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from cc_tuning.errors import ConfigError
 from cc_tuning.runtime.provenance import readable_bytes
 from data_contracts.errors import ArtifactMismatch, MadeByLaterVersion
-from data_contracts.inventory import list_store, with_inputs
+from data_contracts.inventory import Entry, list_store, with_inputs
 from data_contracts.mirror import Mirror
 from data_contracts.store import ArtifactRef, ArtifactStore
 from data_contracts.transfer import received_unless_sound
@@ -33,10 +34,11 @@ def fetch_artifacts(root: Path, url: str, names: Sequence[str], recipes: Sequenc
     A sound artifact of the store stays, also where it is another making.
 
     Raises:
+        ConfigError: nothing is there.
         MirrorUnavailable: the mirror cannot be read.
     """
     store, mirror = ArtifactStore(root), Mirror(url)
-    entries = mirror.entries()
+    entries = _there(mirror)
     wanted = with_inputs(entries, chosen(entries, names, recipes))
 
     def fetch(ref: ArtifactRef) -> bool:
@@ -50,9 +52,14 @@ def fetch_artifacts(root: Path, url: str, names: Sequence[str], recipes: Sequenc
 
 
 def show_mirror_faults(url: str, names: Sequence[str]) -> bool:
-    """A line for each artifact of a mirror that is not whole, and one for pushes without an end; whether one is not."""
+    """A line for each artifact of a mirror that is not whole, and one for pushes without an end; whether one is not.
+
+    Raises:
+        ConfigError: nothing is there.
+        MirrorUnavailable: the mirror cannot be read.
+    """
     mirror = Mirror(url)
-    entries = mirror.entries()
+    entries = _there(mirror)
     faults = 0
     for ref in chosen(entries, names, []):
         try:
@@ -69,6 +76,17 @@ def show_mirror_faults(url: str, names: Sequence[str]) -> bool:
         else f"Not whole: {faults}; `store push --again` mends them."
     )
     return bool(faults)
+
+
+def _there(mirror: Mirror) -> tuple[Entry, ...]:
+    """What the mirror has; a wrong address looks like an empty mirror, and must not pass for a whole one."""
+    entries = mirror.entries()
+    if not entries:
+        raise ConfigError(
+            f"{mirror.url} has no artifact; expected a mirror that something was pushed to: correct the address, or "
+            "fill it by `cc-tuning store push --mirror`"
+        )
+    return entries
 
 
 def _each(refs: Sequence[ArtifactRef], work: Callable[[ArtifactRef], bool], done: str, where: str) -> bool:

@@ -93,3 +93,11 @@ def test_plan_and_status_say_what_is_in_the_mirror_when_they_are_asked_to(tmp_pa
         assert "in the mirror" not in CliRunner().invoke(app, [command, SMALLEST, *places]).stdout
     without = CliRunner().invoke(app, ["plan", SMALLEST, "--mirror", *places[:2]])
     assert isinstance(without.exception, ConfigError) and "execution.mirror" in str(without.exception)
+
+
+@pytest.mark.parametrize("command", ["fetch", "verify"])
+def test_an_address_without_any_artifact_passes_neither_for_fetched_nor_for_whole(
+    command: str, store: ArtifactStore, url: str
+) -> None:
+    result = call(command, "--mirror", url, "--store", store.root)
+    assert isinstance(result.exception, ConfigError) and f"{url} has no artifact" in str(result.exception)
