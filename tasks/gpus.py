@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import httpx
 from prefect.concurrency.sync import concurrency
 from prefect.settings import get_current_settings
 
@@ -51,9 +52,22 @@ def in_turn(step: Step) -> Step:
 
 @contextmanager
 def gpu_slot(lease_seconds: float = _LEASE_SECONDS) -> Iterator[None]:
-    """A context that holds a slot of this machine's limit, and waits until there is one."""
+    """A context that holds a slot of this machine's limit, and waits until there is one.
+
+    A server that is away for a while ends no training: the lease is then taken again, and a slot that cannot be given
+    back is free when its lease ends.
+    """
     name = os.environ.get(LIMIT_VARIABLE) or DEFAULT_LIMIT
     logger.info("asks for a slot of the limit %r", name)
-    # A server that is away for a while must not end a training: the lease is then taken again.
-    with concurrency(name, occupy=1, lease_duration=lease_seconds, raise_on_lease_renewal_failure=False):
-        yield
+    is_computed = False
+    try:
+        with concurrency(name, occupy=1, lease_duration=lease_seconds, raise_on_lease_renewal_failure=False):
+            yield
+            is_computed = True
+    except httpx.HTTPError as error:
+        if not is_computed:
+            raise
+        logger.warning(
+            "the slot of the limit %r was not given back, since Prefect's server does not answer (%s); it is free in "
+            "at most %.0f seconds", name, error, lease_seconds,
+        )  # fmt: skip

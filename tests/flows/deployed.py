@@ -33,12 +33,18 @@ class Server:
         return self.variables["PREFECT_API_URL"]
 
     def post(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        answer = httpx.post(f"{self.api}/{path}", json=body or {}, timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        return self._ask(lambda: httpx.post(f"{self.api}/{path}", json=body or {}, timeout=30))
 
     def get(self, path: str) -> Any:
-        answer = httpx.get(f"{self.api}/{path}", timeout=30)
+        return self._ask(lambda: httpx.get(f"{self.api}/{path}", timeout=30))
+
+    def _ask(self, send: Callable[[], httpx.Response]) -> Any:
+        """The answer's content; of a server whose database is locked, which says 503, after a few tries more."""
+        for _ in range(20):
+            answer = send()
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                break
+            time.sleep(0.5)
         answer.raise_for_status()
         return answer.json()
 
@@ -92,9 +98,9 @@ def running_server(home: Path, port: int = 0, **settings: str) -> Iterator[Serve
 
 
 @contextmanager
-def running_worker(server: Server, log: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker of the pool `cc-tuning`, which leads a process group of its own."""
-    command = [str(PROGRAMS / "prefect"), "worker", "start", "--pool", "cc-tuning", "--limit", "1", *arguments]
+def running_worker(server: Server, log: Path, limit: int = 1) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker of the pool `cc-tuning` that takes `limit` runs at once and leads a process group of its own."""
+    command = [str(PROGRAMS / "prefect"), "worker", "start", "--pool", "cc-tuning", "--limit", str(limit)]
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, env=server.variables, cwd=ROOT, stdout=output, stderr=output, start_new_session=True

@@ -7,7 +7,7 @@ from prefect import flow, task
 
 from tasks.gpus import gpu_slot
 
-SECONDS = 5.0
+SECONDS = 20.0
 
 
 @task(persist_result=False)
