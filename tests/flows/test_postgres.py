@@ -4,30 +4,19 @@ The worker and its run are killed, then the database and the server restart in t
 """
 
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.flows.databases import Postgres, programs_of_postgres, running_postgres
+from tests.flows.databases import Postgres
 from tests.flows.deployed import Server, free_port, kill_all, running_server, running_worker, wait_until
 from tests.flows.killing import finished_work
 
 MINUTES_UNTIL_CRASHED = 5
 SECONDS_WITHOUT_A_DATABASE = 10
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(programs_of_postgres() is None, reason="Postgres is not installed: there is no initdb"),
-]
-
-
-@pytest.fixture
-def database() -> Iterator[Postgres]:
-    pytest.importorskip("asyncpg", reason="Prefect speaks to Postgres through asyncpg")
-    with running_postgres() as started:
-        yield started
+pytestmark = pytest.mark.slow
 
 
 class Timetable:
