@@ -39,6 +39,14 @@ def test_vllm_sees_the_gpu_that_its_worker_sees(monkeypatch: pytest.MonkeyPatch)
         assert said.strip() == devices
 
 
+def is_vllm_worker(process: psutil.Process) -> bool:
+    """Whether it is one that still runs; of one that has just ended nothing can be asked."""
+    try:
+        return "cc_tuning_vllm.worker" in process.cmdline()[:4]
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
+
+
 @pytest.mark.slow
 def test_two_workers_with_a_vllm_each_answer_as_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vllm_python()
@@ -54,8 +62,7 @@ def test_two_workers_with_a_vllm_each_answer_as_one_does(tmp_path: Path, monkeyp
         at_once: list[int] = []
 
         def count(_: int, at_once: list[int] = at_once) -> None:
-            family = psutil.Process().children(recursive=True)
-            at_once.append(sum("cc_tuning_vllm.worker" in one.cmdline()[:4] for one in family if one.is_running()))
+            at_once.append(sum(map(is_vllm_worker, psutil.Process().children(recursive=True))))
 
         ENGINES["vllm"].load().answer(job, count, in_threads)
         answers.append(list(read_all(job)))
