@@ -1,6 +1,6 @@
 # Three commands a newcomer needs: make quickstart, make test, make check.
 .POSIX:
-.PHONY: quickstart test test-slow check audit bench bench-gpu bench-serving bench-engines docs vllm clean
+.PHONY: quickstart test test-slow check audit lock bench bench-gpu bench-serving bench-engines docs vllm clean
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
 VENV := .venv
@@ -33,10 +33,19 @@ check: $(VENV)/.installed
 # Needs a network. In an environment of its own, since its tools need other versions than Prefect does.
 audit: $(VENV)/.installed
 	$(PYTHON) -m venv .audit
-	.audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1' pip-audit cyclonedx-bom
-	.audit/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit cyclonedx-bom
+	.audit/bin/pip-audit --strict --requirement constraints.txt --no-deps --disable-pip
 	.audit/bin/cyclonedx-py environment $(BIN)/python --output-format JSON --output-file sbom.json
-	.audit/bin/python -m pip lock --constraint constraints.txt --output pylock.toml .
+
+# Hashes are those of the index that pip is set up with.
+lock:
+	$(PYTHON) -m venv .audit
+	.audit/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.audit/bin/uv pip compile pyproject.toml --extra dev --constraint constraints.txt --generate-hashes --no-strip-extras \
+	  --no-emit-index-url --no-header --python-version 3.11 --python-platform linux --quiet --output-file requirements.new
+	sed '/^[^#]/,$$d' requirements.lock | cat - requirements.new > requirements.both
+	mv requirements.both requirements.lock
+	rm requirements.new
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/training.py

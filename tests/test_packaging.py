@@ -1,5 +1,6 @@
 """What a checkout is turned into: an environment, a wheel, an image."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -30,6 +31,30 @@ def test_what_is_declared_is_pinned_within_its_bounds(requirement: Requirement) 
         assert requirement.name in UNPINNED
     else:
         assert requirement.specifier.contains(pin)
+
+
+def locked() -> dict[str, tuple[str, list[str]]]:
+    """Name -> version and hashes of what `requirements.lock` lists."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    entries = re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==(\S+)(.*(?:\n .*)*)", text, re.MULTILINE)
+    return {
+        canonicalize_name(name): (version, re.findall(r"sha256:([0-9a-f]{64})\b", rest))
+        for name, version, rest in entries
+    }
+
+
+def test_the_lock_has_the_pinned_versions_and_a_hash_of_each() -> None:
+    lock = locked()
+    assert all(hashes for _, hashes in lock.values())
+    assert {name: version for name, (version, _) in lock.items() if name in PINS} == {
+        name: PINS[name] for name in lock.keys() & PINS.keys()
+    }
+    needed = [*PROJECT["project"]["dependencies"], *PROJECT["project"]["optional-dependencies"]["dev"]]
+    assert {canonicalize_name(Requirement(text).name) for text in needed} - {"cc-tuning"} <= lock.keys()
+
+
+def test_the_lock_names_no_index() -> None:
+    assert "://" not in (ROOT / "requirements.lock").read_text(encoding="utf-8")
 
 
 def test_secrets_and_results_stay_out_of_images() -> None:

@@ -42,9 +42,12 @@ def run_job(job: TrainingJob, progress: Progress) -> None:
             environment=_environment(job),
         )
     except TrainingFailed as error:
-        spoken = _last_words([path for path in _error_logs(logs) if path not in before])
+        said = _last_lines([path for path in _error_logs(logs) if path not in before])
+        words = [_of_rank(rank, lines) for rank, lines in said]
+        if not any(lines for _, lines in said):  # ranks that were killed say nothing; torchrun says at least who was
+            words.append(str(error))
         ended = _first_to_end(str(error))
-        raise TrainingFailed(f"training stopped before its last step{ended}\n{spoken or error}") from error
+        raise TrainingFailed("\n".join([f"training stopped before its last step{ended}", *words])) from error
 
 
 def write_job(job: TrainingJob) -> Path:
@@ -97,14 +100,14 @@ def _error_logs(logs: Path) -> list[Path]:
     return sorted(logs.rglob("stderr.log"))
 
 
-def _last_words(logs: list[Path]) -> str:
-    """The last lines of each rank, if any has said something; the rank is the name of the log's folder."""
-    parts, has_spoken = [], False
-    for path in logs:
-        lines = path.read_text(encoding="utf-8", errors="replace").rstrip().splitlines()[-_LAST_LINES_PER_RANK:]
-        has_spoken = has_spoken or bool(lines)
-        parts.append(f"rank {path.parent.name}:\n  " + ("\n  ".join(lines) or "(it said nothing)"))
-    return "\n".join(parts) if has_spoken else ""
+def _last_lines(logs: list[Path]) -> list[tuple[str, list[str]]]:
+    """The last lines of each rank on stderr; the rank is the name of the log's folder."""
+    texts = ((path.parent.name, path.read_text(encoding="utf-8", errors="replace")) for path in logs)
+    return [(rank, text.rstrip().splitlines()[-_LAST_LINES_PER_RANK:]) for rank, text in texts]
+
+
+def _of_rank(rank: str, lines: list[str]) -> str:
+    return f"rank {rank}:\n  " + ("\n  ".join(lines) or "(it said nothing)")
 
 
 def _first_to_end(torchrun_says: str) -> str:
