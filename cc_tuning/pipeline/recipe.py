@@ -45,7 +45,8 @@ class DataSection(SelectionConfig):
     source: str = Field(
         default="CohereLabs/aya_dataset",
         description="The Aya dataset's hub id, or a file or folder of rows (parquet, Arrow, JSON Lines, a JSON array, "
-        "CSV, text also compressed by gzip, zstd or bzip2), or `miniature`. Other columns than Aya's: `data.columns`.",
+        "CSV, text also compressed by gzip, zstd, bzip2 or xz), or `miniature`. "
+        "Other columns than Aya's: `data.columns`.",
     )
     revision: str = Field(default="", description="Commit of the hub dataset; needed for a hub id.")
     min_quality: float = Field(
@@ -210,7 +211,8 @@ class Recipe(Section):
 
 
 _FILE_ENDINGS = {
-    ".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".gz", ".zst", ".bz2", ".safetensors", ".gguf",
+    ".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".gz", ".zst", ".bz2", ".xz",
+    ".safetensors", ".gguf",
 }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ and then the translator is not called for those rows.
 | CSV | comma, semicolon, tab or bar, by its header |
 | a folder, such as a hub snapshot | its shards by name; where names tell splits, the training split |
 
-Text may be compressed (gzip, zstd, bzip2) and in UTF-8, UTF-16 or UTF-32, with a byte order mark or without. Hidden
+Text may be compressed (gzip, zstd, bzip2, xz) and in UTF-8, UTF-16 or UTF-32, with a byte order mark or without. Hidden
 files are neither read nor part of the source's identity. A text that is null, NaN, blank or the word `nan` is missing;
 numbers, lists and objects are no text. Columns of other names, and the layouts of Alpaca, ShareGPT, lists of messages
 and OpenAssistant's trees, are told by `data.columns`:

@@ -16,7 +16,7 @@ KINDS = {
     ".csv": "csv", ".tsv": "csv",
 }  # fmt: skip
 """The reader of a file by how its name ends; text may have the ending of a compression behind it."""
-COMPRESSIONS = (".gz", ".zst", ".bz2")
+COMPRESSIONS = (".gz", ".zst", ".bz2", ".xz")
 
 _METADATA = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 _TRAIN = ("train", "training")

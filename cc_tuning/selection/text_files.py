@@ -1,13 +1,14 @@
 """Raw rows of text files: JSON Lines, a JSON array, or CSV, in whatever encoding and compression the file begins with.
 
 What a file is called says little: an export named `.json` is often JSON Lines, and one named `.jsonl` an array. So the
-first bytes decide on compression (gzip, zstd, bzip2) and encoding (UTF-8, UTF-16, UTF-32, with a mark or without), and
-the first character decides on an array. A line that cannot be read is a row of its own, without values.
+first bytes decide on compression (gzip, zstd, bzip2, xz) and encoding (UTF-8, UTF-16, UTF-32, with a mark or without),
+and the first character decides on an array. A line that cannot be read is a row of its own, without values.
 """
 
 import csv
 import io
 import json
+import lzma
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain
@@ -26,7 +27,7 @@ RawRow = tuple[dict[Any, Any], str | None]
 
 _LONGEST_CSV_FIELD = 1 << 27
 _DELIMITERS = ",;\t|"
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
+_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2", b"\xfd7zX": "xz", b"PK\x03\x04": "zip"}
 _SIGNATURE_BYTES = 4
 
 
@@ -69,7 +70,8 @@ def read_csv(path: Path) -> Iterator[RawRow]:
     has columns.
 
     Raises:
-        ContractViolation: quotes are not closed, with the line; or the file's compression is damaged.
+        ContractViolation: a column stands twice in the header; quotes are not closed, with the line; or the file's
+            compression is damaged.
     """
     # The default of 128 KiB is shorter than some rows; the limit can be set only for the whole process.
     csv.field_size_limit(_LONGEST_CSV_FIELD)
@@ -81,6 +83,11 @@ def read_csv(path: Path) -> Iterator[RawRow]:
         reader = csv.DictReader(chain([header] if header else [], file), strict=True, delimiter=delimiter)
         try:
             columns = list(reader.fieldnames or ())
+            if twice := sorted({column for column in columns if columns.count(column) > 1}):
+                raise ContractViolation(
+                    f"{path}: the header has {', '.join(map(repr, twice))} more than once, so which of them is meant "
+                    "cannot be told; rename or remove the others"
+                )
             yield dict.fromkeys(columns), HEADER
             for row in reader:
                 # DictReader files surplus fields under None and fills missing ones with None.
@@ -123,7 +130,7 @@ def _opened(path: Path, newline: str) -> Iterator[TextIO]:
         errors = "surrogateescape" if encoding.startswith("utf-8") else "strict"
         with _uncompressed(path) as binary:
             yield io.TextIOWrapper(binary, encoding, errors=errors, newline=newline)
-    except (EOFError, pa.ArrowException) as error:
+    except (EOFError, pa.ArrowException, lzma.LZMAError) as error:
         raise ContractViolation(f"{path} is damaged or cut: {error}; fetch or write it again") from error
     except UnicodeDecodeError as error:
         raise ContractViolation(f"{path} is not the {encoding} it begins as: {error}; write it as UTF-8") from error
@@ -139,8 +146,18 @@ def _uncompressed(path: Path) -> Iterator[io.BufferedReader]:
         signature = file.read(_SIGNATURE_BYTES)
         file.seek(0)
         codec = next((codec for magic, codec in _MAGIC.items() if signature.startswith(magic)), None)
-        stream = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), codec) if codec else file
-        yield io.BufferedReader(stream) if codec else file
+        if codec == "zip":
+            raise ContractViolation(
+                f"{path} is a zip archive, which may hold several files; unpack it, or compress the rows by gzip, "
+                "zstd, bzip2 or xz"
+            )
+        if codec is None:
+            yield file
+        elif codec == "xz":
+            with lzma.open(file) as stream:
+                yield io.BufferedReader(stream)
+        else:
+            yield io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), codec))
 
 
 def _encoding(signature: bytes) -> str:

@@ -3,6 +3,8 @@
 import bz2
 import gzip
 import json
+import lzma
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,7 @@ FORMS: dict[str, tuple[str, bytes]] = {
     "gzip under a plain name": ("rows.csv", gzip.compress(csv_of(ROWS).encode())),
     "zstd": ("rows.csv.zst", zstd(csv_of(ROWS).encode())),
     "bzip2": ("rows.jsonl.bz2", bz2.compress(lines_of(ROWS).encode())),
+    "xz": ("rows.csv.xz", lzma.compress(csv_of(ROWS).encode())),
     "UTF-8 with a mark": ("rows.csv", csv_of(ROWS).encode("utf-8-sig")),
     "UTF-16 with a mark": ("rows.jsonl", lines_of(ROWS).encode("utf-16")),
     "UTF-16 without a mark": ("rows.csv", csv_of(ROWS).encode("utf-16-le")),
@@ -169,6 +172,9 @@ def test_damage_to_compressed_and_arrow_files_is_named(tmp_path: Path) -> None:
     (tmp_path / "cut.jsonl.gz").write_bytes(gzip.compress(lines_of(ROWS * 50).encode())[:-20])
     with pytest.raises(ContractViolation, match=r"cut\.jsonl\.gz is damaged or cut"):
         select(tmp_path, tmp_path / "cut.jsonl.gz")
+    (tmp_path / "cut.jsonl.xz").write_bytes(lzma.compress(lines_of(ROWS * 50).encode())[:-20])
+    with pytest.raises(ContractViolation, match=r"cut\.jsonl\.xz is damaged or cut"):
+        select(tmp_path, tmp_path / "cut.jsonl.xz")
     (tmp_path / "no.arrow").write_bytes(b"nothing of the kind")
     with pytest.raises(ArtifactMismatch, match=r"no\.arrow cannot be read as Arrow"):
         select(tmp_path, tmp_path / "no.arrow")
@@ -178,6 +184,19 @@ def test_damage_to_compressed_and_arrow_files_is_named(tmp_path: Path) -> None:
 
 
 MISSING = [None, float("nan"), "", " \t\u3000", "nan", "NaN"]
+
+
+def test_a_zip_archive_is_named_whatever_it_is_called(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "rows.jsonl", "w") as archive:
+        archive.writestr("rows.jsonl", lines_of(ROWS))
+    with pytest.raises(ContractViolation, match="is a zip archive"):
+        select(tmp_path, tmp_path / "rows.jsonl")
+
+
+def test_a_column_that_stands_twice_in_csv_is_named_and_not_its_rows(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text(csv_of(ROWS).replace("targets", "inputs", 1))
+    with pytest.raises(ContractViolation, match="the header has 'inputs' more than once"):
+        select(tmp_path, tmp_path / "rows.csv")
 
 
 @pytest.mark.parametrize("missing", MISSING, ids=map(repr, MISSING))
