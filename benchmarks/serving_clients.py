@@ -6,9 +6,10 @@ exist.
 """
 
 import asyncio
+import contextlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
@@ -25,6 +26,8 @@ SHARES: dict[Behaviour, float] = {
     "wrong switch": 0.04,
 }
 EARLY_SECONDS = 0.02
+LONGEST_SECONDS = 120
+"""After which a request counts as one that was never answered."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class Client:
     number: int
     model: str
     http: httpx.AsyncClient
+    leaving: Callable[[], httpx.AsyncClient]
+    """Makes the connection of a request that is given up: a pool whose request was cancelled may never lend its only
+    connection again."""
     shares: Mapping[Behaviour, float]
 
     async def ask_until(self, deadline: float, conversations: Sequence[Conversation]) -> list[Outcome]:
@@ -66,16 +72,17 @@ class Client:
         begin = time.monotonic()
         to_first, tokens, problem = 0.0, 0, ""
         try:
-            if behaviour == "stream" or behaviour == "leaves in the middle":
-                to_first, tokens, problem = await self._stream(question, behaviour == "leaves in the middle")
-            elif behaviour == "leaves early":
-                await self._leave_early(question)
-            else:
-                response = await self.http.post("/v1/chat/completions", json=self._body(question, behaviour))
-                problem = _problem_of(response, question, behaviour)
-                tokens = 0 if problem or behaviour == "wrong switch" else len(question.answer_ids)
-        except httpx.HTTPError as error:
-            problem = f"{type(error).__name__}: {error}"
+            async with asyncio.timeout(LONGEST_SECONDS):
+                if behaviour == "stream" or behaviour == "leaves in the middle":
+                    to_first, tokens, problem = await self._stream(question, behaviour == "leaves in the middle")
+                elif behaviour == "leaves early":
+                    await self._leave_early(question)
+                else:
+                    response = await self.http.post("/v1/chat/completions", json=self._body(question, behaviour))
+                    problem = _problem_of(response, question, behaviour)
+                    tokens = 0 if problem or behaviour == "wrong switch" else len(question.answer_ids)
+        except (httpx.HTTPError, TimeoutError) as error:
+            problem = f"{behaviour}: {type(error).__name__}: {error}"
         return Outcome(behaviour, question.mode, time.monotonic() - begin, to_first, tokens, problem)
 
     def _body(self, question: Question, behaviour: Behaviour) -> dict[str, Any]:
@@ -89,11 +96,10 @@ class Client:
         } | ({"vllm_xargs": switch} if switch else {})
 
     async def _leave_early(self, question: Question) -> None:
-        asking = self.http.post("/v1/chat/completions", json=self._body(question, "leaves early"))
-        try:
-            await asyncio.wait_for(asking, EARLY_SECONDS)
-        except TimeoutError:
-            return
+        async with self.leaving() as http:
+            asking = http.post("/v1/chat/completions", json=self._body(question, "leaves early"))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asking, EARLY_SECONDS)
 
     async def _stream(self, question: Question, leaves: bool) -> tuple[float, int, str]:
         begin, to_first = time.monotonic(), 0.0
@@ -148,9 +154,12 @@ async def ask_together(
     limits = httpx.Limits(max_connections=1)
     headers = {"Authorization": f"Bearer {key}"}
 
+    def connect() -> httpx.AsyncClient:
+        return httpx.AsyncClient(base_url=address, headers=headers, limits=limits, timeout=300)
+
     async def one(number: int) -> list[Outcome]:
-        async with httpx.AsyncClient(base_url=address, headers=headers, limits=limits, timeout=300) as http:
-            return await Client(number, model, http, shares).ask_until(deadline, conversations)
+        async with connect() as http:
+            return await Client(number, model, http, connect, shares).ask_until(deadline, conversations)
 
     asked = await asyncio.gather(*map(one, range(clients)))
     return [outcome for outcomes in asked for outcome in outcomes]
