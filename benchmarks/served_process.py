@@ -111,7 +111,8 @@ def _wait_for(address: str, process: "subprocess.Popen[bytes]", log: Path) -> No
                 return
         except (urllib.error.URLError, TimeoutError, ConnectionError):
             time.sleep(1)
-    raise RuntimeError(f"the server did not start within {START_SECONDS} s:\n{_end_of(log)}")
+    ended = "did not start within" if process.poll() is None else f"ended with code {process.returncode} within"
+    raise RuntimeError(f"the server {ended} {START_SECONDS} s:\n{_end_of(log)}")
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:

@@ -8,6 +8,7 @@ the middle. The answers are those of the transformers engine, computed before.
 import argparse
 import asyncio
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -28,6 +29,9 @@ from serving_questions import (
     share_changed,
 )
 from timing import RESULTS, machine, write_figures
+
+from cc_tuning.model.serving_export import SECTION, SERVED_CONNECTION_FILE, SERVED_INDEX
+from data_contracts.files import read_json, write_json
 
 ROOT = Path(__file__).resolve().parent.parent
 MODES = ("transform", "off", "identity", "parallel")
@@ -124,6 +128,22 @@ def load(
     }
 
 
+def without_connection(directory: Path, checkpoint: Path, destination: Path) -> Path:
+    """The exported model as an ordinary one, its padded heads included, that vLLM loads by itself.
+
+    The checkpoint will not do: vLLM has not every size of heads on a CPU.
+    """
+    shutil.copytree(directory, destination)
+    (destination / SERVED_CONNECTION_FILE).unlink()
+    index = read_json(directory / SERVED_INDEX)
+    index["weight_map"] = {name: file for name, file in index["weight_map"].items() if file != SERVED_CONNECTION_FILE}
+    write_json(destination / SERVED_INDEX, index)
+    config = {key: value for key, value in read_json(directory / "config.json").items() if key != SECTION}
+    architectures = read_json(checkpoint / "config.json")["architectures"]
+    write_json(destination / "config.json", config | {"architectures": architectures})
+    return destination
+
+
 def print_table(figures: dict[str, Any]) -> None:
     """The figures for a reader."""
     print(f"{figures['requests']} requests, {figures['answers_compared']} answers compared, ", end="")
@@ -156,7 +176,7 @@ def main() -> int:
         conversations = prepare_conversations(checkpoint, arguments.conversations, modes)
         changed = 0.0 if arguments.control else share_changed(checkpoint, conversations)
         connected, log = not arguments.control, Path(name) / "server.log"
-        model = directory if connected else checkpoint
+        model = directory if connected else without_connection(directory, checkpoint, Path(name) / "control")
         with serving(arguments.python, model, log, ENGINE, with_plugin=connected) as server:
             figures = load(
                 server, str(model), conversations, arguments.clients, arguments.minutes * 60, connected=connected

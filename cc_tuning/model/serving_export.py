@@ -62,7 +62,7 @@ _BEFORE_SERVING = frozenset(
     | {"english", "temperature", "final_temperature", "temperature_course"}
 )
 """Settings of training; and which English prompts keep their own activations, which a request says itself."""
-_INDEX = "model.safetensors.index.json"
+SERVED_INDEX = "model.safetensors.index.json"
 _TEXT_FILES = (
     "tokenizer*", "special_tokens_map.json", "added_tokens.json", "chat_template*", "vocab*", "merges.txt",
 )  # fmt: skip
@@ -228,7 +228,7 @@ def _write_weights(checkpoint: Path, directory: Path, tensors: Mapping[str, Tens
         save_file(dict(tensors), temporary)
     weight_map |= dict.fromkeys(tensors, SERVED_CONNECTION_FILE)
     size = sum((directory / name).stat().st_size for name in set(weight_map.values()))
-    write_json(directory / _INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
+    write_json(directory / SERVED_INDEX, {"metadata": {"total_size": size}, "weight_map": weight_map})
 
 
 def _write_settings(checkpoint: Path, directory: Path, section: dict[str, Any], stops: tuple[int, ...]) -> None:
