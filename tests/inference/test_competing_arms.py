@@ -137,7 +137,6 @@ def test_what_the_prompt_does_not_say_is_not_distilled_into_it(arms: dict[str, n
     it is far worse than that."""
     assert CHANCE - 0.5 < arms["distilled, off"].mean() < CHANCE
     assert interval_of(arms["distilled, off"] - arms["off"])[0] > 1
-    assert arms["distilled, parallel"].mean() > -1.5
 
 
 def test_the_translator_is_wrong_in_a_third_of_the_prompts_and_nowhere_else() -> None:
